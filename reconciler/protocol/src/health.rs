@@ -1,0 +1,105 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// How a component proves that it is healthy.
+///
+/// # Guarantees
+/// Passing means `passes` successes in a row, and no container or unit of the component restarting for `min_healthy_ms`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// What is asked.
+    pub probe: Probe,
+    /// Milliseconds between two probes.
+    pub interval_ms: u64,
+    /// Milliseconds one probe may take.
+    pub timeout_ms: u64,
+    /// Failures in a row, after the start period, that mean unhealthy.
+    pub retries: u32,
+    /// Milliseconds from the start in which failures do not count.
+    pub start_period_ms: u64,
+    /// Successes in a row that are needed.
+    pub passes: u32,
+    /// Milliseconds the component must stay healthy and unrestarted.
+    pub min_healthy_ms: u64,
+    /// Units whose restart count must not rise and that must be active.
+    pub units: Vec<String>,
+    /// Compose projects whose containers must run and whose restart counts must not rise.
+    pub projects: Vec<String>,
+}
+
+/// One question to a component.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Probe {
+    /// Only the state of the units and containers counts; a container's own healthcheck too, where it has one.
+    State,
+    /// A TCP connection is accepted.
+    Tcp {
+        /// Loopback port.
+        port: u16,
+    },
+    /// An HTTP/1.1 request to `127.0.0.1`.
+    Http {
+        /// Loopback port.
+        port: u16,
+        /// Path with query.
+        path: String,
+        /// `Host` header; empty for `127.0.0.1`.
+        host: String,
+        /// Accepted status codes; empty for any 2xx.
+        status: Vec<u16>,
+        /// Fields of a JSON answer, by dotted path, and the value each must have (compared as text).
+        json: BTreeMap<String, String>,
+    },
+    /// A command exits 0.
+    Command {
+        /// Where it runs.
+        target: CommandTarget,
+        /// Program and arguments; no shell.
+        argv: Vec<String>,
+    },
+}
+
+/// Where a probe or migration command runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CommandTarget {
+    /// On the host itself.
+    Host,
+    /// In a running container of a compose service.
+    Service {
+        /// Compose project.
+        project: String,
+        /// Compose service.
+        service: String,
+    },
+}
+
+/// A request through nginx that says which release answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prove {
+    /// Loopback port nginx listens on.
+    pub port: u16,
+    /// Path.
+    pub path: String,
+    /// `Host` header.
+    pub host: String,
+    /// Response header that names the release or slot; empty when `json` is used.
+    pub header: String,
+    /// Dotted path of the JSON field that names it; empty when `header` is used.
+    pub json: String,
+    /// What it must say.
+    pub expect: String,
+    /// Answers in a row that must say so.
+    pub passes: u32,
+}
+
+/// The watch window after a switch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// Milliseconds it lasts.
+    pub window_ms: u64,
+    /// Checks that run throughout; one that turns unhealthy sends the host back.
+    pub checks: Vec<HealthCheck>,
+    /// Share of failed probes over the window, in thousandths, above which the host goes back.
+    pub max_error_permille: u32,
+}

@@ -1,0 +1,85 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, Slot};
+
+/// `<environment>/<app>`.
+pub type AppKey = String;
+
+/// What Holdfast has put on a host: the *last applied* of the three-way rule, and the only thing prune may act on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// The format's version; a higher one than this program knows is refused.
+    pub version: u32,
+    /// By app.
+    pub apps: BTreeMap<AppKey, AppRecord>,
+    /// Ids of migrations that ran to success on this host.
+    pub migrations: BTreeSet<String>,
+}
+
+/// One app as it was applied last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppRecord {
+    /// The release, for people.
+    pub release: String,
+    /// The commit.
+    pub commit: String,
+    /// The transaction that wrote this.
+    pub transaction: String,
+    /// By component.
+    pub components: BTreeMap<String, ComponentRecord>,
+    /// What a rollback goes back to. One level deep: its own `previous` is `None`.
+    pub previous: Option<Box<AppRecord>>,
+}
+
+/// One component as it was applied last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentRecord {
+    /// The strategy's word in the configuration (`blue_green`, …).
+    pub strategy: String,
+    /// Files outside slots, by path.
+    pub files: BTreeMap<String, FileRecord>,
+    /// Units outside slots, with the enabled state they were given.
+    pub units: BTreeMap<String, bool>,
+    /// Compose project outside slots.
+    pub project: Option<String>,
+    /// The slot that serves; `None` for components without slots.
+    pub active: Option<Slot>,
+    /// What each slot holds.
+    pub slots: BTreeMap<Slot, SlotRecord>,
+    /// Switches by listen address, and the port each goes to.
+    pub switches: BTreeMap<String, u16>,
+}
+
+/// What one slot holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotRecord {
+    /// The release, for people.
+    pub release: String,
+    /// Files by path.
+    pub files: BTreeMap<String, FileRecord>,
+    /// Units of this slot (`nps-api@blue.service`).
+    pub units: BTreeMap<String, bool>,
+    /// Compose project of this slot.
+    pub project: Option<String>,
+    /// Compose services with their digests.
+    pub services: BTreeMap<String, String>,
+    /// Ports by name.
+    pub ports: BTreeMap<String, u16>,
+}
+
+/// A file as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Of the bytes on the host. The host keeps them under this name for a rollback (in a 0600 file).
+    pub digest: Digest,
+    /// Of the rendered parts with each secret replaced by its ciphertext's digest: tells *changed* without a key.
+    pub sealed: Digest,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub owner: String,
+    /// Group.
+    pub group: String,
+}

@@ -1,0 +1,42 @@
+//! The wire between the manager and a host.
+//!
+//! Plain data and its encoding, nothing else: no I/O beyond `Read` and `Write`, no clock, no decisions. The manager's pure core
+//! plans with the same types the host answers with (`docs/adr/0002-core-reads-the-wire-types.md`).
+//!
+//! # Flow
+//! The manager writes [`Envelope<Request>`] frames to the standard input of `holdfast-host serve`; the host writes
+//! [`Envelope<Reply>`] frames to its standard output. A request's `id` comes back on every reply that belongs to it, so several
+//! requests, and long-lived ones such as [`Request::Follow`], share the one channel.
+
+mod digest;
+mod frame;
+mod health;
+mod hello;
+mod journal;
+mod ledger;
+mod live;
+mod message;
+mod observe;
+mod slot;
+mod step;
+mod transaction;
+
+pub use digest::{Digest, InvalidDigest};
+pub use frame::{FrameError, MAX_FRAME, read_frame, write_frame};
+pub use health::{CommandTarget, HealthCheck, Probe, Prove, Watch};
+pub use hello::{Architecture, Capability, Hello, HelloRequest, Tool};
+pub use journal::{JournalEntry, JournalEvent, Outcome, Phase};
+pub use ledger::{AppKey, AppRecord, ComponentRecord, FileRecord, Ledger, SlotRecord};
+pub use live::{
+    ContainerLive, FileLive, ListeningPort, LiveReport, NginxLive, Observed, ProjectLive, Resources, SwitchLive,
+    TransactionStatus, UnitLive,
+};
+pub use message::{Decision, Envelope, Fault, FaultKind, HostEvent, Reply, Request, StageProblem};
+pub use observe::{FileQuery, ObserveRequest};
+pub use slot::Slot;
+pub use step::{Action, ActiveGoal, FilePut, MigrationRunner, Step, SwitchMethod};
+pub use transaction::{TransactionId, TransactionKind, TransactionSpec};
+
+/// The version of everything in this crate. The manager delivers the program that speaks its own version, so the two always
+/// match; the number is checked in [`Hello`] all the same. It rises with every incompatible change of a type here.
+pub const PROTOCOL_VERSION: u16 = 1;

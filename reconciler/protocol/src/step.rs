@@ -1,0 +1,197 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AppRecord, Digest, HealthCheck, Prove, Watch};
+
+/// One step of a transaction. What makes it idempotent, how it is probed and how it is undone follows from its [`Action`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// A name unique in the transaction, for people: `web: start green`.
+    pub title: String,
+    /// The component it belongs to; empty for steps of the whole app.
+    pub component: String,
+    /// Milliseconds after which it has failed.
+    pub deadline_ms: u64,
+    /// What is done.
+    pub action: Action,
+}
+
+/// A file to put in place from a stored blob.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilePut {
+    /// Absolute path.
+    pub path: String,
+    /// The content, stored before with `PutBlob`.
+    pub blob: Digest,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner's name.
+    pub owner: String,
+    /// Group's name.
+    pub group: String,
+}
+
+/// Where a unit should end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActiveGoal {
+    /// Running; a running unit is left alone.
+    Started,
+    /// Running, from a start after this step began.
+    Restarted,
+    /// Running with its configuration read again (`reload-or-restart`).
+    Reloaded,
+    /// Not running.
+    Stopped,
+}
+
+/// How new connections are moved between slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SwitchMethod {
+    /// One element of a NAT map is replaced atomically; nginx is not touched.
+    Redirect,
+    /// An upstream file is replaced and nginx reloaded, with proof by worker generation. Can reset idle keep-alive connections.
+    Reload,
+}
+
+/// Where a migration runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MigrationRunner {
+    /// In a one-off container of a compose service, which outlives the runner, so its outcome can be asked for.
+    Service {
+        /// Compose project.
+        project: String,
+        /// Compose file, absolute.
+        file: String,
+        /// Compose service whose image and configuration are used.
+        service: String,
+    },
+    /// In a transient systemd unit, which outlives the runner.
+    Host {
+        /// Working directory; empty for `/`.
+        directory: String,
+        /// User to run as; empty for root.
+        user: String,
+    },
+}
+
+/// What a step does. Going back, the steps that were begun are undone in reverse order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// Checks that the way is clear. Changes nothing.
+    Preflight {
+        /// Ports that must be free, or held by this component's own idle slot.
+        ports_free: Vec<u16>,
+        /// Free bytes that must be there.
+        disk_free: u64,
+        /// nginx's live tree must be valid before we add to it.
+        nginx: bool,
+        /// The Docker engine must answer.
+        docker: bool,
+    },
+    /// Makes images available: each is here, or is pulled. Undo: none (images are kept for the way forward).
+    Images {
+        /// References.
+        images: Vec<String>,
+    },
+    /// Puts a file in place: temporary name, fsync, rename, fsync of the folder. Undo: what was there before, or nothing.
+    PutFile(FilePut),
+    /// Removes a file. Undo: puts it back.
+    RemoveFile {
+        /// Absolute path.
+        path: String,
+    },
+    /// `systemctl daemon-reload`. Undo: the same.
+    DaemonReload,
+    /// Brings a unit to a state. Undo: the enabled and active state it had.
+    Unit {
+        /// Name with suffix.
+        unit: String,
+        /// Whether it is to be enabled; `None` leaves that alone.
+        enabled: Option<bool>,
+        /// Whether it is to run; `None` leaves that alone.
+        active: Option<ActiveGoal>,
+    },
+    /// `docker compose up`. Undo: when the project had no container before, `down` without volumes; else nothing here (an
+    /// [`Action::OnUndo`] before the file steps brings the old content up again).
+    ComposeUp {
+        /// Project.
+        project: String,
+        /// Compose file, absolute; its folder is the project's.
+        file: String,
+        /// Services with the digest label each of their containers must carry at the end (`dev.holdfast.digest`).
+        services: BTreeMap<String, String>,
+    },
+    /// Starts a stopped project's containers again as they are. Undo: stops them when they were stopped.
+    ComposeStart {
+        /// Project.
+        project: String,
+    },
+    /// Stops a project's containers, which stay startable. Undo: starts those that ran.
+    ComposeStop {
+        /// Project.
+        project: String,
+        /// Milliseconds between SIGTERM and SIGKILL.
+        grace_ms: u64,
+    },
+    /// Removes a project's containers and networks, never its volumes. No undo: settle only.
+    ComposeDown {
+        /// Project.
+        project: String,
+    },
+    /// Waits until the check passes. Changes nothing.
+    Health(HealthCheck),
+    /// Runs a migration, at most once for its id on this host: the outcome is kept in the ledger. Undo: none.
+    Migrate {
+        /// `<environment>/<app>/<component>/<release digest>`; the name of the container or unit is made of it.
+        id: String,
+        /// Where it runs.
+        runner: MigrationRunner,
+        /// Program and arguments; no shell.
+        argv: Vec<String>,
+        /// Whether running it again after an unknown outcome is safe.
+        idempotent: bool,
+    },
+    /// Tests nginx files on a staged copy of `/etc/nginx`, so that the live tree is not touched before the test passes.
+    NginxTest {
+        /// Files to add or replace.
+        put: Vec<FilePut>,
+        /// Files to leave out.
+        remove: Vec<String>,
+    },
+    /// Reloads nginx and waits until a new worker generation serves. Undo: the same.
+    NginxReload,
+    /// Moves new connections to a slot. The commit point. Undo: back to `from`.
+    Switch {
+        /// Listen address nginx's upstream names, such as `127.0.83.1:8101`.
+        listen: String,
+        /// The loopback port it goes to now; `None` when the switch is new (undo then removes it).
+        from: Option<u16>,
+        /// The loopback port it is to go to.
+        to: u16,
+        /// How.
+        method: SwitchMethod,
+    },
+    /// Removes a switch. Undo: puts it back.
+    RemoveSwitch {
+        /// Listen address.
+        listen: String,
+    },
+    /// Asks through nginx which release answers, until the expected one does. Changes nothing.
+    Prove(Prove),
+    /// Watches for a time. Unhealthy means failure.
+    Watch(Watch),
+    /// Waits until no connection to these loopback ports is established, or the time is over. Never fails.
+    Drain {
+        /// The leaving slot's ports.
+        ports: Vec<u16>,
+        /// Milliseconds at the most.
+        timeout_ms: u64,
+    },
+    /// Going forward: nothing. Undo: does the inner action. Put before file steps to act after they were undone.
+    OnUndo(Box<Action>),
+    /// Writes the app's record into the ledger; `None` takes the app out. Undo: the record it had.
+    Record(Option<Box<AppRecord>>),
+}

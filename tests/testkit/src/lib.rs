@@ -1,0 +1,1 @@
+//! Fakes, generators and lab access for the tests.
