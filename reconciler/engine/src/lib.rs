@@ -1,1 +1,5 @@
-//! placeholder
+//! Ports and adapters: git, ssh, store, secrets, observe, apply, sync, daemon.
+//!
+//! `observe`, `apply` and `sync` know the traits of [`ports`] only; `reconciler/cli/wire.rs` is where adapters meet them.
+
+pub mod ports;

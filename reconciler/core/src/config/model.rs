@@ -1,0 +1,438 @@
+//! The validated model: what the user wrote, with defaults filled in and every name resolved.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::diag::Origin;
+use crate::id::{AppName, ComponentName, EnvironmentName, HostName};
+use crate::time::Millis;
+
+/// A value with the place it was written at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// Its place.
+    pub origin: Origin,
+}
+
+/// Variables by name, each with its place. A nested map counts as one variable whose inner places are in [`Variable::inner`].
+pub type Variables = BTreeMap<String, Variable>;
+
+/// One variable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variable {
+    /// Its value.
+    pub value: Value,
+    /// Its place.
+    pub origin: Origin,
+    /// Places of values inside a map or list, by dotted path below this variable (`a.b`, `list.0`).
+    pub inner: BTreeMap<String, Origin>,
+}
+
+/// One commit, validated.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// All hosts of the inventory.
+    pub hosts: BTreeMap<HostName, HostSpec>,
+    /// All environments.
+    pub environments: BTreeMap<EnvironmentName, Environment>,
+    /// Template text by path from the root (`templates/compose/web.yaml.j2`).
+    pub templates: BTreeMap<String, String>,
+    /// `variables` of `holdfast.yaml`, the weakest.
+    pub variables: Variables,
+}
+
+/// How a host is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Address {
+    /// The management box itself: the host program runs as a child process.
+    Local,
+    /// A name or IP address for `ssh`.
+    Remote(String),
+}
+
+/// One host of the inventory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostSpec {
+    /// Its name.
+    pub name: HostName,
+    /// How it is reached.
+    pub address: Address,
+    /// Login; `root`, or a user with `sudo -n` for one exact path.
+    pub user: String,
+    /// SSH port.
+    pub port: u16,
+    /// Pinned host key as in `known_hosts`: `ssh-ed25519 AAAA…`. Required for a remote address.
+    pub host_key: Option<String>,
+    /// Labels for host selection.
+    pub labels: BTreeMap<String, String>,
+    /// Variables of this host.
+    pub variables: Variables,
+    /// Where it is declared.
+    pub origin: Origin,
+}
+
+/// One environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Its name: its folder's.
+    pub name: EnvironmentName,
+    /// Its hosts, in inventory order.
+    pub hosts: Vec<HostName>,
+    /// When and how it is synced.
+    pub sync: SyncPolicy,
+    /// How a change rolls over its hosts.
+    pub rollout: RolloutPolicy,
+    /// Its variables.
+    pub variables: Variables,
+    /// Its apps.
+    pub apps: BTreeMap<AppName, App>,
+    /// Its `secrets.sops.yaml`: leaf values by dotted name, still encrypted.
+    pub secrets: BTreeMap<String, SealedValue>,
+    /// Where it is declared.
+    pub origin: Origin,
+}
+
+/// One encrypted value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedValue {
+    /// What may be shown of it.
+    pub secret: crate::secret::SecretRef,
+    /// Where it is.
+    pub origin: Origin,
+}
+
+/// When an environment is synced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncPolicy {
+    /// Who starts a sync.
+    pub mode: SyncMode,
+    /// What is done about drift.
+    pub drift: DriftPolicy,
+    /// Paths and keys that drift and diff leave alone, as glob patterns on resource keys.
+    pub ignore: Vec<String>,
+    /// Share of an environment's managed resources, in percent, that one sync may prune without `--allow-prune`.
+    pub prune_limit_percent: u8,
+}
+
+/// Who starts a sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncMode {
+    /// A person, with `holdfast apply`.
+    Manual,
+    /// The daemon, on every new commit.
+    Automatic,
+}
+
+/// What is done about drift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DriftPolicy {
+    /// It is not looked for.
+    Off,
+    /// It is reported.
+    Report,
+    /// It is put right.
+    Heal,
+}
+
+/// How a change rolls over hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutPolicy {
+    /// Hosts that go first, alone. Zero for none.
+    pub canary: u32,
+    /// Hosts of each later wave; at least 1.
+    pub max_unavailable: u32,
+    /// Any failure puts every host back.
+    pub all_or_nothing: bool,
+    /// After the canary wave, wait for `holdfast promote`.
+    pub pause_after_canary: bool,
+    /// Milliseconds a host waits at *ready* before it abandons.
+    pub ready_deadline: Millis,
+}
+
+/// One app in one environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    /// Its name.
+    pub name: AppName,
+    /// Its release.
+    pub release: Located<String>,
+    /// The hosts it is on, resolved from labels or names, in inventory order.
+    pub hosts: Vec<HostName>,
+    /// Its components in file order, which is the order they are brought up in.
+    pub components: Vec<Component>,
+    /// Its variables.
+    pub variables: Variables,
+    /// Where it is declared.
+    pub origin: Origin,
+}
+
+/// How a component is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Idle slot up, healthy, switch, drain.
+    BlueGreen,
+    /// In place, host after host.
+    Rolling,
+    /// Start the new slot, then stop the old one warm. No traffic is switched.
+    Workers,
+    /// Stop the old one, then start the new one: never two at once.
+    Singleton,
+    /// In place; volumes are never touched; brought up before the other components.
+    Stateful,
+    /// In place.
+    InPlace,
+}
+
+impl Strategy {
+    /// Returns whether the component has a blue and a green slot.
+    pub fn has_slots(self) -> bool {
+        matches!(self, Self::BlueGreen | Self::Workers)
+    }
+
+    /// Returns the word used in configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BlueGreen => "blue_green",
+            Self::Rolling => "rolling",
+            Self::Workers => "workers",
+            Self::Singleton => "singleton",
+            Self::Stateful => "stateful",
+            Self::InPlace => "in_place",
+        }
+    }
+}
+
+/// One component of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Component {
+    /// Its name.
+    pub name: ComponentName,
+    /// What it is made of.
+    pub kind: ComponentKind,
+    /// How it is changed.
+    pub strategy: Strategy,
+    /// The hosts it is on: a part of the app's hosts.
+    pub hosts: Vec<HostName>,
+    /// Loopback ports by name. With slots both are given; without, `blue` is the one port and `green` equals it.
+    pub ports: BTreeMap<String, SlotPorts>,
+    /// How it proves to be healthy. `None`: by the state of its units and containers.
+    pub healthcheck: Option<HealthSpec>,
+    /// Its migration.
+    pub migrate: Option<MigrateSpec>,
+    /// Its watch window after the switch.
+    pub watch: Option<WatchSpec>,
+    /// How its old slot drains.
+    pub drain: DrainSpec,
+    /// How nginx is asked which release answers.
+    pub prove: Option<ProveSpec>,
+    /// How long the old slot stays startable.
+    pub keep_previous: Millis,
+    /// Other files it needs, by absolute destination path.
+    pub files: Vec<FileSpec>,
+    /// nginx upstream names and what they go to.
+    pub upstreams: BTreeMap<String, UpstreamSpec>,
+    /// Its variables, the strongest.
+    pub variables: Variables,
+    /// Where it is declared.
+    pub origin: Origin,
+}
+
+/// What a component is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ComponentKind {
+    /// A compose project from one template.
+    Compose {
+        /// Template path below `templates/`.
+        template: Located<String>,
+    },
+    /// systemd units, each from one template. With slots the unit is a template unit: `nps-api@.service`.
+    Systemd {
+        /// Template paths below `templates/`; the file name without `.j2` is the unit's name.
+        templates: Vec<Located<String>>,
+        /// Whether the units are enabled at boot.
+        enabled: bool,
+    },
+    /// An nginx site from one template, with generated upstreams above it.
+    Nginx {
+        /// Template path below `templates/`.
+        template: Located<String>,
+    },
+    /// Plain files only.
+    Files,
+}
+
+/// The port of each slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotPorts {
+    /// Blue's.
+    pub blue: u16,
+    /// Green's.
+    pub green: u16,
+}
+
+/// How a component proves to be healthy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthSpec {
+    /// What is asked.
+    pub probe: ProbeSpec,
+    /// Between two probes.
+    pub interval: Millis,
+    /// For one probe.
+    pub timeout: Millis,
+    /// Failures in a row that mean unhealthy.
+    pub retries: u32,
+    /// From the start, failures do not count.
+    pub start_period: Millis,
+    /// Successes in a row that are needed.
+    pub passes: u32,
+    /// It must stay healthy this long.
+    pub min_healthy_time: Millis,
+}
+
+/// One question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeSpec {
+    /// HTTP to a loopback port.
+    Http {
+        /// Name in `ports`.
+        port: String,
+        /// Path.
+        path: String,
+        /// `Host` header; empty for the default.
+        host: String,
+        /// Accepted codes; empty for 2xx.
+        status: Vec<u16>,
+        /// Dotted field to text it must have.
+        json: BTreeMap<String, String>,
+    },
+    /// A TCP connection to a loopback port.
+    Tcp {
+        /// Name in `ports`.
+        port: String,
+    },
+    /// A command in a compose service, or on the host when `service` is empty.
+    Command {
+        /// Compose service.
+        service: String,
+        /// Program and arguments.
+        argv: Vec<String>,
+    },
+    /// The state of containers and units only.
+    State,
+}
+
+/// A migration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigrateSpec {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Compose service whose image runs it; empty: the first service of the project.
+    pub service: String,
+    /// Whether the old release works with the new schema.
+    pub reversible: bool,
+    /// Whether it may run again after an unknown outcome.
+    pub idempotent: bool,
+    /// How long it may take.
+    pub timeout: Millis,
+}
+
+/// A watch window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchSpec {
+    /// How long.
+    pub window: Millis,
+    /// Share of failed probes, in thousandths, above which the release goes back.
+    pub max_error_permille: u32,
+}
+
+/// How an old slot drains.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainSpec {
+    /// How long open connections are waited for.
+    pub timeout: Millis,
+    /// Between SIGTERM and SIGKILL.
+    pub stop_grace: Millis,
+}
+
+/// How nginx is asked which release answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProveSpec {
+    /// nginx's port on loopback.
+    pub port: u16,
+    /// Path.
+    pub path: String,
+    /// `Host` header.
+    pub host: String,
+    /// Header that names the release, or empty.
+    pub header: String,
+    /// Dotted JSON field that names the release, or empty.
+    pub json: String,
+    /// What it must equal.
+    pub expect: ProveExpect,
+}
+
+/// What a proof must say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProveExpect {
+    /// The app's release.
+    Release,
+    /// The slot's word.
+    Slot,
+}
+
+/// One more file of a component.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSpec {
+    /// Absolute destination; `{{ slot }}` may stand in it for components with slots.
+    pub path: Located<String>,
+    /// Template path below `templates/`.
+    pub template: Located<String>,
+    /// How values are quoted.
+    pub format: FileFormat,
+    /// Permission bits. A file with a secret is 0600 unless this is stricter.
+    pub mode: u32,
+    /// Owner.
+    pub owner: String,
+    /// Group.
+    pub group: String,
+}
+
+/// A destination's format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileFormat {
+    /// Bytes as they are.
+    Plain,
+    /// A compose `env_file`.
+    ComposeEnv,
+    /// A systemd `EnvironmentFile`.
+    SystemdEnv,
+    /// An nginx configuration.
+    Nginx,
+    /// A systemd unit.
+    Systemd,
+    /// A compose file.
+    Compose,
+}
+
+/// Where an nginx upstream goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamSpec {
+    /// The component.
+    pub component: ComponentName,
+    /// The name of its port.
+    pub port: String,
+    /// Where it is written.
+    pub origin: Origin,
+}

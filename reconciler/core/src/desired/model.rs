@@ -1,0 +1,205 @@
+use std::collections::BTreeMap;
+
+use holdfast_protocol::{Digest, Slot};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{
+    DrainSpec, HealthSpec, HostSpec, MigrateSpec, ProveSpec, RolloutPolicy, SlotPorts, Strategy, SyncPolicy, WatchSpec,
+};
+use crate::diag::Origin;
+use crate::id::{AppName, CommitId, ComponentName, EnvironmentName, HostName};
+use crate::render::Content;
+use crate::time::Millis;
+
+/// The loopback address every switch listens on. Any address of `127.0.0.0/8` is local without being configured; this one is
+/// used by nothing else, so that `127.0.0.1` keeps showing each slot under its own port.
+pub const SWITCH_ADDRESS: &str = "127.0.83.1";
+
+/// What every host of one environment should be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DesiredState {
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The commit it is read from.
+    pub commit: CommitId,
+    /// How a change rolls over hosts.
+    pub rollout: RolloutPolicy,
+    /// When it is synced, and what is ignored.
+    pub sync: SyncPolicy,
+    /// The order in which hosts are taken.
+    pub order: Vec<HostName>,
+    /// By host: also hosts without any app, since something may have to be pruned there.
+    pub hosts: BTreeMap<HostName, DesiredHost>,
+}
+
+/// What one host should be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DesiredHost {
+    /// How it is reached.
+    pub host: HostSpec,
+    /// Its apps.
+    pub apps: BTreeMap<AppName, DesiredApp>,
+}
+
+/// What one app should be on one host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DesiredApp {
+    /// Its name.
+    pub name: AppName,
+    /// Its release, for people and proofs.
+    pub release: String,
+    /// Where the release is written.
+    pub release_origin: Origin,
+    /// Its components in the order they are brought up: stateful first, nginx last, else as written.
+    pub components: Vec<DesiredComponent>,
+}
+
+/// What one component should be on one host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DesiredComponent {
+    /// Its name.
+    pub name: ComponentName,
+    /// How it is changed.
+    pub strategy: Strategy,
+    /// What it is made of.
+    pub body: Body,
+    /// Ports by name.
+    pub ports: BTreeMap<String, SlotPorts>,
+    /// Switches to its ports, by listen address. Only for blue-green components that an nginx upstream names.
+    pub switches: BTreeMap<String, DesiredSwitch>,
+    /// How it proves to be healthy.
+    pub healthcheck: Option<HealthSpec>,
+    /// Its migration.
+    pub migrate: Option<DesiredMigration>,
+    /// Its watch window.
+    pub watch: Option<WatchSpec>,
+    /// How its old slot drains.
+    pub drain: DrainSpec,
+    /// How nginx is asked which release answers.
+    pub prove: Option<ProveSpec>,
+    /// How long the old slot stays startable.
+    pub keep_previous: Millis,
+    /// Where it is declared.
+    pub origin: Origin,
+}
+
+/// A migration and the one host that runs it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DesiredMigration {
+    /// `<environment>/<app>/<component>/<first 16 digits of the digest of release, command and image>`. Same id: same migration.
+    pub id: String,
+    /// The command and its limits.
+    pub spec: MigrateSpec,
+    /// Whether this is the host that runs it: the first of the order that has the component.
+    pub here: bool,
+}
+
+/// One switch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredSwitch {
+    /// Name in `ports`.
+    pub port: String,
+    /// Both ends.
+    pub ports: SlotPorts,
+}
+
+/// What a component is made of on one host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// One place.
+    Single(Artifacts),
+    /// Two places, of which one serves.
+    Slots {
+        /// The component as it is when it lives in blue.
+        blue: Artifacts,
+        /// The component as it is when it lives in green.
+        green: Artifacts,
+    },
+}
+
+impl Body {
+    /// Returns the artifacts of a slot, or of the one place.
+    pub fn artifacts(&self, slot: Option<Slot>) -> &Artifacts {
+        match (self, slot) {
+            (Self::Single(artifacts), _) => artifacts,
+            (Self::Slots { green, .. }, Some(Slot::Green)) => green,
+            (Self::Slots { blue, .. }, _) => blue,
+        }
+    }
+}
+
+/// Things on a host.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Artifacts {
+    /// Files by absolute path.
+    pub files: BTreeMap<String, DesiredFile>,
+    /// Units by name, and whether they are enabled. All of them run.
+    pub units: BTreeMap<String, DesiredUnit>,
+    /// The compose project.
+    pub project: Option<DesiredProject>,
+}
+
+impl Artifacts {
+    /// Returns the digest of everything that makes the component what it is. Two slots of one release differ in it.
+    pub fn digest(&self) -> Digest {
+        let mut writer = crate::id::DigestWriter::new();
+        for (path, file) in &self.files {
+            writer = writer
+                .field(path)
+                .field(file.content.sealed().0)
+                .field(format!("{:o} {} {}", file.mode, file.owner, file.group));
+        }
+        for (name, unit) in &self.units {
+            writer = writer.field(name).field([u8::from(unit.enabled)]);
+        }
+        if let Some(project) = &self.project {
+            writer = writer.field(&project.name);
+        }
+        writer.finish()
+    }
+}
+
+/// A file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DesiredFile {
+    /// Its text, secrets still only named.
+    pub content: Content,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub owner: String,
+    /// Group.
+    pub group: String,
+    /// Whether it is an nginx file: staged and tested before it is put in place, then nginx is reloaded.
+    pub nginx: bool,
+    /// Where the template is named.
+    pub origin: Origin,
+}
+
+/// A systemd unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredUnit {
+    /// Whether it starts at boot.
+    pub enabled: bool,
+}
+
+/// A compose project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredProject {
+    /// `<environment>-<app>-<component>[-<slot>]`.
+    pub name: String,
+    /// The compose file among the component's files.
+    pub file: String,
+    /// By service name.
+    pub services: BTreeMap<String, DesiredService>,
+}
+
+/// A service of a compose project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredService {
+    /// The text of its label `dev.holdfast.digest`.
+    pub digest: String,
+    /// Its image reference.
+    pub image: String,
+}

@@ -1,0 +1,158 @@
+//! The one list of things that can happen in a sync: the interface between work and every observer. Observers only watch.
+
+use holdfast_protocol::{JournalEntry, Outcome};
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AppName, CommitId, EnvironmentName, HostName};
+use crate::time::Timestamp;
+
+/// Something that happened. Stored in the history and streamed to whoever looks; the serialised form only grows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncEvent {
+    /// When, by the manager's clock.
+    pub at: Timestamp,
+    /// What.
+    pub kind: SyncEventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncEventKind {
+    /// A sync began.
+    Started {
+        /// Environment.
+        environment: EnvironmentName,
+        /// Commit.
+        commit: CommitId,
+        /// Why: `apply`, `commit`, `drift`, `rollback`, `resume`.
+        cause: String,
+    },
+    /// A plan was made.
+    Planned {
+        /// Changes.
+        changes: u32,
+        /// Blockers, as lines for people.
+        blockers: Vec<String>,
+        /// The plan's seal.
+        seal: String,
+    },
+    /// An app's rollout began.
+    AppStarted {
+        /// App.
+        app: AppName,
+        /// Release.
+        release: String,
+        /// Hosts in the order of waves.
+        waves: Vec<Vec<HostName>>,
+    },
+    /// A transaction was staged on a host.
+    Staged {
+        /// App.
+        app: AppName,
+        /// Host.
+        host: HostName,
+        /// Bytes sent.
+        bytes: u64,
+    },
+    /// A host wrote a journal entry.
+    Host {
+        /// App.
+        app: AppName,
+        /// Host.
+        host: HostName,
+        /// The entry.
+        entry: JournalEntry,
+    },
+    /// The fleet decided something about a host.
+    Decided {
+        /// App.
+        app: AppName,
+        /// Host.
+        host: HostName,
+        /// `promote`, `settle`, `go_back`.
+        decision: String,
+        /// Why.
+        reason: String,
+    },
+    /// The rollout waits for a person.
+    Paused {
+        /// App.
+        app: AppName,
+        /// What to do.
+        hint: String,
+    },
+    /// A host is finished with an app.
+    HostEnded {
+        /// App.
+        app: AppName,
+        /// Host.
+        host: HostName,
+        /// How.
+        outcome: Outcome,
+        /// Why; empty when done.
+        reason: String,
+    },
+    /// A host could not be asked or told something.
+    HostTrouble {
+        /// App; `None` while observing.
+        app: Option<AppName>,
+        /// Host.
+        host: HostName,
+        /// What.
+        error: String,
+    },
+    /// A release is not tried again until its content changes.
+    Quarantined {
+        /// App.
+        app: AppName,
+        /// Release.
+        release: String,
+        /// Why.
+        reason: String,
+    },
+    /// An app's rollout ended.
+    AppEnded {
+        /// App.
+        app: AppName,
+        /// How.
+        result: AppResult,
+    },
+    /// The sync ended.
+    Ended {
+        /// How.
+        result: SyncResult,
+    },
+}
+
+/// How an app's rollout ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AppResult {
+    /// All hosts have the new state.
+    Done,
+    /// All hosts have the old state again.
+    RolledBack,
+    /// Some hosts have the new state and some the old one.
+    Partial,
+    /// A host needs an operator.
+    Stuck,
+    /// It did not begin.
+    Blocked,
+}
+
+/// How a sync ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncResult {
+    /// Everything is as git says.
+    Synced,
+    /// Nothing was to be done.
+    NoChange,
+    /// Something failed and the old state serves.
+    RolledBack,
+    /// Something could not begin.
+    Blocked,
+    /// Something failed otherwise; see the events.
+    Failed,
+}

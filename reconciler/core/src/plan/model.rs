@@ -1,0 +1,210 @@
+use std::collections::BTreeMap;
+use std::fmt;
+
+use holdfast_protocol::{Digest, Hello, LiveReport, Slot};
+use serde::{Deserialize, Serialize};
+
+use crate::diag::Origin;
+use crate::id::{AppName, CommitId, EnvironmentName, HostName};
+use crate::render::Provenance;
+use crate::time::Timestamp;
+
+/// The version of [`Plan`] as JSON. It rises when a reader of the former version would misread a plan.
+pub const PLAN_FORMAT_VERSION: u32 = 1;
+
+/// What all hosts of an environment said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveState {
+    /// By host.
+    pub hosts: BTreeMap<HostName, LiveHost>,
+}
+
+/// What one host said, or why it could not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LiveHost {
+    /// It answered.
+    Reached {
+        /// What it is and has.
+        hello: Box<Hello>,
+        /// What is there.
+        report: Box<LiveReport>,
+    },
+    /// It did not. Nothing is planned for it.
+    Unreachable {
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// The reviewable result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`PLAN_FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The seal: digest of commit, rendered content, image ids and observed state. Apply recomputes it and refuses when it moved.
+    pub seal: Digest,
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The commit.
+    pub commit: CommitId,
+    /// When the hosts were observed. Not part of the seal.
+    pub observed_at: Timestamp,
+    /// By host, in rollout order given by `order`.
+    pub hosts: BTreeMap<HostName, HostPlan>,
+    /// The order of hosts.
+    pub order: Vec<HostName>,
+    /// What stands in the way. A plan with blockers can be shown, not applied (but for apps and hosts they do not touch).
+    pub blockers: Vec<Blocker>,
+}
+
+/// What is to change on one host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPlan {
+    /// Sorted by app, component, and the order of work.
+    pub changes: Vec<Change>,
+    /// Resources that are as they should be.
+    pub unchanged: u32,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The thing.
+    pub key: ResourceKey,
+    /// Its app.
+    pub app: AppName,
+    /// Its component as text; the component may no longer exist in git.
+    pub component: String,
+    /// The slot it is in, when it has one.
+    pub slot: Option<Slot>,
+    /// What is done with it.
+    pub action: PlanAction,
+    /// Why.
+    pub reason: Reason,
+    /// Something to show behind it, such as `v1 → v2` or `image id sha256:…`; may be empty.
+    pub note: String,
+    /// Unified diff of the text, secrets shown by fingerprint; empty when there is no text or the file had a secret.
+    pub diff: String,
+    /// Commit → file:line → field → rule: where each value that makes the difference came from.
+    pub because: Vec<Provenance>,
+    /// The rule of the planner that decided, as a stable word (`file-content-differs`).
+    pub rule: String,
+    /// Where the resource is declared; empty file for what git no longer has.
+    pub origin: Origin,
+}
+
+/// A managed thing on a host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResourceKey {
+    /// A file by path.
+    File(String),
+    /// A unit by name.
+    Unit(String),
+    /// A service of a compose project.
+    Service {
+        /// Project.
+        project: String,
+        /// Service.
+        service: String,
+    },
+    /// A compose project as a whole (prune).
+    Project(String),
+    /// A switch by listen address.
+    Switch(String),
+    /// A migration by id.
+    Migration(String),
+}
+
+impl fmt::Display for ResourceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file {path}"),
+            Self::Unit(name) => write!(f, "unit {name}"),
+            Self::Service { project, service } => write!(f, "service {project}/{service}"),
+            Self::Project(name) => write!(f, "project {name}"),
+            Self::Switch(listen) => write!(f, "switch {listen}"),
+            Self::Migration(id) => write!(f, "migration {id}"),
+        }
+    }
+}
+
+/// What is done with a thing. There is no entry for what stays: that is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanAction {
+    /// `+`: it is made.
+    Create,
+    /// `~`: it is changed in place.
+    Update,
+    /// `-`: it is removed: the ledger says we made it, and git has it no more.
+    Prune,
+    /// `-/+`: it is removed, then made anew.
+    ReplaceDestroyFirst,
+    /// `+/-`: the new one is made and proven before the old one goes.
+    ReplaceCreateFirst,
+    /// `~`: it is run once.
+    Run,
+    /// `~`: new connections go elsewhere.
+    Switch,
+}
+
+impl PlanAction {
+    /// Returns the symbol shown before a change.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::Create => "+",
+            Self::Update | Self::Run | Self::Switch => "~",
+            Self::Prune => "-",
+            Self::ReplaceDestroyFirst => "-/+",
+            Self::ReplaceCreateFirst => "+/-",
+        }
+    }
+}
+
+/// Why a change is planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Git says something else than what we applied last.
+    DesiredChanged,
+    /// Git is as before, the host is not.
+    Drifted,
+    /// The host lacks it and we never made it.
+    Missing,
+    /// The ledger has it, git does not.
+    NotInDesired,
+    /// Something it depends on changes.
+    DependencyChanged,
+    /// A failed or stopped thing is brought back.
+    NotRunning,
+}
+
+/// What stands in the way of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Blocker {
+    /// A stable word: `unreachable`, `missing-tool`, `foreign-nginx-error`, `port-taken`, `no-headroom`, `unfinished-transaction`,
+    /// `unknown`, `not-a-regular-file`, `foreign-resource`, `quarantined`, `prune-limit`, `image-missing`.
+    pub code: String,
+    /// The host; `None` when it is about all.
+    pub host: Option<HostName>,
+    /// The app; `None` when it is about the whole host.
+    pub app: Option<AppName>,
+    /// What, where, and what to do.
+    pub message: String,
+}
+
+impl Plan {
+    /// Returns whether nothing is to change and nothing stands in the way.
+    pub fn is_empty(&self) -> bool {
+        self.blockers.is_empty() && self.hosts.values().all(|host| host.changes.is_empty())
+    }
+
+    /// Returns whether a change of this app on this host may be applied.
+    pub fn is_blocked(&self, host: &HostName, app: &AppName) -> bool {
+        self.blockers.iter().any(|blocker| {
+            blocker.host.as_ref().is_none_or(|h| h == host) && blocker.app.as_ref().is_none_or(|a| a == app)
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! How a plan becomes transactions, and how a change rolls over hosts.

@@ -1,0 +1,1 @@
+//! Which sync runs next.

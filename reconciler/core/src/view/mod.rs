@@ -1,0 +1,1 @@
+//! Values to output: one file per form.
