@@ -1,1 +1,12 @@
 //! The program that runs on a host: it observes, stages, and carries transactions out. No shell, no configuration of its own.
+//!
+//! # Flow
+//! [`serve::serve`] takes framed requests from standard input and gives framed replies on standard output. Looking is in
+//! `observe`, over kept connections to `systemd` and `docker`. Everything written lies under one [`paths::Root`].
+
+pub mod accounts;
+pub mod blob;
+pub mod cancel;
+pub mod digest;
+pub mod paths;
+pub mod serve;

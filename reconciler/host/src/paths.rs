@@ -1,0 +1,138 @@
+//! Where everything lies on a host.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use holdfast_protocol::{Digest, TransactionId};
+
+/// The folder under which Holdfast keeps everything it stores on a host.
+///
+/// Given by value so that a test can use a folder of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root(PathBuf);
+
+impl Root {
+    /// Returns the root at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Returns the root of a real host, `/var/lib/holdfast`.
+    pub fn system() -> Self {
+        Self::new("/var/lib/holdfast")
+    }
+
+    /// Returns the folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Creates the folders, readable by root only, where they are missing.
+    ///
+    /// # Errors
+    /// Any I/O error; nothing can be stored then.
+    pub fn prepare(&self) -> io::Result<()> {
+        for folder in [self.0.clone(), self.blobs(), self.transactions(), self.cache()] {
+            create_private(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the file of the ledger.
+    pub fn ledger(&self) -> PathBuf {
+        self.0.join("ledger.json")
+    }
+
+    /// Returns the file whose lock guards the ledger.
+    pub fn ledger_lock(&self) -> PathBuf {
+        self.0.join("ledger.lock")
+    }
+
+    /// Returns the file of the fence.
+    pub fn fence(&self) -> PathBuf {
+        self.0.join("fence")
+    }
+
+    /// Returns the folder of the stored blobs.
+    pub fn blobs(&self) -> PathBuf {
+        self.0.join("blobs")
+    }
+
+    /// Returns the file of one stored blob.
+    pub fn blob(&self, digest: &Digest) -> PathBuf {
+        self.blobs().join(digest.to_string())
+    }
+
+    /// Returns the folder with one folder for each transaction.
+    pub fn transactions(&self) -> PathBuf {
+        self.0.join("transactions")
+    }
+
+    /// Returns the folder of one transaction.
+    pub fn transaction(&self, id: &TransactionId) -> PathBuf {
+        self.transactions().join(id.as_str())
+    }
+
+    /// Returns the folder of what can be thrown away at any time.
+    pub fn cache(&self) -> PathBuf {
+        self.0.join("cache")
+    }
+}
+
+/// Where a host keeps the things Holdfast looks at.
+///
+/// Given by value so that a test can point them elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct System {
+    /// The `proc` file system.
+    pub proc: PathBuf,
+    /// Local configuration.
+    pub etc: PathBuf,
+    /// The Docker engine's socket.
+    pub docker: PathBuf,
+    /// systemd's private socket, which only root may use.
+    pub systemd_private: PathBuf,
+    /// The system bus.
+    pub system_bus: PathBuf,
+    /// Folders in which programs are looked for, in order.
+    pub programs: Vec<PathBuf>,
+}
+
+impl System {
+    /// Returns the places of a real host.
+    pub fn real() -> Self {
+        Self {
+            proc: "/proc".into(),
+            etc: "/etc".into(),
+            docker: "/var/run/docker.sock".into(),
+            systemd_private: "/run/systemd/private".into(),
+            system_bus: "/run/dbus/system_bus_socket".into(),
+            programs: ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+                .map(PathBuf::from)
+                .to_vec(),
+        }
+    }
+
+    /// Returns the full path of a program, when it is there.
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        self.programs.iter().map(|folder| folder.join(name)).find(|path| path.is_file())
+    }
+}
+
+/// Creates a folder, and the ones above it, that only its owner may enter.
+///
+/// # Errors
+/// Any I/O error, also that something else than a folder is in its place.
+pub fn create_private(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// Any I/O error; the last rename in the folder may then be lost in a crash.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
+}
