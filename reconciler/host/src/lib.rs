@@ -10,3 +10,4 @@ pub mod cancel;
 pub mod digest;
 pub mod paths;
 pub mod serve;
+pub mod transaction;

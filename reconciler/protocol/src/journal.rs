@@ -78,7 +78,7 @@ pub enum JournalEvent {
         /// Something worth telling, such as probe counts; may be empty.
         note: String,
     },
-    /// A step failed.
+    /// A step failed; in [`Phase::Undo`], its undo failed. While settling or undoing it is tried again a few times.
     Failed {
         /// Its phase.
         phase: Phase,
@@ -86,6 +86,9 @@ pub enum JournalEvent {
         step: u32,
         /// What failed, where, and what was expected; host output escaped and capped.
         error: String,
+        /// Whether an operator must look, such as after a migration with an unknown outcome: the transaction goes back where it
+        /// can, and then ends as [`Outcome::Stuck`].
+        operator: bool,
     },
     /// A step is about to be undone.
     UndoIntent {

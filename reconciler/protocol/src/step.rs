@@ -161,7 +161,8 @@ pub enum Action {
         /// Files to leave out.
         remove: Vec<String>,
     },
-    /// Reloads nginx and waits until a new worker generation serves. Undo: the same.
+    /// Reloads nginx (or starts it) and waits until a new worker generation serves. Undo: none, for the files are not back yet
+    /// then; put an [`Action::OnUndo`] of it before the file steps.
     NginxReload,
     /// Moves new connections to a slot. The commit point. Undo: back to `from`.
     Switch {
