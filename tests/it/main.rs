@@ -1,0 +1,3 @@
+//! Tests of the whole: the shape of the house, and the program as its user runs it.
+
+mod architecture;
