@@ -1,6 +1,8 @@
 //! Secrets: references that everybody may see, and values that cannot be shown.
 
+use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// Names one value of an environment's `secrets.sops.yaml`, without its value.
@@ -10,8 +12,7 @@ pub struct SecretRef {
     pub file: String,
     /// The keys from the root of the file to the value: `["database", "password"]`.
     pub path: Vec<String>,
-    /// Sixteen hexadecimal digits: HMAC-SHA-256 of the ciphertext, keyed by the file's encrypted MAC. Changes when the value is
-    /// encrypted anew; says nothing about the value; needs no key.
+    /// Sixteen hexadecimal digits, made by [`fingerprint`].
     pub fingerprint: String,
 }
 
@@ -20,6 +21,21 @@ impl SecretRef {
     pub fn name(&self) -> String {
         self.path.join(".")
     }
+}
+
+/// Returns the fingerprint of one encrypted value: sixteen hexadecimal digits of HMAC-SHA-256 over the ciphertext text
+/// (`ENC[AES256_GCM,…]`), keyed by the path of its SOPS file from the repository's root.
+///
+/// It is made of the ciphertext, never of the value, so it needs no decryption key and nothing can be guessed from it, however
+/// short the value is. It changes when the value is encrypted anew. It does not depend on the file's MAC: that one changes with
+/// every edit of the file, and an edit of one secret must not look like a change of all of them (SOPS keeps the ciphertext of
+/// values that an edit leaves alone).
+pub fn fingerprint(ciphertext: &str, file: &str) -> String {
+    let mut mac =
+        <Hmac<Sha256> as Mac>::new_from_slice(file.as_bytes()).expect("BUG: HMAC takes keys of any length");
+    mac.update(b"holdfast secret fingerprint 1\0");
+    mac.update(ciphertext.as_bytes());
+    mac.finalize().into_bytes().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A value that came out of decryption. It has no `Display`, `Debug`, `Serialize` or `PartialEq`, and is wiped when dropped.
@@ -34,5 +50,20 @@ impl<T: zeroize::Zeroize> Secret<T> {
     /// Returns the value. The one way to it, so that every use can be found by this name.
     pub fn expose(&self) -> &T {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_sixteen_digits_of_ciphertext_and_file() {
+        let one = fingerprint("ENC[AES256_GCM,data:AA==]", "environments/a/secrets.sops.yaml");
+        assert_eq!(one.len(), 16);
+        assert!(one.bytes().all(|b| b.is_ascii_hexdigit()));
+        assert_eq!(one, fingerprint("ENC[AES256_GCM,data:AA==]", "environments/a/secrets.sops.yaml"));
+        assert_ne!(one, fingerprint("ENC[AES256_GCM,data:AB==]", "environments/a/secrets.sops.yaml"));
+        assert_ne!(one, fingerprint("ENC[AES256_GCM,data:AA==]", "environments/b/secrets.sops.yaml"));
     }
 }
