@@ -1,6 +1,7 @@
 //! Secrets: references that everybody may see, and values that cannot be shown.
 
 use hmac::{Hmac, Mac};
+use holdfast_protocol::Digest;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -31,11 +32,12 @@ impl SecretRef {
 /// every edit of the file, and an edit of one secret must not look like a change of all of them (SOPS keeps the ciphertext of
 /// values that an edit leaves alone).
 pub fn fingerprint(ciphertext: &str, file: &str) -> String {
-    let mut mac =
-        <Hmac<Sha256> as Mac>::new_from_slice(file.as_bytes()).expect("BUG: HMAC takes keys of any length");
+    let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(file.as_bytes()).expect("BUG: HMAC takes keys of any length");
     mac.update(b"holdfast secret fingerprint 1\0");
     mac.update(ciphertext.as_bytes());
-    mac.finalize().into_bytes().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let mut text = Digest(mac.finalize().into_bytes().into()).to_string();
+    text.truncate(16);
+    text
 }
 
 /// A value that came out of decryption. It has no `Display`, `Debug`, `Serialize` or `PartialEq`, and is wiped when dropped.
