@@ -9,7 +9,7 @@ use holdfast_core::config::HostSpec;
 use holdfast_core::event::SyncEvent;
 use holdfast_core::secret::{Secret, SecretRef};
 use holdfast_core::time::Timestamp;
-use holdfast_protocol::{Fault, Hello, JournalEntry, Reply, Request, TransactionId};
+use holdfast_protocol::{Fault, Hello, HostEvent, JournalEntry, ObserveRequest, Reply, Request, TransactionId};
 use tokio::sync::mpsc;
 
 /// A future that can be sent and stored.
@@ -22,6 +22,13 @@ pub trait Connector: Send + Sync {
     /// # Errors
     /// See [`LinkError`]; with [`LinkError::HostKey`] not one byte was sent to the host.
     fn connect<'a>(&'a self, host: &'a HostSpec) -> BoxFuture<'a, Result<Arc<dyn HostLink>, LinkError>>;
+
+    /// Returns a channel over a connection that was opened after this call: what a dead man's switch is confirmed over. It takes
+    /// the place of the kept one; requests that run on that one end as they would have.
+    ///
+    /// # Errors
+    /// As [`Connector::connect`].
+    fn reconnect<'a>(&'a self, host: &'a HostSpec) -> BoxFuture<'a, Result<Arc<dyn HostLink>, LinkError>>;
 }
 
 /// An open channel to one host.
@@ -38,6 +45,10 @@ pub trait HostLink: Send + Sync {
     /// Streams the journal of a transaction. The receiver ends after the transaction's last entry (`Ended`) or when the channel
     /// breaks; the two are told apart by whether the last entry was `Ended`.
     fn follow(&self, id: TransactionId, from: u64) -> BoxFuture<'_, Result<mpsc::Receiver<JournalEntry>, LinkError>>;
+
+    /// Streams hints that something changed on the host. The receiver ends when the channel breaks; hints may be left out when
+    /// they are not taken in time, but the last ones taken always mean: observe again.
+    fn watch(&self, request: ObserveRequest) -> BoxFuture<'_, Result<mpsc::Receiver<HostEvent>, LinkError>>;
 }
 
 /// Why a host could not be spoken to.
