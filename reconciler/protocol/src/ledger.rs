@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Slot};
+use crate::{Digest, HealthCheck, Prove, Slot};
 
 /// `<environment>/<app>`.
 pub type AppKey = String;
@@ -18,7 +18,7 @@ pub struct Ledger {
     pub migrations: BTreeSet<String>,
 }
 
-/// One app as it was applied last.
+/// One app as it was applied last, with all that a rollback needs: it is made from this alone, also when git cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppRecord {
     /// The release, for people.
@@ -44,6 +44,16 @@ pub struct ComponentRecord {
     pub units: BTreeMap<String, bool>,
     /// Compose project outside slots.
     pub project: Option<String>,
+    /// Its compose file; empty without a project.
+    pub compose_file: String,
+    /// Compose services outside slots, with their digests.
+    pub services: BTreeMap<String, String>,
+    /// How what is outside slots proves to be healthy.
+    pub health: Option<HealthCheck>,
+    /// Milliseconds open connections are waited for before a slot is stopped.
+    pub drain_ms: u64,
+    /// Milliseconds between SIGTERM and SIGKILL.
+    pub stop_grace_ms: u64,
     /// The slot that serves; `None` for components without slots.
     pub active: Option<Slot>,
     /// What each slot holds.
@@ -63,10 +73,16 @@ pub struct SlotRecord {
     pub units: BTreeMap<String, bool>,
     /// Compose project of this slot.
     pub project: Option<String>,
+    /// Its compose file; empty without a project.
+    pub compose_file: String,
     /// Compose services with their digests.
     pub services: BTreeMap<String, String>,
     /// Ports by name.
     pub ports: BTreeMap<String, u16>,
+    /// How it proves to be healthy.
+    pub health: Option<HealthCheck>,
+    /// How nginx is asked whether it answers.
+    pub prove: Option<Prove>,
 }
 
 /// A file as it was written.
