@@ -1,1 +1,3 @@
 //! Fakes, generators and lab access for the tests.
+
+pub mod load;
