@@ -1,3 +1,4 @@
 //! Fakes, generators and lab access for the tests.
 
+pub mod lab;
 pub mod load;
