@@ -1,0 +1,180 @@
+//! One event of a sync as one line for people.
+
+use holdfast_protocol::{JournalEvent, Outcome, Phase};
+
+use crate::event::{AppResult, SyncEvent, SyncEventKind, SyncResult};
+use crate::time::Timestamp;
+
+/// One line about something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgressLine {
+    /// Milliseconds since the sync began.
+    pub after_ms: u64,
+    /// Who it is about: a host, an app, or `sync`.
+    pub subject: String,
+    /// What happened. Text of hosts in it is made harmless for a terminal.
+    pub text: String,
+    /// How it should look.
+    pub tone: Tone,
+}
+
+/// How a line should look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// Ordinary.
+    Plain,
+    /// Less than ordinary: detail that passes by.
+    Faint,
+    /// A success worth seeing.
+    Good,
+    /// A failure or a way back.
+    Bad,
+    /// Waits for a person.
+    Waiting,
+}
+
+/// Returns the line for an event; `None` for events that say nothing to people.
+pub fn progress_line(began: Timestamp, event: &SyncEvent) -> Option<ProgressLine> {
+    let (subject, text, tone) = describe(&event.kind)?;
+    Some(ProgressLine { after_ms: event.at.since_ms(began), subject, text: harmless(&text), tone })
+}
+
+/// Returns the text without control characters and direction overrides, so that a host's words cannot steer a terminal.
+pub fn harmless(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\t' => ' ',
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+/// Returns milliseconds as people read them: `84 ms`, `3.2 s`, `2 min 5 s`.
+pub fn took(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        _ => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
+    }
+}
+
+fn describe(kind: &SyncEventKind) -> Option<(String, String, Tone)> {
+    let line = match kind {
+        SyncEventKind::Started { environment, commit, cause } => {
+            ("sync".to_owned(), format!("{environment} to commit {} ({cause})", commit.short()), Tone::Plain)
+        }
+        SyncEventKind::Planned { changes, blockers, seal } => {
+            let seal: String = seal.chars().take(12).collect();
+            let text = match (changes, blockers.len()) {
+                (0, 0) => format!("nothing to change (seal {seal})"),
+                (_, 0) => format!("{changes} {} (seal {seal})", plural(*changes as usize, "change", "changes")),
+                (_, count) => format!("{changes} changes, {count} blocked: {}", blockers.join("; ")),
+            };
+            ("plan".to_owned(), text, if blockers.is_empty() { Tone::Plain } else { Tone::Bad })
+        }
+        SyncEventKind::AppStarted { app, release, waves } => {
+            let waves: Vec<String> =
+                waves.iter().map(|wave| wave.iter().map(ToString::to_string).collect::<Vec<_>>().join(" + ")).collect();
+            (app.to_string(), format!("{release} goes to {}", waves.join(", then ")), Tone::Plain)
+        }
+        SyncEventKind::Staged { host, bytes, .. } => {
+            (host.to_string(), format!("staged and validated, {} KiB sent", bytes.div_ceil(1024)), Tone::Faint)
+        }
+        SyncEventKind::Host { host, entry, .. } => {
+            let (text, tone) = journal(&entry.event)?;
+            (host.to_string(), text, tone)
+        }
+        SyncEventKind::Decided { host, decision, reason, .. } => {
+            let tone = if decision == "go_back" { Tone::Bad } else { Tone::Plain };
+            (host.to_string(), format!("→ {}: {reason}", decision.replace('_', " ")), tone)
+        }
+        SyncEventKind::Paused { app, hint } => (app.to_string(), format!("paused: {hint}"), Tone::Waiting),
+        SyncEventKind::HostEnded { host, outcome, reason, .. } => {
+            let (word, tone) = match outcome {
+                Outcome::Done => ("done", Tone::Good),
+                Outcome::Abandoned => ("abandoned before the switch, nothing changed", Tone::Bad),
+                Outcome::RolledBack => ("rolled back", Tone::Bad),
+                Outcome::Stuck => ("stuck, an operator is needed", Tone::Bad),
+            };
+            let text = if reason.is_empty() { word.to_owned() } else { format!("{word}: {reason}") };
+            (host.to_string(), text, tone)
+        }
+        SyncEventKind::HostTrouble { host, error, .. } => (host.to_string(), error.clone(), Tone::Bad),
+        SyncEventKind::Quarantined { app, release, reason } => {
+            (app.to_string(), format!("{release} is quarantined until its content changes: {reason}"), Tone::Bad)
+        }
+        SyncEventKind::AppEnded { app, result } => {
+            let (text, tone) = match result {
+                AppResult::Done => ("is as git says on all hosts", Tone::Good),
+                AppResult::RolledBack => ("serves the release before on all hosts", Tone::Bad),
+                AppResult::Partial => ("differs between hosts", Tone::Bad),
+                AppResult::Stuck => ("needs an operator", Tone::Bad),
+                AppResult::Blocked => ("was not begun", Tone::Bad),
+            };
+            (app.to_string(), text.to_owned(), tone)
+        }
+        SyncEventKind::Ended { result } => {
+            let (text, tone) = match result {
+                SyncResult::Synced => ("synced", Tone::Good),
+                SyncResult::NoChange => ("nothing to do", Tone::Good),
+                SyncResult::RolledBack => ("rolled back", Tone::Bad),
+                SyncResult::Blocked => ("blocked", Tone::Bad),
+                SyncResult::Failed => ("failed", Tone::Bad),
+            };
+            ("sync".to_owned(), text.to_owned(), tone)
+        }
+    };
+    Some(line)
+}
+
+fn journal(event: &JournalEvent) -> Option<(String, Tone)> {
+    let line = match event {
+        JournalEvent::Entered { phase } => match phase {
+            Phase::Ready => ("ready: proven healthy beside the old release".to_owned(), Tone::Good),
+            Phase::Watch => ("new release serves; watching".to_owned(), Tone::Plain),
+            Phase::Undo => ("going back".to_owned(), Tone::Bad),
+            Phase::Prepare | Phase::Promote | Phase::Settled | Phase::Settle | Phase::Ended => return None,
+        },
+        JournalEvent::Intent { title, .. } => (format!("{title} …"), Tone::Faint),
+        JournalEvent::Done { took_ms, note, .. } if note.is_empty() => {
+            (format!("  done in {}", took(*took_ms)), Tone::Faint)
+        }
+        JournalEvent::Done { took_ms, note, .. } => (format!("  done in {}: {note}", took(*took_ms)), Tone::Faint),
+        JournalEvent::Failed { error, .. } => (error.clone(), Tone::Bad),
+        JournalEvent::Progress { text } => (format!("  {text}"), Tone::Faint),
+        JournalEvent::Resumed => ("went on after a cut".to_owned(), Tone::Plain),
+        JournalEvent::Decided { decision, by } if by != "manager" => {
+            (format!("decided {decision:?} by {by}"), Tone::Plain)
+        }
+        JournalEvent::Decided { .. }
+        | JournalEvent::UndoIntent { .. }
+        | JournalEvent::Undone { .. }
+        | JournalEvent::Ended { .. } => return None,
+    };
+    Some(line)
+}
+
+fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
+    if count == 1 { one } else { many }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hosts_words_cannot_steer_a_terminal() {
+        let error = "\u{1b}[2J\u{1b}]0;owned\u{7} \u{202e}txt\nnext".to_owned();
+        let kind = SyncEventKind::HostTrouble { app: None, host: "web1".parse().unwrap(), error };
+        let line = progress_line(Timestamp(5), &SyncEvent { at: Timestamp(7), kind }).unwrap();
+        assert_eq!(line.text, "\u{fffd}[2J\u{fffd}]0;owned\u{fffd} \u{fffd}txt next");
+        assert_eq!(line.after_ms, 2);
+    }
+
+    #[test]
+    fn lengths_of_time_read_well() {
+        assert_eq!([took(84), took(3_249), took(125_000)], ["84 ms", "3.2 s", "2 min 5 s"]);
+    }
+}
