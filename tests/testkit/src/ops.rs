@@ -1,0 +1,201 @@
+//! A team's repository and management box for tests: the example of this project, pointed at the lab's hosts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use crate::lab::Lab;
+
+/// A bare repository, a clone to commit in, keys, and the manager's configuration, in a folder of its own.
+pub struct Ops {
+    _folder: tempfile::TempDir,
+    holdfast: PathBuf,
+    /// The bare repository that is pushed to.
+    pub bare: PathBuf,
+    /// The clone that a person works in.
+    pub work: PathBuf,
+    /// The manager's configuration.
+    pub config: PathBuf,
+}
+
+/// Values that must never be seen anywhere but in a 0600 file on a host that needs them.
+pub const CANARIES: [(&str, &str); 2] =
+    [("database.password", "canary-Db9#x$'Q7f2\"%k"), ("app.secret_key", "canary-K3y$`w0zR8m;{}\\t")];
+
+impl Ops {
+    /// Makes the repository with the example in it, committed and pushed, for the hosts of a lab.
+    ///
+    /// # Panics
+    /// When anything of it fails.
+    pub fn new(holdfast: &Path, lab: &Lab) -> Self {
+        let folder = tempfile::Builder::new().prefix("holdfast-e2e-").tempdir().expect("a temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        let (bare, work, config) = (at("ops.git"), at("ops"), at("manager.yaml"));
+        let ops = Self { holdfast: holdfast.to_owned(), bare, work, config, _folder: folder };
+
+        let key = ops.work.with_file_name("age.key");
+        let recipient = text(&ops.run(&["secrets", "keygen", &key.to_string_lossy()]));
+        let manager = format!(
+            "repository: {}\nstate_dir: {}\nruntime_dir: {}\nage_key_files: [{}]\nssh: {{ identity: {} }}\nenvironments:\n  prod: {{ branch: main }}\n",
+            ops.bare.display(),
+            ops.work.with_file_name("state").display(),
+            ops.work.with_file_name("run").display(),
+            key.display(),
+            lab.identity.display(),
+        );
+        fs::write(&ops.config, manager).expect("manager.yaml");
+
+        ops.git_in(ops.work.parent().expect("a parent"), &["init", "-q", "--bare", "-b", "main", "ops.git"]);
+        ops.git_in(ops.work.parent().expect("a parent"), &["init", "-q", "-b", "main", "ops"]);
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for part in ["holdfast.yaml", "inventory", "environments", "templates"] {
+            copy(&example.join(part), &ops.work.join(part));
+        }
+        let mut inventory = String::from("hosts:\n");
+        for (index, host) in lab.hosts.iter().filter(|host| host.name.starts_with("web")).enumerate() {
+            let labels = if index == 0 { "{ role: web, database: primary }" } else { "{ role: web }" };
+            inventory += &format!(
+                "  {}:\n    address: {}\n    host_key: {}\n    labels: {labels}\n",
+                host.name, host.address, host.host_key
+            );
+        }
+        fs::write(ops.work.join("inventory/hosts.yaml"), inventory).expect("inventory");
+        let [(_, password), (_, secret)] = CANARIES;
+        let plain = serde_json::json!({ "database": { "password": password }, "app": { "secret_key": secret } });
+        let sealed = ops.run_with(&["secrets", "encrypt", "--recipient", recipient.trim()], &plain.to_string());
+        fs::write(ops.work.join("environments/prod/secrets.sops.yaml"), text(&sealed)).expect("secrets");
+        ops.git(&["remote", "add", "origin", &ops.bare.to_string_lossy()]);
+        ops.commit("the chatbot, v1");
+        ops.push();
+        ops
+    }
+
+    /// Sets the chatbot's release and commits.
+    ///
+    /// # Panics
+    /// When the file is not as the example has it.
+    pub fn release(&self, release: &str) {
+        let path = self.work.join("environments/prod/chatbot.yaml");
+        let old = fs::read_to_string(&path).expect("chatbot.yaml");
+        let lines: Vec<String> = old
+            .lines()
+            .map(|line| if line.starts_with("release:") { format!("release: {release}") } else { line.to_owned() })
+            .collect();
+        fs::write(&path, lines.join("\n") + "\n").expect("chatbot.yaml");
+        self.commit(&format!("chatbot {release}"));
+    }
+
+    /// Commits all there is and returns the commit.
+    ///
+    /// # Panics
+    /// When git fails.
+    pub fn commit(&self, message: &str) -> String {
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "-m", message]);
+        self.git(&["rev-parse", "HEAD"]).trim().to_owned()
+    }
+
+    /// Pushes and returns all that the push printed: a hook's words come on standard error.
+    ///
+    /// # Panics
+    /// When git fails.
+    pub fn push(&self) -> String {
+        let output = self.git_command(&self.work, &["push", "origin", "main"]).output().expect("git starts");
+        assert!(output.status.success(), "git push: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// Runs git in the clone and returns its standard output.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn git(&self, arguments: &[&str]) -> String {
+        self.git_in(&self.work, arguments)
+    }
+
+    fn git_in(&self, folder: &Path, arguments: &[&str]) -> String {
+        let output = self.git_command(folder, arguments).output().expect("git starts");
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        text(&output)
+    }
+
+    fn git_command(&self, folder: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new("git");
+        command
+            .current_dir(folder)
+            .args(["-c", "user.name=A Developer", "-c", "user.email=dev@example.net"])
+            .args(arguments)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Returns a command of the program with this manager's configuration.
+    pub fn holdfast(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.holdfast);
+        command.args(["--config", &self.config.to_string_lossy()]).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the program and returns all that came of it, whatever its exit code.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn run_any(&self, arguments: &[&str]) -> Output {
+        let output = self.holdfast(arguments).output().expect("holdfast starts");
+        eprintln!(
+            "$ holdfast {}   ({})\n{}{}",
+            arguments.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        output
+    }
+
+    /// Runs the program and returns all that came of it.
+    ///
+    /// # Panics
+    /// When it does not exit with 0.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let output = self.run_any(arguments);
+        assert!(output.status.success(), "holdfast {arguments:?}: {}", output.status);
+        output
+    }
+
+    fn run_with(&self, arguments: &[&str], input: &str) -> Output {
+        use std::io::Write;
+        let mut child =
+            self.holdfast(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("holdfast starts");
+        child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("the program reads");
+        let output = child.wait_with_output().expect("the program ends");
+        assert!(output.status.success(), "holdfast {arguments:?}: {}", output.status);
+        output
+    }
+
+    /// Asserts that a plan finds nothing to do.
+    ///
+    /// # Panics
+    /// When it finds something.
+    pub fn assert_plan_is_empty(&self) {
+        let output = self.run_any(&["plan", "prod", "--detailed-exitcode"]);
+        assert_eq!(output.status.code(), Some(0), "a second plan after an apply is empty:\n{}", text(&output));
+    }
+}
+
+/// Returns standard output as text.
+pub fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn copy(from: &Path, to: &Path) {
+    if from.is_dir() {
+        fs::create_dir_all(to).expect("a folder");
+        for entry in fs::read_dir(from).expect("a folder") {
+            let entry = entry.expect("an entry");
+            copy(&entry.path(), &to.join(entry.file_name()));
+        }
+    } else {
+        fs::copy(from, to).expect("a copy");
+    }
+}
