@@ -45,8 +45,8 @@ impl Ops {
         );
         fs::write(&ops.config, manager).expect("manager.yaml");
 
-        ops.git_in(ops.work.parent().expect("a parent"), &["init", "-q", "--bare", "-b", "main", "ops.git"]);
-        ops.git_in(ops.work.parent().expect("a parent"), &["init", "-q", "-b", "main", "ops"]);
+        Self::git_in(ops.work.parent().expect("a parent"), &["init", "-q", "--bare", "-b", "main", "ops.git"]);
+        Self::git_in(ops.work.parent().expect("a parent"), &["init", "-q", "-b", "main", "ops"]);
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         for part in ["holdfast.yaml", "inventory", "environments", "templates"] {
             copy(&example.join(part), &ops.work.join(part));
@@ -54,10 +54,9 @@ impl Ops {
         let mut inventory = String::from("hosts:\n");
         for (index, host) in lab.hosts.iter().filter(|host| host.name.starts_with("web")).enumerate() {
             let labels = if index == 0 { "{ role: web, database: primary }" } else { "{ role: web }" };
-            inventory += &format!(
-                "  {}:\n    address: {}\n    host_key: {}\n    labels: {labels}\n",
-                host.name, host.address, host.host_key
-            );
+            let (name, address, key) = (&host.name, &host.address, &host.host_key);
+            let entry = format!("  {name}:\n    address: {address}\n    host_key: {key}\n    labels: {labels}\n");
+            inventory.push_str(&entry);
         }
         fs::write(ops.work.join("inventory/hosts.yaml"), inventory).expect("inventory");
         let [(_, password), (_, secret)] = CANARIES;
@@ -100,7 +99,7 @@ impl Ops {
     /// # Panics
     /// When git fails.
     pub fn push(&self) -> String {
-        let output = self.git_command(&self.work, &["push", "origin", "main"]).output().expect("git starts");
+        let output = Self::git_command(&self.work, &["push", "origin", "main"]).output().expect("git starts");
         assert!(output.status.success(), "git push: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
@@ -110,16 +109,16 @@ impl Ops {
     /// # Panics
     /// When it fails.
     pub fn git(&self, arguments: &[&str]) -> String {
-        self.git_in(&self.work, arguments)
+        Self::git_in(&self.work, arguments)
     }
 
-    fn git_in(&self, folder: &Path, arguments: &[&str]) -> String {
-        let output = self.git_command(folder, arguments).output().expect("git starts");
+    fn git_in(folder: &Path, arguments: &[&str]) -> String {
+        let output = Self::git_command(folder, arguments).output().expect("git starts");
         assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         text(&output)
     }
 
-    fn git_command(&self, folder: &Path, arguments: &[&str]) -> Command {
+    fn git_command(folder: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new("git");
         command
             .current_dir(folder)
