@@ -2,18 +2,23 @@
 //!
 //! # Flow
 //! [`serve::serve`] takes framed requests from standard input and gives framed replies on standard output. Looking is in
-//! `observe`, over kept connections to `systemd` and `docker`. Everything written lies under one [`paths::Root`].
+//! [`observe`], over kept connections to [`systemd`] and [`docker`]. Everything written lies under one [`paths::Root`].
 
 pub mod accounts;
 pub mod blob;
 pub mod cancel;
 pub mod digest;
 pub mod disk;
+pub mod docker;
 pub mod exec;
 pub mod fence;
+pub mod hello;
 pub mod journal;
 pub mod ledger;
 pub mod lock;
+pub mod observe;
 pub mod paths;
 pub mod serve;
+pub mod systemd;
 pub mod transaction;
+pub mod watch;

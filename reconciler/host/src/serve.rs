@@ -1,17 +1,32 @@
 //! Answers the frames of one channel.
 
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use holdfast_protocol::{
-    Decision, Fault, JournalEntry, StageProblem, TransactionId, TransactionSpec, TransactionStatus,
+    Decision, Envelope, Fault, FaultKind, FrameError, HelloRequest, JournalEntry, Ledger, ObserveRequest, Observed,
+    PROTOCOL_VERSION, Reply, Request, StageProblem, SwitchLive, TransactionId, TransactionSpec, TransactionStatus,
+    read_frame, write_frame,
 };
 
+use crate::blob::{self, Inbox};
 use crate::cancel::Cancel;
+use crate::observe::{Known, Observer};
+use crate::paths::Root;
+use crate::watch;
+
+/// The most requests one channel may have open.
+const MAX_OPEN: usize = 64;
+
+/// The most digests one request may ask about.
+const MAX_DIGESTS: usize = 100_000;
 
 /// What the frame loop needs of the transactions of a host.
 ///
 /// Calls come from several threads at once, and from several processes: every channel is a process of its own.
-pub trait Transactions: Sync {
+pub trait Transactions: Send + Sync {
     /// Validates a transaction beside the live state and stores it. Empty means it can begin.
     fn stage(&self, spec: &TransactionSpec) -> Result<Vec<StageProblem>, Fault>;
 
@@ -37,8 +52,227 @@ pub trait Transactions: Sync {
     /// Returns the transactions that are not finished, and the last few that are.
     fn statuses(&self) -> Vec<TransactionStatus>;
 
+    /// Returns the ledger.
+    fn ledger(&self) -> Observed<Ledger>;
+
+    /// Returns the live switches.
+    fn switches(&self) -> Observed<BTreeMap<String, SwitchLive>>;
+
     /// Returns the fence: the highest number a transaction here has carried; 0 when none has.
     fn fence(&self) -> Result<u64, Fault>;
+}
+
+/// What all requests of a host are answered from.
+pub struct Host {
+    root: Root,
+    observer: Observer,
+    transactions: Box<dyn Transactions>,
+}
+
+impl Host {
+    /// Returns a host that stores below `root`.
+    pub fn new(root: Root, observer: Observer, transactions: Box<dyn Transactions>) -> Self {
+        Self { root, observer, transactions }
+    }
+}
+
+/// One connection of a manager: what its requests share.
+struct Channel<W> {
+    host: Arc<Host>,
+    output: Mutex<W>,
+    opened: Duration,
+    open: Mutex<BTreeMap<u64, Cancel>>,
+}
+
+/// Answers requests from `input` on `output` until `input` ends.
+///
+/// # Guarantees
+/// One thread reads; every request that may take long runs in a thread of its own, and replies never mix. When the channel ends
+/// the long-lived requests are told so; a thread in the middle of a bounded one is not waited for: what it writes goes nowhere,
+/// and the caller is about to end the process.
+///
+/// # Errors
+/// When `input` holds something else than frames of this version.
+pub fn serve<W: Write + Send + 'static>(mut input: impl Read, output: W, host: Arc<Host>) -> Result<(), FrameError> {
+    let mut inbox = Inbox::new(host.root.clone());
+    let channel =
+        Arc::new(Channel { host, output: Mutex::new(output), opened: since_boot(), open: Mutex::new(BTreeMap::new()) });
+    let mut greeted = false;
+    let ended = loop {
+        let Envelope { id, body } = match read_frame::<Envelope<Request>>(&mut input) {
+            Ok(envelope) => envelope,
+            Err(FrameError::Closed) => break Ok(()),
+            Err(error) => break Err(error),
+        };
+        if !greeted && !matches!(body, Request::Hello(_)) {
+            channel.reply(id, Reply::Fault(refused("the first request must be hello".to_owned())));
+            continue;
+        }
+        match body {
+            Request::Hello(hello) => match check(&hello) {
+                Ok(()) => {
+                    greeted = true;
+                    channel.spawn(id, Request::Hello(hello));
+                }
+                Err(fault) => channel.reply(id, Reply::Fault(fault)),
+            },
+            Request::Cancel(open) => {
+                if let Some(cancel) = channel.open().get(&open) {
+                    cancel.cancel();
+                }
+            }
+            // In order, and quick: pieces of a blob must not overtake each other.
+            Request::PutBlob { digest, offset, bytes, last } => {
+                let stored = inbox.put(digest, offset, &bytes, last);
+                channel.reply(id, stored.map_or_else(Reply::Fault, |()| Reply::Stored));
+            }
+            Request::Missing(digests) if digests.len() > MAX_DIGESTS => {
+                channel.reply(id, Reply::Fault(refused(format!("more than {MAX_DIGESTS} digests in one request"))));
+            }
+            Request::Missing(digests) => {
+                channel.reply(id, Reply::Missing(blob::missing(&channel.host.root, &digests)));
+            }
+            body => channel.spawn(id, body),
+        }
+    };
+    channel.close();
+    ended
+}
+
+impl<W: Write + Send + 'static> Channel<W> {
+    /// Answers one request in a thread of its own.
+    fn spawn(self: &Arc<Self>, id: u64, request: Request) {
+        let cancel = match self.admit(id) {
+            Ok(cancel) => cancel,
+            Err(fault) => return self.reply(id, Reply::Fault(fault)),
+        };
+        let channel = Arc::clone(self);
+        let started = std::thread::Builder::new().spawn(move || {
+            let reply = channel.answer(id, request, &cancel);
+            // Closed before it is answered, so that the number is free again once the manager has the answer.
+            channel.open().remove(&id);
+            if let Some(reply) = reply {
+                channel.reply(id, reply.unwrap_or_else(Reply::Fault));
+            }
+        });
+        if let Err(error) = started {
+            self.open().remove(&id);
+            self.reply(
+                id,
+                Reply::Fault(Fault { kind: FaultKind::Failed, message: format!("start a thread: {error}") }),
+            );
+        }
+    }
+
+    fn admit(&self, id: u64) -> Result<Cancel, Fault> {
+        let mut open = self.open();
+        if open.contains_key(&id) {
+            return Err(refused(format!("request {id} is still open")));
+        }
+        if open.len() >= MAX_OPEN {
+            return Err(refused(format!("more than {MAX_OPEN} requests are open")));
+        }
+        let cancel = Cancel::new()
+            .map_err(|error| Fault { kind: FaultKind::Failed, message: format!("open a file descriptor: {error}") })?;
+        open.insert(id, cancel.clone());
+        Ok(cancel)
+    }
+
+    /// Returns the last reply, or nothing when the request was closed by the manager.
+    fn answer(&self, id: u64, request: Request, cancel: &Cancel) -> Option<Result<Reply, Fault>> {
+        let host = &*self.host;
+        let transactions = &*host.transactions;
+        let reply = match request {
+            Request::Hello(_) => transactions.fence().map(|fence| Reply::Hello(Box::new(host.observer.hello(fence)))),
+            Request::Observe(request) => {
+                known(transactions).map(|known| Reply::Observed(Box::new(host.observer.observe(&request, known))))
+            }
+            Request::Stage(spec) => transactions.stage(&spec).map(Reply::Staged),
+            Request::Begin(transaction) => transactions.begin(&transaction).map(|()| Reply::Begun),
+            Request::Follow { id: transaction, from } => {
+                let mut send = |entry| self.send(id, Reply::Entry(entry));
+                transactions.follow(&transaction, from, cancel, &mut send).map(|()| Reply::Followed)
+            }
+            Request::Decide { id: transaction, fence, decision } => {
+                transactions.decide(&transaction, fence, decision).map(|()| Reply::Decided)
+            }
+            Request::Confirm(transaction) => transactions.confirm(&transaction, self.opened).map(|()| Reply::Decided),
+            Request::Watch(request) => {
+                self.watch(id, &request, cancel);
+                return None;
+            }
+            Request::Missing(_) | Request::PutBlob { .. } | Request::Cancel(_) => {
+                Err(refused("this request is answered in order".to_owned()))
+            }
+        };
+        (!cancel.is_cancelled()).then_some(reply)
+    }
+
+    fn watch(&self, id: u64, request: &ObserveRequest, cancel: &Cancel) {
+        let host = &*self.host;
+        let ledger = || host.transactions.ledger();
+        watch::watch(&host.root, host.observer.system(), request, &ledger, cancel, &mut |event| {
+            self.send(id, Reply::Event(event))
+        });
+    }
+
+    fn reply(&self, id: u64, reply: Reply) {
+        self.send(id, reply);
+    }
+
+    /// Sends one reply, and returns whether the manager can still be reached.
+    fn send(&self, id: u64, body: Reply) -> bool {
+        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = match write_frame(&mut *output, &Envelope { id, body }) {
+            Err(error @ FrameError::TooLarge(_)) => {
+                let fault = Fault { kind: FaultKind::Failed, message: format!("{error}: ask for less at once") };
+                write_frame(&mut *output, &Envelope { id, body: Reply::Fault(fault) })
+            }
+            sent => sent,
+        };
+        drop(output);
+        if sent.is_err() {
+            // The reading side will see the end as well; until then nothing long-lived needs to go on.
+            self.close();
+        }
+        sent.is_ok()
+    }
+
+    fn close(&self) {
+        for cancel in self.open().values() {
+            cancel.cancel();
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Cancel>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the observation cannot find out itself. Without a fence nothing may be planned, so it fails as a whole.
+fn known(transactions: &dyn Transactions) -> Result<Known, Fault> {
+    let fence = transactions.fence()?;
+    Ok(Known {
+        ledger: transactions.ledger(),
+        switches: transactions.switches(),
+        transactions: transactions.statuses(),
+        fence,
+    })
+}
+
+fn check(hello: &HelloRequest) -> Result<(), Fault> {
+    if hello.protocol == PROTOCOL_VERSION {
+        return Ok(());
+    }
+    let message = format!(
+        "the manager speaks version {}, this program {PROTOCOL_VERSION}: deliver the matching program",
+        hello.protocol
+    );
+    Err(refused(message))
+}
+
+fn refused(message: String) -> Fault {
+    Fault { kind: FaultKind::Refused, message }
 }
 
 /// Returns the time since the machine was booted, suspended time included. Comparable between processes of one boot.

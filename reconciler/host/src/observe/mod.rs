@@ -1,0 +1,118 @@
+//! Looks at all of a host in one go.
+//!
+//! # Flow
+//! [`Observer::observe`] takes what the manager asked for and what the transaction side knows, adds what the ledger names, and
+//! gives the live report. It keeps connections and what it found out between looks, so a second look is cheap.
+
+mod files;
+mod nginx;
+mod ports;
+mod resources;
+mod subjects;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use holdfast_protocol::{Hello, Ledger, LiveReport, ObserveRequest, Observed, SwitchLive, TransactionStatus};
+
+use crate::accounts::Accounts;
+use crate::docker::Engine;
+use crate::paths::{Root, System};
+use crate::systemd::Units;
+pub use files::{MAX_CONTENT, MAX_CONTENTS};
+pub use subjects::Subjects;
+
+/// What the transaction side knows of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The ledger.
+    pub ledger: Observed<Ledger>,
+    /// The live switches.
+    pub switches: Observed<BTreeMap<String, SwitchLive>>,
+    /// The transactions that are not finished, and the last few that are.
+    pub transactions: Vec<TransactionStatus>,
+    /// The fence.
+    pub fence: u64,
+}
+
+/// Looks at a host.
+#[derive(Debug)]
+pub struct Observer {
+    root: Root,
+    system: System,
+    kept: Mutex<Kept>,
+}
+
+/// What is kept between looks.
+#[derive(Debug)]
+struct Kept {
+    accounts: Accounts,
+    files: files::Files,
+    units: Units,
+    engine: Engine,
+    nginx: nginx::Nginx,
+    ports: ports::Ports,
+}
+
+impl Observer {
+    /// Returns one that has looked at nothing yet.
+    pub fn new(root: Root, system: System) -> Self {
+        let kept = Kept {
+            accounts: Accounts::new(&system.etc),
+            files: files::Files::default(),
+            units: Units::new(system.clone()),
+            engine: Engine::new(system.clone()),
+            nginx: nginx::Nginx::new(system.clone()),
+            ports: ports::Ports::new(system.proc.clone()),
+        };
+        Self { root, system, kept: Mutex::new(kept) }
+    }
+
+    /// Returns where the host keeps what is looked at.
+    pub fn system(&self) -> &System {
+        &self.system
+    }
+
+    /// Returns what the host is and has.
+    pub fn hello(&self, fence: u64) -> Hello {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let Kept { units, engine, .. } = &mut *kept;
+        crate::hello::hello(&self.root, &self.system, units, engine, fence)
+    }
+
+    /// Returns what is there now.
+    pub fn observe(&self, request: &ObserveRequest, known: Known) -> LiveReport {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let subjects = Subjects::of(request, known.ledger.seen());
+        // With accounts that cannot be read owners show as numbers, which match no name: no silent agreement.
+        let _ = kept.accounts.refresh();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let Kept { accounts, files, units, engine, nginx, ports } = &mut *kept;
+        let files = files.look(&subjects.files, accounts, now);
+
+        let mut names: Vec<&str> = subjects.units.iter().copied().collect();
+        if !subjects.units.contains(nginx::UNIT) {
+            names.push(nginx::UNIT);
+        }
+        let mut units = units.states(&names);
+        let nginx = nginx.look(units.get(nginx::UNIT), Instant::now());
+        units.retain(|name, _| subjects.units.contains(name.as_str()));
+
+        let projects = if subjects.projects.is_empty() { BTreeMap::new() } else { engine.projects(&subjects.projects) };
+        let images = request.images.iter().map(|reference| (reference.clone(), engine.image(reference))).collect();
+        LiveReport {
+            files,
+            units,
+            projects,
+            images,
+            nginx,
+            switches: known.switches,
+            listening: ports.look().unwrap_or_default(),
+            resources: resources::look(&self.root, &self.system),
+            ledger: known.ledger,
+            transactions: known.transactions,
+            fence: known.fence,
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Asks systemd about many units in one go.
+//!
+//! # Flow
+//! [`Units`] keeps one connection: systemd's private socket where we may use it (no broker in between), else the system bus. Where
+//! neither answers, one `systemctl show` tells the same.
+
+mod bus;
+mod enabled;
+mod show;
+mod units;
+mod wire;
+
+pub use bus::{Bus, BusError, Signal};
+pub use units::{Units, valid_unit_name};
+pub use wire::WireError;
