@@ -22,7 +22,7 @@ pub struct Access {
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
     #[cfg(test)]
-    fuse: Option<std::sync::Arc<std::sync::atomic::AtomicUsize>>,
+    fuse: Option<std::sync::Arc<(std::sync::atomic::AtomicUsize, std::sync::atomic::AtomicBool)>>,
 }
 
 impl Disk {
@@ -34,7 +34,7 @@ impl Disk {
     /// Returns one that breaks after this many operations.
     #[cfg(test)]
     pub(crate) fn breaking_after(operations: usize) -> Self {
-        Self { fuse: Some(std::sync::Arc::new(operations.into())) }
+        Self { fuse: Some(std::sync::Arc::new((operations.into(), false.into()))) }
     }
 
     #[cfg_attr(not(test), expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "only tests can break it"))]
@@ -42,12 +42,23 @@ impl Disk {
         #[cfg(test)]
         if let Some(fuse) = &self.fuse {
             use std::sync::atomic::Ordering;
-            let left = fuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            let left = fuse.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
             if left.is_err() {
+                fuse.1.store(true, Ordering::SeqCst);
                 return Err(io::Error::other("broken by the test"));
             }
         }
         Ok(())
+    }
+
+    /// Returns whether a test broke it.
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "only tests can break it"))]
+    pub(crate) fn is_broken(&self) -> bool {
+        #[cfg(test)]
+        if let Some(fuse) = &self.fuse {
+            return fuse.1.load(std::sync::atomic::Ordering::SeqCst);
+        }
+        false
     }
 
     /// Puts content under a name: temporary name in the same folder, owner and mode before the content can be seen under the final

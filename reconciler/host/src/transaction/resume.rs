@@ -1,0 +1,24 @@
+//! Puts a host in order after a boot: switches first, then every transaction that was begun and is not over.
+
+use holdfast_protocol::Fault;
+
+use super::folder::{Folder, failed};
+use super::host::Host;
+use super::{begin, status};
+
+/// Starts the runner of every transaction that was begun and is not over.
+///
+/// # Errors
+/// The first failure, after all were tried.
+pub fn resume(host: &Host) -> Result<(), Fault> {
+    let mut first = None;
+    for folder in Folder::all(&host.root).map_err(|error| failed(format!("list the transactions: {error}")))? {
+        if folder.begun().is_some()
+            && status::outcome(&folder).is_none()
+            && let Err(fault) = begin::start(&folder, true)
+        {
+            first.get_or_insert(fault);
+        }
+    }
+    first.map_or(Ok(()), Err)
+}

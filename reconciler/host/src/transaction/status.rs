@@ -1,0 +1,60 @@
+//! Tells where the transactions of a host stand.
+
+use holdfast_protocol::{JournalEntry, JournalEvent, Outcome, Phase, TransactionStatus};
+
+use super::folder::Folder;
+use super::host::Host;
+use super::run;
+use crate::journal;
+
+/// The most ended transactions that are told, the newest by name.
+const ENDED: usize = 20;
+
+/// Returns the transactions that were begun and are not over, and the last few that are.
+pub fn statuses(host: &Host) -> Vec<TransactionStatus> {
+    let folders = Folder::all(&host.root).unwrap_or_default();
+    let (mut open, mut ended) = (Vec::new(), Vec::new());
+    for folder in folders.iter().filter(|folder| folder.begun().is_some()) {
+        let Ok(spec) = folder.load() else { continue };
+        let entries = journal::read(&folder.journal()).unwrap_or_default();
+        let outcome = run::outcome(&entries);
+        let status = TransactionStatus {
+            id: folder.id().clone(),
+            app: spec.app,
+            release: spec.release,
+            fence: spec.fence,
+            phase: if outcome.is_some() { Phase::Ended } else { phase(&entries) },
+            outcome,
+            running: outcome.is_none() && is_running(folder),
+        };
+        if outcome.is_some() {
+            ended.push((entries.last().map_or(0, |entry| entry.at_ms), status));
+        } else {
+            open.push(status);
+        }
+    }
+    ended.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| b.1.id.cmp(&a.1.id)));
+    open.extend(ended.into_iter().take(ENDED).map(|(_, status)| status));
+    open
+}
+
+/// Returns how a transaction ended; `None` while it has not, or its journal cannot be read.
+pub(super) fn outcome(folder: &Folder) -> Option<Outcome> {
+    run::outcome(&journal::read(&folder.journal()).unwrap_or_default())
+}
+
+/// Returns the phase a journal is in.
+pub(super) fn phase(entries: &[JournalEntry]) -> Phase {
+    let last = entries.iter().rev().find_map(|entry| match entry.event {
+        JournalEvent::Entered { phase } => Some(phase),
+        JournalEvent::Ended { .. } => Some(Phase::Ended),
+        _ => None,
+    });
+    last.unwrap_or(Phase::Prepare)
+}
+
+/// Returns whether a runner is alive.
+pub(super) fn is_running(folder: &Folder) -> bool {
+    // Taken and let go at once; a runner that starts in this very moment is told that one is alive and is started again.
+    matches!(folder.lock_runner(), Ok(None))
+}

@@ -1,0 +1,68 @@
+//! Lets the leaving slot finish what it began.
+
+use std::time::{Duration, Instant};
+
+use super::{Act, StepError, Work, sockets};
+
+/// How often the connections are counted.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// How often people are told.
+const TELL: Duration = Duration::from_secs(2);
+
+/// Counts in a row without any connection that mean drained: a client may be between two of them.
+const QUIET: u32 = 3;
+
+/// Waits until no connection to these ports is established, or the time is over. Never fails.
+pub(super) struct Drain<'a> {
+    pub(super) ports: &'a [u16],
+    pub(super) timeout_ms: u64,
+}
+
+impl Act for Drain<'_> {
+    fn apply(&self, work: &Work<'_>, _before: &[u8]) -> Result<String, StepError> {
+        let started = Instant::now();
+        let until = started + Duration::from_millis(self.timeout_ms);
+        let mut told = started;
+        let mut quiet = 0;
+        loop {
+            let open = sockets::established(&work.host.system.proc, self.ports).unwrap_or(0);
+            quiet = if open == 0 { quiet + 1 } else { 0 };
+            if quiet >= QUIET {
+                return Ok(format!("no connection left after {} ms", started.elapsed().as_millis()));
+            }
+            let now = Instant::now();
+            if now >= until {
+                return Ok(format!("{open} connections are still open after {} ms", self.timeout_ms));
+            }
+            if now.duration_since(told) >= TELL {
+                (work.tell)(&format!("draining: {open} connections are open"));
+                told = now;
+            }
+            // The step's own deadline is no failure here: this step's time is `timeout_ms`.
+            if work.pause(EVERY.min(until - now), "drain").is_err() {
+                return Ok(format!("{open} connections are still open"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bench;
+    use super::*;
+
+    #[test]
+    fn it_waits_for_the_connections_and_no_longer_than_its_time() {
+        let bench = Bench::new();
+        let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listening.local_addr().unwrap().port();
+        let client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let (server, _) = listening.accept().unwrap();
+        let note = Drain { ports: &[port], timeout_ms: 150 }.apply(&bench.work(), &[]).unwrap();
+        assert!(note.starts_with("1 connections are still open"), "{note}");
+        drop((client, server));
+        let note = Drain { ports: &[port], timeout_ms: 20_000 }.apply(&bench.work(), &[]).unwrap();
+        assert!(note.starts_with("no connection left"), "{note}");
+    }
+}

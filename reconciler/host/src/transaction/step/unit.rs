@@ -1,0 +1,229 @@
+//! systemd units.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use holdfast_protocol::ActiveGoal;
+use serde::{Deserialize, Serialize};
+
+use super::{Act, Probed, StepError, Work, decode, encode, fail};
+use crate::exec::{Call, shown_tail};
+
+/// `systemctl daemon-reload`.
+pub(super) struct DaemonReload;
+
+/// Brings a unit to a state.
+pub(super) struct Bring<'a> {
+    pub(super) unit: &'a str,
+    pub(super) enabled: Option<bool>,
+    pub(super) active: Option<ActiveGoal>,
+}
+
+/// A unit as systemd describes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct UnitState {
+    pub(super) load: String,
+    pub(super) active: String,
+    pub(super) sub: String,
+    pub(super) file_state: String,
+    pub(super) kind: String,
+    pub(super) result: String,
+    pub(super) restarts: u32,
+    pub(super) main_pid: u32,
+    /// Changes with every start.
+    pub(super) invocation: String,
+    pub(super) exit_code: i32,
+}
+
+impl UnitState {
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.active.as_str(), "active" | "reloading" | "refreshing")
+    }
+
+    fn is_enabled(&self) -> bool {
+        matches!(self.file_state.as_str(), "enabled" | "enabled-runtime" | "linked" | "linked-runtime")
+    }
+
+    /// A oneshot service that did its work and ended is as good as running.
+    fn is_finished_oneshot(&self) -> bool {
+        self.kind == "oneshot" && self.active == "inactive" && self.result == "success"
+    }
+}
+
+/// Returns a unit's state. A unit systemd does not know has `load` `not-found`.
+///
+/// # Source
+/// systemctl(1), `show`: one `Name=value` line for each property, in no promised order.
+pub(super) fn state(work: &Work<'_>, unit: &str) -> Result<UnitState, StepError> {
+    let properties =
+        "LoadState,ActiveState,SubState,UnitFileState,Type,Result,NRestarts,MainPID,InvocationID,ExecMainStatus";
+    let text = work.run("systemctl", &["show", "-p", properties, "--", unit])?;
+    Ok(parse(&text))
+}
+
+fn parse(text: &str) -> UnitState {
+    let fields: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
+    let word = |name: &str| fields.get(name).map(|value| value.trim().to_owned()).unwrap_or_default();
+    UnitState {
+        load: word("LoadState"),
+        active: word("ActiveState"),
+        sub: word("SubState"),
+        file_state: word("UnitFileState"),
+        kind: word("Type"),
+        result: word("Result"),
+        restarts: word("NRestarts").parse().unwrap_or(0),
+        main_pid: word("MainPID").parse().unwrap_or(0),
+        invocation: word("InvocationID"),
+        exit_code: word("ExecMainStatus").parse().unwrap_or(0),
+    }
+}
+
+/// Returns the end of a unit's log, escaped and capped, for an error.
+pub(super) fn log_tail(unit: &str) -> String {
+    let call = Call::new("journalctl", ["-u", unit, "-n", "15", "--no-pager", "-o", "cat"])
+        .deadline(Duration::from_secs(5))
+        .keep_tail();
+    match call.output() {
+        Ok(output) => shown_tail(&output.stdout, 1200),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Starts a unit with the given verb of systemctl and looks whether it stayed up.
+pub(super) fn start(work: &Work<'_>, unit: &str, verb: &str) -> Result<(), StepError> {
+    // A unit that hit its start limit refuses to start until this is forgotten. Fails for units that are not loaded, which is fine.
+    work.ask("systemctl", &["reset-failed", "--", unit])?;
+    match work.run("systemctl", &[verb, "--", unit]) {
+        Ok(_) => {}
+        Err(StepError::Failed(error)) => return fail(format!("{error}; its log ends: {}", log_tail(unit))),
+        Err(other) => return Err(other),
+    }
+    let now = state(work, unit)?;
+    if now.is_active() || now.is_finished_oneshot() || (now.active == "activating" && now.sub != "auto-restart") {
+        return Ok(());
+    }
+    fail(format!(
+        "`{unit}` is {} ({}, {}) right after its {verb}; its log ends: {}",
+        now.active,
+        now.sub,
+        now.result,
+        log_tail(unit)
+    ))
+}
+
+fn stop(work: &Work<'_>, unit: &str) -> Result<(), StepError> {
+    let now = state(work, unit)?;
+    if now.load == "not-found" && now.active == "inactive" {
+        return Ok(());
+    }
+    work.run("systemctl", &["stop", "--", unit])?;
+    let now = state(work, unit)?;
+    if matches!(now.active.as_str(), "inactive" | "failed") {
+        return Ok(());
+    }
+    fail(format!("`{unit}` is {} ({}) after its stop", now.active, now.sub))
+}
+
+fn enable(work: &Work<'_>, unit: &str, wanted: bool) -> Result<(), StepError> {
+    let now = state(work, unit)?;
+    if now.is_enabled() == wanted {
+        return Ok(());
+    }
+    if !wanted && matches!(now.file_state.as_str(), "static" | "indirect" | "generated" | "alias" | "" | "masked") {
+        return Ok(());
+    }
+    work.run("systemctl", &[if wanted { "enable" } else { "disable" }, "--", unit])?;
+    let now = state(work, unit)?;
+    if now.is_enabled() == wanted {
+        return Ok(());
+    }
+    fail(format!(
+        "`{unit}` is `{}` after systemctl {}: does it have an [Install] section?",
+        now.file_state,
+        if wanted { "enable" } else { "disable" }
+    ))
+}
+
+impl Act for DaemonReload {
+    fn apply(&self, work: &Work<'_>, _before: &[u8]) -> Result<String, StepError> {
+        work.run("systemctl", &["daemon-reload"]).map(|_| String::new())
+    }
+
+    fn undo(&self, work: &Work<'_>, before: &[u8]) -> Result<(), StepError> {
+        self.apply(work, before).map(drop)
+    }
+}
+
+impl Act for Bring<'_> {
+    fn capture(&self, work: &Work<'_>) -> Result<Vec<u8>, StepError> {
+        state(work, self.unit).map(|state| encode(&state))
+    }
+
+    fn apply(&self, work: &Work<'_>, _before: &[u8]) -> Result<String, StepError> {
+        if let Some(wanted) = self.enabled {
+            enable(work, self.unit, wanted)?;
+        }
+        match self.active {
+            None => {}
+            Some(ActiveGoal::Started) if state(work, self.unit)?.is_active() => {}
+            Some(ActiveGoal::Started) => start(work, self.unit, "start")?,
+            Some(ActiveGoal::Restarted) => start(work, self.unit, "restart")?,
+            Some(ActiveGoal::Reloaded) => start(work, self.unit, "reload-or-restart")?,
+            Some(ActiveGoal::Stopped) => stop(work, self.unit)?,
+        }
+        Ok(String::new())
+    }
+
+    fn probe(&self, work: &Work<'_>, before: &[u8]) -> Result<Probed, StepError> {
+        let before: UnitState = decode(before)?;
+        let now = state(work, self.unit)?;
+        let enabled = self.enabled.is_none_or(|wanted| now.is_enabled() == wanted);
+        let active = match self.active {
+            None => true,
+            Some(ActiveGoal::Started) => now.is_active(),
+            // Another start than the one before this step began.
+            Some(ActiveGoal::Restarted) => now.is_active() && now.invocation != before.invocation,
+            // Whether it read its configuration cannot be asked; once more is harmless.
+            Some(ActiveGoal::Reloaded) => false,
+            Some(ActiveGoal::Stopped) => matches!(now.active.as_str(), "inactive" | "failed"),
+        };
+        Ok(if enabled && active { Probed::Happened(String::new()) } else { Probed::DoIt })
+    }
+
+    /// Only what this step changed goes back. A unit that was running and was restarted or reloaded keeps running: its files are
+    /// not back yet, and an `OnUndo` before the file steps restarts it once they are.
+    fn undo(&self, work: &Work<'_>, before: &[u8]) -> Result<(), StepError> {
+        let before: UnitState = decode(before)?;
+        let now = state(work, self.unit)?;
+        if self.active.is_some() {
+            if before.is_active() && !now.is_active() {
+                start(work, self.unit, "start")?;
+            } else if !before.is_active() && !matches!(now.active.as_str(), "inactive") {
+                stop(work, self.unit)?;
+                work.ask("systemctl", &["reset-failed", "--", self.unit])?;
+            }
+        }
+        if self.enabled.is_some() && now.load != "not-found" {
+            enable(work, self.unit, before.is_enabled())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_systemctl_says() {
+        let state = parse(
+            "Type=simple\nResult=success\nNRestarts=3\nMainPID=812\nExecMainStatus=0\nInvocationID=aa\nLoadState=loaded\n\
+             ActiveState=activating\nSubState=auto-restart\nUnitFileState=enabled\n",
+        );
+        assert!(!state.is_active());
+        assert!(state.is_enabled());
+        assert_eq!((state.restarts, state.main_pid), (3, 812));
+        assert!(parse("Type=oneshot\nActiveState=inactive\nResult=success\n").is_finished_oneshot());
+        assert!(!parse("Type=oneshot\nActiveState=failed\nResult=exit-code\n").is_finished_oneshot());
+    }
+}
