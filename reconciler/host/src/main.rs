@@ -1,3 +1,42 @@
-//! The command line of the host program.
+//! The command line of the host program. People have no need of it: the manager starts `serve`, systemd the other two.
 
-fn main() {}
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use holdfast_host::observe::Observer;
+use holdfast_host::paths::{Root, System};
+use holdfast_host::serve::{self, serve};
+use holdfast_host::transaction::{self, Host};
+
+const USAGE: &str = "usage: holdfast-host serve | run TRANSACTION | resume";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["serve"] => answer(),
+        ["run", id] => transaction::run_command(&Host::real(), id),
+        ["resume"] => transaction::resume_command(&Host::real()),
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(64)
+        }
+    }
+}
+
+fn answer() -> ExitCode {
+    let root = Root::system();
+    if let Err(error) = root.prepare() {
+        eprintln!("holdfast-host: create {}: {error}", root.path().display());
+        return ExitCode::FAILURE;
+    }
+    let observer = Observer::new(root.clone(), System::real());
+    let host = serve::Host::new(root, observer, Box::new(Host::real()));
+    match serve(std::io::stdin(), std::io::stdout(), Arc::new(host)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("holdfast-host: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -16,14 +16,17 @@ pub mod run;
 pub mod stage;
 pub mod status;
 pub mod step;
+pub mod switches;
 pub mod validate;
 pub mod wake;
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use holdfast_protocol::{
-    Decision, Fault, JournalEntry, StageProblem, TransactionId, TransactionSpec, TransactionStatus,
+    Decision, Fault, JournalEntry, Ledger, Observed, StageProblem, SwitchLive, TransactionId, TransactionSpec,
+    TransactionStatus,
 };
 
 pub use host::Host;
@@ -60,6 +63,14 @@ impl Transactions for Host {
 
     fn statuses(&self) -> Vec<TransactionStatus> {
         status::statuses(self)
+    }
+
+    fn ledger(&self) -> Observed<Ledger> {
+        crate::ledger::read(&self.root)
+    }
+
+    fn switches(&self) -> Observed<BTreeMap<String, SwitchLive>> {
+        switches::read(self)
     }
 
     fn fence(&self) -> Result<u64, Fault> {

@@ -17,6 +17,7 @@ mod nginx;
 mod preflight;
 mod record;
 mod sockets;
+mod switch;
 mod unit;
 
 /// Why a step did not succeed.
@@ -148,6 +149,10 @@ fn act(action: &Action) -> Box<dyn Act + '_> {
         Action::RemoveFile { path } => Box::new(file::Remove { path }),
         Action::DaemonReload => Box::new(unit::DaemonReload),
         Action::Unit { unit, enabled, active } => Box::new(unit::Bring { unit, enabled: *enabled, active: *active }),
+        Action::Switch { listen, from, to, method } => {
+            Box::new(switch::Switch { listen, from: *from, to: *to, method: *method })
+        }
+        Action::RemoveSwitch { listen } => Box::new(switch::Remove { listen }),
         Action::Drain { ports, timeout_ms } => Box::new(drain::Drain { ports, timeout_ms: *timeout_ms }),
         Action::OnUndo(inner) => Box::new(OnUndo(inner)),
         Action::Record(record) => Box::new(record::Record(record.as_deref())),
