@@ -1,0 +1,237 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast_protocol::{Action, AppRecord, Capability, Hello, LiveReport, Step, SwitchMethod, Watch};
+
+use crate::config::Strategy;
+
+use super::steps::{Steps, file_put, is_nginx};
+use super::target::{Lane, Target, Work};
+use super::{deadline, in_place, record, slots};
+
+/// Bytes that must be free for files alone, and with containers: journals and temporary files must never be cut off.
+const DISK_FREE: (u64, u64) = (32 << 20, 256 << 20);
+
+/// What the phases of one transaction are made of.
+#[derive(Debug)]
+pub(super) struct Assembly<'a> {
+    pub(super) former: Option<&'a AppRecord>,
+    pub(super) live: &'a LiveReport,
+    pub(super) hello: &'a Hello,
+    pub(super) targets: &'a [Target],
+    pub(super) release: &'a str,
+}
+
+impl Assembly<'_> {
+    /// Returns all that comes before the *ready* gate.
+    pub(super) fn prepare(&self) -> Vec<Step> {
+        let kept = self.kept();
+        let mut steps = self.preflight();
+        for target in self.targets {
+            match &target.work {
+                Work::InPlace(touched) if target.lane() == Lane::Prepare => {
+                    steps.append(in_place::steps(target, touched, self.live, &kept));
+                }
+                Work::IdleSlot => steps.append(Self::idle(target, &kept)),
+                Work::InPlace(_) | Work::Nothing => {}
+            }
+        }
+        let (put, remove) = self.nginx_files();
+        if !put.is_empty() || !remove.is_empty() {
+            let put = put.iter().map(|(path, target)| file_put(path, &target.place.files[*path])).collect();
+            let remove = remove.iter().cloned().collect();
+            steps.push("", "nginx: test the new files", deadline::NGINX_MS, Action::NginxTest { put, remove });
+        }
+        steps.into_list()
+    }
+
+    fn idle(target: &Target, kept: &BTreeSet<String>) -> Steps {
+        let mut steps = slots::written(target, kept);
+        let migrate = |steps: &mut Steps| {
+            if let Some(migration) = &target.migration {
+                steps.push(&target.name, "migrate", migration.timeout_ms, migration.action.clone());
+            }
+        };
+        if target.strategy == Strategy::Workers {
+            // New workers take work as soon as they run, so they are started after the gate.
+            migrate(&mut steps);
+            return steps;
+        }
+        if target.is_first {
+            // A first release may need its tables to be healthy at all, and no older one could mind.
+            migrate(&mut steps);
+            steps.append(slots::started(target));
+            return steps;
+        }
+        steps.append(slots::started(target));
+        migrate(&mut steps);
+        if let (Some(_), Some(check)) = (&target.migration, &target.place.health) {
+            steps.health(&target.name, "healthy after the migration", check);
+        }
+        steps
+    }
+    fn preflight(&self) -> Steps {
+        let mut steps = Steps::default();
+        let touched: Vec<&Target> = self.targets.iter().filter(|target| target.is_touched()).collect();
+        let starting: Vec<_> = touched.iter().filter_map(|target| target.project_to_bring_up()).collect();
+        let docker = !starting.is_empty();
+        let nginx = self.touches_nginx();
+        let action = Action::Preflight {
+            ports_free: Vec::new(),
+            disk_free: if docker { DISK_FREE.1 } else { DISK_FREE.0 },
+            nginx,
+            docker,
+        };
+        steps.push("", "preflight", deadline::QUICK_MS, action);
+        for target in &touched {
+            let starts = target.work == Work::IdleSlot || target.before.is_none();
+            // nginx owns the ports of its sites, and keeps them.
+            if !starts || target.place.ports.is_empty() || in_place::is_edge(target) {
+                continue;
+            }
+            let action = Action::Preflight {
+                ports_free: target.place.ports.values().copied().collect::<BTreeSet<_>>().into_iter().collect(),
+                disk_free: 0,
+                nginx: false,
+                docker: false,
+            };
+            steps.push(&target.name, "ports are free", deadline::QUICK_MS, action);
+        }
+        let images: BTreeSet<String> = starting.iter().flat_map(|project| project.images.iter().cloned()).collect();
+        if !images.is_empty() {
+            let action = Action::Images { images: images.into_iter().collect() };
+            steps.push("", "images", deadline::IMAGES_MS, action);
+        }
+        steps
+    }
+
+    /// Returns all that comes between the gate and the watch window.
+    pub(super) fn promote(&self) -> Vec<Step> {
+        let kept = self.kept();
+        let mut steps = Steps::default();
+        for target in self.targets {
+            match &target.work {
+                Work::InPlace(touched) if target.lane() == Lane::Promote => {
+                    steps.append(in_place::steps(target, touched, self.live, &kept));
+                }
+                Work::IdleSlot if target.strategy == Strategy::Workers => steps.append(slots::started(target)),
+                Work::IdleSlot | Work::InPlace(_) | Work::Nothing => {}
+            }
+        }
+        // A site may name a switch that is new: it must answer before nginx asks it. One that is there already moves only when nginx
+        // has the new site, for that is the moment that counts.
+        let (new, moved): (Vec<_>, Vec<_>) = self.switches().into_iter().partition(|(_, _, from, _)| from.is_none());
+        self.switch(&mut steps, &new);
+        self.edge(&mut steps);
+        self.switch(&mut steps, &moved);
+        self.proofs(&mut steps);
+        steps.into_list()
+    }
+
+    /// Returns target, listen address, where it goes and where it is to go, for each switch that is not right.
+    fn switches(&self) -> Vec<(&Target, &String, Option<u16>, u16)> {
+        let touched = self.targets.iter().filter(|target| target.is_touched());
+        touched
+            .flat_map(|target| {
+                target.switches.iter().map(move |(listen, to)| (target, listen, self.switch_at(listen), *to))
+            })
+            .filter(|(_, _, from, to)| *from != Some(*to))
+            .collect()
+    }
+
+    fn switch_at(&self, listen: &str) -> Option<u16> {
+        self.live.switches.seen().and_then(|switches| switches.get(listen)).map(|switch| switch.to)
+    }
+
+    fn switch(&self, steps: &mut Steps, switches: &[(&Target, &String, Option<u16>, u16)]) {
+        let method = if self.hello.capabilities.contains(&Capability::NftRedirect) {
+            SwitchMethod::Redirect
+        } else {
+            SwitchMethod::Reload
+        };
+        for (target, listen, from, to) in switches {
+            let action = Action::Switch { listen: (*listen).clone(), from: *from, to: *to, method };
+            let slot = target.active.map_or("", |slot| slot.as_str());
+            let what = format!("switch {listen} to {slot} on {to}");
+            steps.push(&target.name, &what, deadline::switch(method), action);
+        }
+    }
+
+    /// Writes nginx's files and lets it read them.
+    fn edge(&self, steps: &mut Steps) {
+        let (put, remove) = self.nginx_files();
+        if put.is_empty() && remove.is_empty() {
+            return;
+        }
+        steps.on_undo("", "reload nginx", deadline::NGINX_MS, Action::NginxReload);
+        for (path, target) in &put {
+            steps.put(&target.name, path, &target.place.files[*path]);
+        }
+        for path in &remove {
+            steps.remove("", path);
+        }
+        steps.push("", "nginx: reload", deadline::NGINX_MS, Action::NginxReload);
+    }
+
+    fn proofs(&self, steps: &mut Steps) {
+        for target in self.targets.iter().filter(|target| target.is_touched()) {
+            if let Some(check) = target.place.health.as_ref().filter(|_| in_place::is_edge(target)) {
+                steps.health(&target.name, "healthy", check);
+            }
+            if let Some(prove) = &target.place.prove {
+                let what = format!("nginx answers with {}", prove.expect);
+                steps.push(&target.name, &what, deadline::QUICK_MS, Action::Prove(prove.clone()));
+            }
+        }
+    }
+
+    /// Returns the watch window: one for the app, as long as its longest, as strict as its strictest.
+    pub(super) fn watch(&self) -> Vec<Step> {
+        let watched: Vec<_> = self
+            .targets
+            .iter()
+            .filter(|target| target.is_touched())
+            .filter_map(|target| Some((target.watch?, target.place.health.clone()?)))
+            .filter(|((window_ms, _), _)| *window_ms > 0)
+            .collect();
+        let Some(window_ms) = watched.iter().map(|((window_ms, _), _)| *window_ms).max() else { return Vec::new() };
+        let max_error_permille = watched.iter().map(|((_, permille), _)| *permille).min().unwrap_or_default();
+        let checks = watched.into_iter().map(|(_, check)| check).collect();
+        let mut steps = Steps::default();
+        let action = Action::Watch(Watch { window_ms, checks, max_error_permille });
+        steps.push("", "watch", window_ms.saturating_add(deadline::MARGIN_MS), action);
+        steps.into_list()
+    }
+
+    fn touches_nginx(&self) -> bool {
+        let (put, remove) = self.nginx_files();
+        !put.is_empty() || !remove.is_empty()
+    }
+
+    /// Returns nginx's files to write, with whose they are, and to remove.
+    fn nginx_files(&self) -> (BTreeMap<&String, &Target>, BTreeSet<String>) {
+        let mut put = BTreeMap::new();
+        for target in self.targets {
+            let paths: Vec<&String> = match &target.work {
+                Work::Nothing => Vec::new(),
+                Work::IdleSlot => target.place.files.keys().collect(),
+                Work::InPlace(touched) => {
+                    target.place.files.keys().filter(|path| touched.files.contains(*path)).collect()
+                }
+            };
+            put.extend(paths.into_iter().filter(|path| is_nginx(path)).map(|path| (path, target)));
+        }
+        let kept = self.kept();
+        let former = self.former.into_iter().flat_map(|former| former.components.values());
+        let remove =
+            former.flat_map(record::paths).filter(|path| is_nginx(path) && !kept.contains(*path)).cloned().collect();
+        (put, remove)
+    }
+
+    /// Returns every path that the app will claim: none of them is removed.
+    pub(super) fn kept(&self) -> BTreeSet<String> {
+        record::components(self.targets, self.former)
+            .values()
+            .flat_map(|component| record::paths(component).cloned().collect::<Vec<_>>())
+            .collect()
+    }
+}

@@ -1,0 +1,34 @@
+//! How long each kind of step may take: its own configured time plus a margin for a slow machine.
+
+use holdfast_protocol::{HealthCheck, SwitchMethod};
+
+/// For a step that only touches files or asks a quick question.
+pub(super) const QUICK_MS: u64 = 30_000;
+/// `systemctl start` and `stop` wait for the unit's own limits (90 s by default).
+pub(super) const UNIT_MS: u64 = 200_000;
+/// `nginx -t` with many sites, and leaving workers of a busy server.
+pub(super) const NGINX_MS: u64 = 60_000;
+/// Pulling images over a slow line.
+pub(super) const IMAGES_MS: u64 = 900_000;
+/// `docker compose up` of large projects.
+pub(super) const COMPOSE_MS: u64 = 300_000;
+/// What is added to configured times.
+pub(super) const MARGIN_MS: u64 = 30_000;
+
+/// Returns the longest time a check can need to pass or to fail.
+pub(super) fn health(check: &HealthCheck) -> u64 {
+    let rounds = u64::from(check.retries) + u64::from(check.passes);
+    check
+        .start_period_ms
+        .saturating_add(rounds.saturating_mul(check.interval_ms.saturating_add(check.timeout_ms)))
+        .saturating_add(check.min_healthy_ms)
+        .saturating_add(MARGIN_MS)
+}
+
+/// Returns the time for a switch.
+pub(super) fn switch(method: SwitchMethod) -> u64 {
+    match method {
+        SwitchMethod::Redirect => QUICK_MS,
+        SwitchMethod::Reload => NGINX_MS,
+    }
+}

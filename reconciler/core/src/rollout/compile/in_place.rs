@@ -1,0 +1,140 @@
+//! Changing a component where it is: every step can be undone, and the old content is brought up again when it is.
+
+use std::collections::BTreeSet;
+
+use holdfast_protocol::{Action, ActiveGoal, LiveReport};
+
+use super::deadline;
+use super::place::{Place, Project};
+use super::steps::{Steps, is_nginx, unit_of, up};
+use super::target::{Target, Touched};
+
+/// Returns the steps for everything but nginx's files, which take their own way. `kept` are paths another place still needs.
+pub(super) fn steps(target: &Target, touched: &Touched, live: &LiveReport, kept: &BTreeSet<String>) -> Steps {
+    let name = target.name.as_str();
+    let before = target.before.as_ref();
+    let mut steps = Steps::default();
+    let puts: Vec<&String> = touched.files.iter().filter(|path| !is_nginx(path)).collect();
+    let removes: Vec<&String> =
+        before.iter().flat_map(|place| leaving(place, &target.place, kept)).filter(|path| !is_nginx(path)).collect();
+    let restarts = restarts(target, &puts, &removes, touched);
+    let project_up = target.project_to_bring_up();
+
+    gone(&mut steps, target, live);
+    // Undone last of all: files and systemd are as they were by then.
+    for unit in restarts.iter().filter(|unit| is_active(live, unit)) {
+        let action = Action::Unit { unit: unit.clone(), enabled: None, active: Some(ActiveGoal::Restarted) };
+        steps.on_undo(name, &format!("restart {unit}"), deadline::UNIT_MS, action);
+    }
+    if let Some(old) = before.and_then(|place| place.project.as_ref()).filter(|old| runs(live, old))
+        && project_up.is_some()
+    {
+        steps.on_undo(name, &format!("bring up {}", old.name), deadline::COMPOSE_MS, up(old));
+    }
+    files(&mut steps, target, &puts, &removes);
+    if let Some(migration) = &target.migration {
+        steps.push(name, "migrate", migration.timeout_ms, migration.action.clone());
+    }
+    if let Some(project) = project_up {
+        steps.up(name, project);
+    }
+    for (unit, enabled) in &target.place.units {
+        if restarts.contains(unit) {
+            steps.unit(name, unit, Some(*enabled), ActiveGoal::Restarted);
+        } else if touched.units.contains(unit) {
+            steps.unit(name, unit, Some(*enabled), ActiveGoal::Started);
+        }
+    }
+    if !steps.is_empty()
+        && !is_edge(target)
+        && let Some(check) = &target.place.health
+    {
+        steps.health(name, "healthy", check);
+    }
+    steps
+}
+
+/// Returns whether the component lives in nginx: its health can only be asked for when nginx has its files.
+pub(super) fn is_edge(target: &Target) -> bool {
+    target.place.files.keys().any(|path| is_nginx(path))
+}
+
+/// Returns the files of an old place that the new one no longer has.
+pub(super) fn leaving<'a>(
+    old: &'a Place,
+    new: &'a Place,
+    kept: &'a BTreeSet<String>,
+) -> impl Iterator<Item = &'a String> {
+    old.files.keys().filter(|path| !new.files.contains_key(*path) && !kept.contains(*path))
+}
+
+/// Puts and removes files, with systemd reading its own again in both directions.
+pub(super) fn files(steps: &mut Steps, target: &Target, puts: &[&String], removes: &[&String]) {
+    let name = target.name.as_str();
+    let reload = puts.iter().chain(removes).any(|path| unit_of(path).is_some());
+    if reload {
+        steps.on_undo(name, "reload systemd", deadline::NGINX_MS, Action::DaemonReload);
+    }
+    for path in puts {
+        if let Some(file) = target.place.files.get(*path) {
+            steps.put(name, path, file);
+        }
+    }
+    for path in removes {
+        steps.remove(name, path);
+    }
+    if reload {
+        steps.daemon_reload(name);
+    }
+}
+
+/// Stops what the component no longer has. It is startable until the transaction settles.
+fn gone(steps: &mut Steps, target: &Target, live: &LiveReport) {
+    let Some(before) = &target.before else { return };
+    for unit in before.units.keys().filter(|unit| !target.place.units.contains_key(*unit)) {
+        steps.unit(&target.name, unit, Some(false), ActiveGoal::Stopped);
+    }
+    if let Some(old) = project_gone(target).filter(|old| runs(live, old)) {
+        let action = Action::ComposeStop { project: old.name.clone(), grace_ms: target.stop_grace_ms };
+        let deadline_ms = target.stop_grace_ms.saturating_add(deadline::MARGIN_MS);
+        steps.push(&target.name, &format!("stop {}", old.name), deadline_ms, action);
+    }
+}
+
+/// Returns the project the component had and has no more.
+pub(super) fn project_gone(target: &Target) -> Option<&Project> {
+    let old = target.before.as_ref()?.project.as_ref()?;
+    (target.place.project.as_ref().map(|project| &project.name) != Some(&old.name)).then_some(old)
+}
+
+/// Returns the units that must run from a new start: those whose own file changed, or all when a file that any may read did.
+fn restarts(target: &Target, puts: &[&String], removes: &[&String], touched: &Touched) -> BTreeSet<String> {
+    let mut restarts = BTreeSet::new();
+    for path in puts.iter().chain(removes) {
+        match unit_of(path) {
+            Some(unit) => restarts.extend(target.place.units.contains_key(unit).then(|| unit.to_owned())),
+            None if target.place.project.is_none() => restarts.extend(target.place.units.keys().cloned()),
+            None => {}
+        }
+    }
+    // A template's instances do not carry its name: all of them may be made of a changed template.
+    let template = |path: &&String| unit_of(path).is_some_and(|unit| unit.contains("@."));
+    if puts.iter().any(template) {
+        restarts.extend(target.place.units.keys().cloned());
+    }
+    // What is new has nothing to restart.
+    restarts.retain(|unit| {
+        let known = target.before.as_ref().is_some_and(|place| place.units.contains_key(unit));
+        known || !touched.units.contains(unit)
+    });
+    restarts
+}
+
+fn is_active(live: &LiveReport, unit: &str) -> bool {
+    live.units.get(unit).and_then(|unit| unit.seen()).is_some_and(|unit| unit.active == "active")
+}
+
+fn runs(live: &LiveReport, project: &Project) -> bool {
+    let seen = live.projects.get(&project.name).and_then(|project| project.seen());
+    seen.is_some_and(|project| project.containers.iter().any(|container| container.state == "running"))
+}

@@ -1,0 +1,166 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast_protocol::{ComponentRecord, Digest, FileRecord, HealthCheck, Prove, Slot, SlotRecord};
+
+use crate::desired::{DesiredApp, DesiredComponent};
+use crate::render::Content;
+
+use super::draft::FileKey;
+use super::health;
+
+/// A component at one place of one host: in a slot, or in its one place. Made from git or from the ledger, so that going forward
+/// and going back are the same work.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The release it holds.
+    pub(super) release: String,
+    /// Files. In a draft, a digest can be a stand-in.
+    pub(super) files: BTreeMap<String, FileRecord>,
+    /// Units, and whether they start at boot.
+    pub(super) units: BTreeMap<String, bool>,
+    /// Its compose project.
+    pub(super) project: Option<Project>,
+    /// Ports by name.
+    pub(super) ports: BTreeMap<String, u16>,
+    /// How it proves to be healthy.
+    pub(super) health: Option<HealthCheck>,
+    /// How nginx is asked for it.
+    pub(super) prove: Option<Prove>,
+}
+
+/// A compose project at a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Project {
+    pub(super) name: String,
+    pub(super) file: String,
+    pub(super) services: BTreeMap<String, String>,
+    /// Images to be had before; empty when made from a ledger, for what ran before is still there.
+    pub(super) images: BTreeSet<String>,
+}
+
+/// What makes two places the same for whoever uses them; stand-ins do not count.
+type Likeness<'a> = (
+    BTreeMap<&'a str, (Digest, u32, &'a str, &'a str)>,
+    &'a BTreeMap<String, bool>,
+    Option<(&'a str, &'a str, &'a BTreeMap<String, String>)>,
+);
+
+impl Place {
+    /// Returns what git wants at a place. Where the ledger has a file with the same sealed content its digest is known; for the
+    /// others a stand-in is used and the content is added to `contents`.
+    pub(super) fn from_desired(
+        app: &DesiredApp,
+        component: &DesiredComponent,
+        slot: Option<Slot>,
+        known: Option<&Self>,
+        stale: &BTreeSet<&str>,
+        contents: &mut BTreeMap<FileKey, Content>,
+    ) -> Self {
+        let artifacts = component.body.artifacts(slot);
+        let mut files = BTreeMap::new();
+        for (path, file) in &artifacts.files {
+            let sealed = file.content.sealed();
+            let recorded = known.and_then(|place| place.files.get(path)).filter(|record| record.sealed == sealed);
+            let digest = match recorded {
+                Some(record) if !stale.contains(path.as_str()) => record.digest,
+                _ => {
+                    let key = FileKey { component: component.name.to_string(), slot, path: path.clone() };
+                    let digest = key.stand_in();
+                    contents.insert(key, file.content.clone());
+                    digest
+                }
+            };
+            let record =
+                FileRecord { digest, sealed, mode: file.mode, owner: file.owner.clone(), group: file.group.clone() };
+            files.insert(path.clone(), record);
+        }
+        let units: BTreeMap<_, _> = artifacts.units.iter().map(|(name, unit)| (name.clone(), unit.enabled)).collect();
+        let project = artifacts.project.as_ref().map(|project| Project {
+            name: project.name.clone(),
+            file: project.file.clone(),
+            services: project.services.iter().map(|(name, service)| (name.clone(), service.digest.clone())).collect(),
+            images: project.services.values().map(|service| service.image.clone()).collect(),
+        });
+        let ports: BTreeMap<_, _> = component
+            .ports
+            .iter()
+            .map(|(name, ports)| (name.clone(), if slot == Some(Slot::Green) { ports.green } else { ports.blue }))
+            .collect();
+        Self {
+            release: app.release.clone(),
+            health: health::check(component.healthcheck.as_ref(), &units, project.as_ref(), &ports),
+            prove: component.prove.as_ref().map(|spec| health::prove(spec, &app.release, slot)),
+            files,
+            units,
+            project,
+            ports,
+        }
+    }
+
+    /// Returns what the ledger says is in a slot, or in the one place.
+    pub(super) fn from_record(record: &ComponentRecord, release: &str, slot: Option<Slot>) -> Option<Self> {
+        if let Some(slot) = slot {
+            return record.slots.get(&slot).map(Self::from_slot);
+        }
+        Some(Self {
+            release: release.to_owned(),
+            files: record.files.clone(),
+            units: record.units.clone(),
+            project: project(record.project.as_ref(), &record.compose_file, &record.services),
+            ports: BTreeMap::new(),
+            health: record.health.clone(),
+            prove: None,
+        })
+    }
+
+    fn from_slot(record: &SlotRecord) -> Self {
+        Self {
+            release: record.release.clone(),
+            files: record.files.clone(),
+            units: record.units.clone(),
+            project: project(record.project.as_ref(), &record.compose_file, &record.services),
+            ports: record.ports.clone(),
+            health: record.health.clone(),
+            prove: record.prove.clone(),
+        }
+    }
+
+    /// Returns it as a slot's record.
+    pub(super) fn to_slot(&self) -> SlotRecord {
+        SlotRecord {
+            release: self.release.clone(),
+            files: self.files.clone(),
+            units: self.units.clone(),
+            project: self.project.as_ref().map(|project| project.name.clone()),
+            compose_file: self.project.as_ref().map_or_else(String::new, |project| project.file.clone()),
+            services: self.project.as_ref().map_or_else(BTreeMap::new, |project| project.services.clone()),
+            ports: self.ports.clone(),
+            health: self.health.clone(),
+            prove: self.prove.clone(),
+        }
+    }
+
+    /// Returns whether both hold the same, as far as a user could tell.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.likeness() == other.likeness()
+    }
+
+    fn likeness(&self) -> Likeness<'_> {
+        let files = self
+            .files
+            .iter()
+            .map(|(path, file)| (path.as_str(), (file.sealed, file.mode, file.owner.as_str(), file.group.as_str())));
+        let project =
+            self.project.as_ref().map(|project| (project.name.as_str(), project.file.as_str(), &project.services));
+        (files.collect(), &self.units, project)
+    }
+}
+
+fn project(name: Option<&String>, file: &str, services: &BTreeMap<String, String>) -> Option<Project> {
+    name.map(|name| Project {
+        name: name.clone(),
+        file: file.to_owned(),
+        services: services.clone(),
+        images: BTreeSet::new(),
+    })
+}

@@ -1,0 +1,276 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast_protocol::{Action, AppRecord, ComponentRecord, Ledger, MigrationRunner, Slot};
+
+use crate::config::Strategy;
+use crate::desired::{DesiredApp, DesiredComponent, DesiredMigration};
+use crate::plan::{Change, ResourceKey};
+use crate::render::Content;
+
+use super::draft::FileKey;
+use super::place::{Place, Project};
+use super::steps::is_nginx;
+
+/// Where one component of the app is to end, and the kind of work that brings it there.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) name: String,
+    pub(super) strategy: Strategy,
+    /// The slot that is to serve; `None` without slots.
+    pub(super) active: Option<Slot>,
+    /// What is to be there.
+    pub(super) place: Place,
+    /// What the ledger says is there now: in the same slot, or in the one place.
+    pub(super) before: Option<Place>,
+    /// Whether no release of it serves on this host yet.
+    pub(super) is_first: bool,
+    /// Switches by listen address, and the port each is to go to.
+    pub(super) switches: BTreeMap<String, u16>,
+    /// The migration, when it is to run here and now.
+    pub(super) migration: Option<Migration>,
+    /// Window in milliseconds and share of failures in thousandths.
+    pub(super) watch: Option<(u64, u32)>,
+    pub(super) drain_ms: u64,
+    pub(super) stop_grace_ms: u64,
+    /// Whether the idle slot holds exactly this already: it is started as it is, and only stopped again when going back.
+    pub(super) is_warm: bool,
+    /// Whether the old slot stays startable.
+    pub(super) keeps_previous: bool,
+    pub(super) work: Work,
+}
+
+/// A migration as its step.
+#[derive(Debug)]
+pub(super) struct Migration {
+    pub(super) action: Action,
+    pub(super) timeout_ms: u64,
+}
+
+/// The kind of work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Work {
+    /// It is as it should be.
+    Nothing,
+    /// The whole component goes into its idle slot.
+    IdleSlot,
+    /// These things are changed where they are.
+    InPlace(Touched),
+}
+
+/// What is touched in place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Touched {
+    /// Files to be written.
+    pub(super) files: BTreeSet<String>,
+    /// Units to be brought to their state.
+    pub(super) units: BTreeSet<String>,
+    /// Whether the compose project is brought up again.
+    pub(super) project: bool,
+}
+
+/// When work is done in relation to the *ready* gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Before it.
+    Prepare,
+    /// After it.
+    Promote,
+}
+
+impl Target {
+    /// Returns whether anything is done.
+    pub(super) fn is_touched(&self) -> bool {
+        self.work != Work::Nothing
+    }
+
+    /// Returns the compose project when the work brings it up.
+    pub(super) fn project_to_bring_up(&self) -> Option<&Project> {
+        let wanted = match &self.work {
+            Work::Nothing => false,
+            Work::IdleSlot => true,
+            Work::InPlace(touched) => touched.project || touched.files.iter().any(|path| !is_nginx(path)),
+        };
+        self.place.project.as_ref().filter(|_| wanted)
+    }
+
+    /// Returns when work in place is done.
+    ///
+    /// A stateful component must be up before others can prove themselves. So must what is new: nothing serves from it yet. Files
+    /// alone serve nobody until something reads them. Everything else would be seen by users, and waits for its host's turn.
+    pub(super) fn lane(&self) -> Lane {
+        let inert = self.place.units.is_empty() && self.place.project.is_none();
+        match self.strategy {
+            Strategy::Stateful => Lane::Prepare,
+            Strategy::InPlace if self.before.is_none() || inert => Lane::Prepare,
+            Strategy::InPlace | Strategy::Rolling | Strategy::Singleton | Strategy::BlueGreen | Strategy::Workers => {
+                Lane::Promote
+            }
+        }
+    }
+}
+
+/// Returns the target of a component that git wants. Content whose digest is not known is added to `contents`.
+pub(super) fn from_desired(
+    app: &DesiredApp,
+    component: &DesiredComponent,
+    former: Option<&AppRecord>,
+    ledger: &Ledger,
+    changes: &[&Change],
+    contents: &mut BTreeMap<FileKey, Content>,
+) -> Target {
+    let name = component.name.to_string();
+    let record = former.and_then(|record| record.components.get(&name));
+    let changes: Vec<&Change> = changes.iter().copied().filter(|change| change.component == name).collect();
+    let (active, idle) = slot(app, component, record, former, &changes);
+    let before = place_before(record, former, active);
+    let stale: BTreeSet<&str> = changes
+        .iter()
+        .filter_map(|change| match &change.key {
+            ResourceKey::File(path) => Some(path.as_str()),
+            _ => None,
+        })
+        .collect();
+    // A whole slot is written anew; its old content may be any older release.
+    let known = if idle { None } else { before.as_ref() };
+    let place = Place::from_desired(app, component, active, known, &stale, contents);
+    let work = if changes.is_empty() {
+        Work::Nothing
+    } else if idle {
+        Work::IdleSlot
+    } else {
+        Work::InPlace(touched(&place, before.as_ref(), &changes))
+    };
+    let migration = component
+        .migrate
+        .as_ref()
+        .filter(|migration| work != Work::Nothing && migration.here && !ledger.migrations.contains(&migration.id))
+        .map(|wanted| migration(wanted, &place));
+    let switches = component
+        .switches
+        .iter()
+        .map(|(listen, switch)| {
+            let port = if active == Some(Slot::Green) { switch.ports.green } else { switch.ports.blue };
+            (listen.clone(), port)
+        })
+        .collect();
+    Target {
+        name,
+        strategy: component.strategy,
+        active,
+        place,
+        before,
+        is_first: record.is_none(),
+        switches,
+        migration,
+        watch: component.watch.as_ref().map(|watch| (watch.window.0, watch.max_error_permille)),
+        drain_ms: component.drain.timeout.0,
+        stop_grace_ms: component.drain.stop_grace.0,
+        is_warm: false,
+        keeps_previous: component.keep_previous.0 > 0,
+        work,
+    }
+}
+
+/// Returns what the ledger says is at a slot, or at the one place.
+pub(super) fn place_before(
+    record: Option<&ComponentRecord>,
+    former: Option<&AppRecord>,
+    slot: Option<Slot>,
+) -> Option<Place> {
+    let release = former.map_or("", |former| former.release.as_str());
+    // A component that changed between slots and one place has nothing at the new one.
+    let record = record.filter(|record| record.active.is_some() == slot.is_some())?;
+    Place::from_record(record, release, slot)
+}
+
+/// Returns the slot that is to serve, and whether it is the idle one.
+fn slot(
+    app: &DesiredApp,
+    component: &DesiredComponent,
+    record: Option<&ComponentRecord>,
+    former: Option<&AppRecord>,
+    changes: &[&Change],
+) -> (Option<Slot>, bool) {
+    if !component.strategy.has_slots() {
+        return (None, false);
+    }
+    let Some(active) = record.and_then(|record| record.active) else { return (Some(Slot::Blue), true) };
+    if changes.is_empty() {
+        return (Some(active), false);
+    }
+    // The same release as serves already is put right where it is: a whole new slot would only cost time. Unless the plan says
+    // that the idle slot takes over, as it does when an image of the same name has changed.
+    let wanted = Place::from_desired(app, component, Some(active), None, &BTreeSet::new(), &mut BTreeMap::new());
+    let same = place_before(record, former, Some(active)).is_some_and(|place| place.is_like(&wanted));
+    let to_idle = changes.iter().any(|change| change.slot == Some(active.other()));
+    if same && !to_idle { (Some(active), false) } else { (Some(active.other()), true) }
+}
+
+/// Returns what the plan's changes, and the difference between two places, touch.
+fn touched(place: &Place, before: Option<&Place>, changes: &[&Change]) -> Touched {
+    let mut touched = difference(place, before);
+    for change in changes {
+        match &change.key {
+            ResourceKey::File(path) if place.files.contains_key(path) => {
+                touched.files.insert(path.clone());
+            }
+            ResourceKey::Unit(unit) if place.units.contains_key(unit) => {
+                touched.units.insert(unit.clone());
+            }
+            ResourceKey::Service { .. } | ResourceKey::Project(_) => touched.project = place.project.is_some(),
+            _ => {}
+        }
+    }
+    touched
+}
+
+/// Returns what differs between a place and what was there before.
+pub(super) fn difference(place: &Place, before: Option<&Place>) -> Touched {
+    let Some(before) = before else {
+        return Touched {
+            files: place.files.keys().cloned().collect(),
+            units: place.units.keys().cloned().collect(),
+            project: place.project.is_some(),
+        };
+    };
+    let files = place.files.iter().filter(|(path, file)| {
+        before.files.get(*path).is_none_or(|old| {
+            (old.sealed, old.mode, &old.owner, &old.group) != (file.sealed, file.mode, &file.owner, &file.group)
+        })
+    });
+    let units = place.units.iter().filter(|(unit, enabled)| before.units.get(*unit) != Some(enabled));
+    let project = place.project.as_ref().is_some_and(|project| {
+        before.project.as_ref().is_none_or(|old| {
+            (&old.name, &old.file, &old.services) != (&project.name, &project.file, &project.services)
+        })
+    });
+    Touched {
+        files: files.map(|(path, _)| path.clone()).collect(),
+        units: units.map(|(unit, _)| unit.clone()).collect(),
+        project,
+    }
+}
+
+fn migration(wanted: &DesiredMigration, place: &Place) -> Migration {
+    let runner = match &place.project {
+        Some(project) => MigrationRunner::Service {
+            project: project.name.clone(),
+            file: project.file.clone(),
+            service: if wanted.spec.service.is_empty() {
+                project.services.keys().next().cloned().unwrap_or_default()
+            } else {
+                wanted.spec.service.clone()
+            },
+        },
+        None => MigrationRunner::Host { directory: String::new(), user: String::new() },
+    };
+    Migration {
+        action: Action::Migrate {
+            id: wanted.id.clone(),
+            runner,
+            argv: wanted.spec.command.clone(),
+            idempotent: wanted.spec.idempotent,
+        },
+        timeout_ms: wanted.spec.timeout.0,
+    }
+}
