@@ -1,7 +1,37 @@
 //! One commit's tree to a validated model, all errors at once, each with its place.
+//!
+//! # Flow
+//! Takes a [`SourceTree`]; gives a [`Config`] and [`Diagnostics`](crate::diag::Diagnostics).
+//!
+//! ```text
+//! yaml (text → located tree) → decode + raw (tree → values as written) → read (files by their place in the layout)
+//!   → hosts, resolve, checks (names resolved, defaults filled in) → claims (nothing twice on a host) → model
+//! ```
+//!
+//! # Format
+//! `holdfast.yaml`, `inventory/*.yaml`, `environments/<env>/{environment,secrets.sops,<app>}.yaml`, `templates/**/*.j2`. YAML 1.2;
+//! unknown keys are errors, keys that begin with `x-` are the user's own, in every map that has fixed keys.
 
+mod checks;
+mod claims;
+mod decode;
+mod findings;
+mod hosts;
+pub mod limits;
+mod load;
 mod model;
+mod place;
+mod raw;
+mod read;
+mod resolve;
+mod schema;
+mod sops;
+mod suggest;
 mod tree;
+mod yaml;
 
+pub use load::{FORMAT, load};
 pub use model::*;
+pub use schema::{FileKind, schema};
+pub use suggest::closest;
 pub use tree::{SourceTree, TreeProblem};

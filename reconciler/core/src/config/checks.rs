@@ -1,0 +1,172 @@
+//! Health checks, proofs, drains, watch windows and migrations with their defaults.
+
+use std::collections::BTreeMap;
+
+use super::findings::Findings;
+use super::model::{DrainSpec, HealthSpec, MigrateSpec, ProbeSpec, ProveExpect, ProveSpec, WatchSpec};
+use super::place::At;
+use super::raw::{self, Identifier, WebsocketDrain};
+use super::suggest;
+use crate::time::Millis;
+
+/// The names of a component's ports.
+pub(super) struct PortNames<'a>(Vec<&'a str>);
+
+impl<'a> PortNames<'a> {
+    /// Returns them, also those whose numbers are wrong.
+    pub(super) fn of(component: &'a raw::Component) -> Self {
+        Self(component.ports.iter().flat_map(|ports| &ports.entries).map(|port| port.name.value.0.as_str()).collect())
+    }
+
+    /// Returns the port that is meant: the named one, or the only one.
+    fn pick<T>(&self, named: Option<&At<Identifier>>, check: &At<T>, findings: &mut Findings<'_>) -> Option<String> {
+        match (named, self.0.as_slice()) {
+            (Some(name), known) if !known.contains(&name.value.0.as_str()) => {
+                let hint = suggest::hint(&name.value.0, "ports", known.iter().copied());
+                findings.error_at("unknown-port", name, format!("the component has no port `{}`", name.value.0), hint);
+                None
+            }
+            (Some(name), _) => Some(name.value.0.clone()),
+            (None, [only]) => Some((*only).to_owned()),
+            (None, []) => {
+                let hint = "give it one in `ports`, or check by `command` or `state`";
+                findings.error_at("unknown-port", check, "this check asks a port, and the component has none", hint);
+                None
+            }
+            (None, many) => {
+                let hint = format!("name it with `port`: {}", many.join(", "));
+                findings.error_at("unknown-port", check, "the component has more than one port: which is asked?", hint);
+                None
+            }
+        }
+    }
+}
+
+/// Returns the health check. Its defaults find a dead component in seconds and forgive a slow start.
+pub(super) fn health(
+    check: &At<raw::Healthcheck>,
+    ports: &PortNames<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<HealthSpec> {
+    let raw = &check.value;
+    let given = [
+        ("http", raw.http.is_some()),
+        ("tcp", raw.tcp.is_some()),
+        ("command", raw.command.is_some()),
+        ("state", raw.state.is_some()),
+    ];
+    let given: Vec<&str> = given.iter().filter(|(_, is)| *is).map(|(key, _)| *key).collect();
+    if given.len() != 1 {
+        let found = if given.is_empty() { "none".to_owned() } else { given.join(" and ") };
+        let message =
+            format!("a healthcheck has one of `http`, `tcp`, `command` and `state`, and this one has {found}");
+        findings.error_at("bad-healthcheck", check, message, "");
+        return None;
+    }
+    let probe = if let Some(http) = &raw.http {
+        let json = http.json.iter().flat_map(|json| &json.entries);
+        let json: Option<BTreeMap<String, String>> =
+            json.map(|entry| Some((entry.name.value.0.clone(), entry.value.as_ref()?.0.clone()))).collect();
+        ProbeSpec::Http {
+            port: ports.pick(http.port.as_ref(), check, findings)?,
+            path: http.path.0.clone(),
+            host: http.host.as_ref().map(|host| host.0.clone()).unwrap_or_default(),
+            status: http.status.as_ref().map(|status| status.0.clone()).unwrap_or_default(),
+            json: json?,
+        }
+    } else if let Some(tcp) = &raw.tcp {
+        ProbeSpec::Tcp { port: ports.pick(tcp.port.as_ref(), check, findings)? }
+    } else if let Some(command) = &raw.command {
+        ProbeSpec::Command { service: command.service.clone(), argv: command.argv.clone() }
+    } else {
+        if let Some(state) = raw.state.as_ref().filter(|state| !state.value) {
+            findings.error_at(
+                "bad-healthcheck",
+                state,
+                "`state: false` checks nothing",
+                "take it away, or write `true`",
+            );
+        }
+        ProbeSpec::State
+    };
+    let interval = raw.interval.unwrap_or(Millis(2_000));
+    if interval.0 < 100 {
+        findings.error_at("bad-healthcheck", check, "the interval is under 100ms", "a check every 500ms is quick");
+    }
+    Some(HealthSpec {
+        probe,
+        interval,
+        timeout: raw.timeout.unwrap_or(Millis(5_000)),
+        retries: raw.retries.map_or(3, |retries| retries.0),
+        start_period: raw.start_period.unwrap_or(Millis(30_000)),
+        passes: raw.passes.map_or(2, |passes| passes.0),
+        min_healthy_time: raw.min_healthy_time.unwrap_or(Millis(5_000)),
+    })
+}
+
+/// Returns the proof.
+pub(super) fn prove(prove: &At<raw::Prove>, findings: &mut Findings<'_>) -> Option<ProveSpec> {
+    let raw = &prove.value;
+    if raw.header.is_some() == raw.json.is_some() {
+        let hint = "name the header or the JSON field in which the app says its release";
+        findings.error_at("bad-prove", prove, "`prove` has either `header` or `json`", hint);
+        return None;
+    }
+    Some(ProveSpec {
+        port: raw.port.map_or(80, super::decode::Port::number),
+        path: raw.path.as_ref().map_or_else(|| "/".to_owned(), |path| path.0.clone()),
+        host: raw.host.as_ref().map(|host| host.0.clone()).unwrap_or_default(),
+        header: raw.header.as_ref().map(|header| header.0.clone()).unwrap_or_default(),
+        json: raw.json.as_ref().map(|json| json.0.clone()).unwrap_or_default(),
+        expect: raw.expect.unwrap_or(ProveExpect::Release),
+    })
+}
+
+/// Returns the drain. A host sees connections, not what runs over them: websockets that are waited for until they close make it
+/// wait for all connections, `max` at the most. Requests that end sooner are not held up by that.
+pub(super) fn drain(drain: Option<&At<raw::Drain>>, findings: &mut Findings<'_>) -> DrainSpec {
+    let defaults = DrainSpec { timeout: Millis(30_000), stop_grace: Millis(10_000) };
+    let Some(at) = drain else { return defaults };
+    let raw = &at.value;
+    let timeout = raw.timeout.unwrap_or(defaults.timeout);
+    let until_closed = raw.websockets.as_ref().is_some_and(|way| way.value == WebsocketDrain::UntilClosed);
+    let max = raw.max.as_ref().map_or(Millis(3_600_000), |max| max.value);
+    if let Some(max_at) = &raw.max {
+        if !until_closed {
+            findings.warning(
+                "no-effect",
+                &max_at.file,
+                max_at.place,
+                "`max` has no effect without `websockets: until_closed`",
+                "take it away",
+            );
+        } else if max < timeout {
+            findings.error_at(
+                "bad-drain",
+                max_at,
+                format!("`max` is shorter than the timeout of {timeout}"),
+                "make it longer",
+            );
+        }
+    }
+    DrainSpec {
+        timeout: if until_closed { max } else { timeout },
+        stop_grace: raw.stop_grace.unwrap_or(defaults.stop_grace),
+    }
+}
+
+/// Returns the watch window.
+pub(super) fn watch(raw: &raw::Watch) -> WatchSpec {
+    WatchSpec { window: raw.window, max_error_permille: raw.max_error_ratio.map_or(10, |ratio| ratio.permille) }
+}
+
+/// Returns the migration.
+pub(super) fn migrate(raw: &raw::Migrate) -> MigrateSpec {
+    MigrateSpec {
+        command: raw.command.0.clone(),
+        service: raw.service.as_ref().map(|name| name.0.clone()).unwrap_or_default(),
+        reversible: raw.reversible.unwrap_or(false),
+        idempotent: raw.idempotent.unwrap_or(false),
+        timeout: raw.timeout.unwrap_or(Millis(600_000)),
+    }
+}

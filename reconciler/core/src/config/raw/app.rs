@@ -1,0 +1,177 @@
+//! `environments/<env>/<app>.yaml`.
+
+use super::check::{Drain, Healthcheck, Migrate, Prove, Watch};
+use super::leaf::{Account, Destination, Identifier, Mode, Release, TemplatePath};
+use super::selector::Selector;
+use super::values::Values;
+use crate::config::decode::{Context, Decode, Named, Port, record};
+use crate::config::model::{FileFormat, Strategy};
+use crate::config::place::At;
+use crate::config::yaml::{Kind, Node};
+use crate::id::{AppName, ComponentName};
+use crate::time::Millis;
+
+record!(
+    /// `environments/<env>/<app>.yaml`: one app, its release and its components.
+    App, "an app", {
+    /// Its name: that of the file.
+    app: At<AppName>,
+    /// Its release, `{{ release }}` in templates. A promotion changes this line.
+    release: At<Release>,
+    /// Its hosts: labels, or a list of names. Default: all of the environment.
+    hosts: Option<At<Selector>>,
+    /// Its components by name, in the order they are brought up.
+    components: Named<ComponentName, Component>,
+    /// Variables for its templates.
+    variables: Option<Values>,
+});
+
+record!(
+    /// One component: one of `compose`, `systemd`, `nginx`, or `files` alone.
+    Component, "a component", {
+    /// A compose project: its template below `templates/`.
+    compose: Option<At<TemplatePath>>,
+    /// systemd units: one template below `templates/`, or a list. With slots it is a template unit such as `nps-api@.service.j2`.
+    systemd: Option<At<Templates>>,
+    /// An nginx site: its template below `templates/`.
+    nginx: Option<At<TemplatePath>>,
+    /// More files.
+    files: Option<Vec<File>>,
+    /// How it is changed. Needed for `compose` and `systemd`; else `in_place`.
+    strategy: Option<At<Strategy>>,
+    /// Its hosts among those of the app: labels, or a list of names. Default: all of the app.
+    hosts: Option<At<Selector>>,
+    /// Whether its units start at boot. Default: `true`.
+    enabled: Option<At<bool>>,
+    /// Loopback ports by name: a number, or with slots `{ blue: 8101, green: 8201 }`.
+    ports: Option<Named<Identifier, At<Ports>>>,
+    /// How it proves to be healthy. Default: by the state of its units and containers.
+    healthcheck: Option<At<Healthcheck>>,
+    /// What runs once per release, from the new image, before traffic.
+    migrate: Option<At<Migrate>>,
+    /// The time after the switch in which a failing check sends the release back.
+    watch: Option<At<Watch>>,
+    /// How its old slot drains.
+    drain: Option<At<Drain>>,
+    /// How nginx is asked which release answers.
+    prove: Option<At<Prove>>,
+    /// How long the old slot stays startable. Default: `24h` with slots.
+    keep_previous: Option<At<Millis>>,
+    /// nginx upstreams by name: what they go to, as `component.port`.
+    upstreams: Option<Named<Identifier, At<Upstream>>>,
+    /// Variables for its templates; the strongest.
+    variables: Option<Values>,
+});
+
+record!(
+    /// One more file of a component.
+    File, "a file", {
+    /// Where it goes: absolute, or below `{{ dir }}`. `{{ slot }}` may stand in it.
+    path: At<Destination>,
+    /// Its template below `templates/`.
+    template: At<TemplatePath>,
+    /// How values in it are quoted. Default: `plain`.
+    format: Option<FileFormat>,
+    /// Permission bits. Default: `"0644"`; with a secret in it `"0600"`.
+    mode: Option<Mode>,
+    /// Owner. Default: `root`.
+    owner: Option<Account>,
+    /// Group. Default: `root`.
+    group: Option<Account>,
+});
+
+/// One template or several.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Templates(pub(crate) Vec<At<TemplatePath>>);
+
+impl Decode for Templates {
+    fn decode(node: &Node, cx: &mut Context<'_, '_>) -> Option<Self> {
+        match &node.kind {
+            Kind::List(items) if items.is_empty() => cx.bad_value(node, "the list is empty", "name a template"),
+            Kind::List(_) => Vec::decode(node, cx).map(Self),
+            _ => At::decode(node, cx).map(|template| Self(vec![template])),
+        }
+    }
+}
+
+impl schemars::JsonSchema for Templates {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Templates".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let one = generator.subschema_for::<TemplatePath>();
+        schemars::json_schema!({ "anyOf": [one.clone(), { "type": "array", "items": one, "minItems": 1 }] })
+    }
+}
+
+/// The ports of one name.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Ports {
+    /// One, without slots.
+    One(At<Port>),
+    /// One for each slot.
+    Slots(SlotPorts),
+}
+
+record!(
+    /// One port for each slot.
+    SlotPorts, "the ports of both slots", {
+    /// Blue's.
+    blue: At<Port>,
+    /// Green's.
+    green: At<Port>,
+});
+
+impl Decode for Ports {
+    fn decode(node: &Node, cx: &mut Context<'_, '_>) -> Option<Self> {
+        match &node.kind {
+            Kind::Map(_) => SlotPorts::decode(node, cx).map(Self::Slots),
+            Kind::Scalar { .. } => At::decode(node, cx).map(Self::One),
+            Kind::List(_) => {
+                cx.wrong_type(node, "a port or one for each slot", "write `8101` or `{ blue: 8101, green: 8201 }`")
+            }
+        }
+    }
+}
+
+impl schemars::JsonSchema for Ports {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Ports".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let (one, slots) = (generator.subschema_for::<Port>(), generator.subschema_for::<SlotPorts>());
+        schemars::json_schema!({ "anyOf": [one, slots] })
+    }
+}
+
+/// What an upstream goes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Upstream {
+    /// The component.
+    pub(crate) component: ComponentName,
+    /// The port's name.
+    pub(crate) port: String,
+}
+
+crate::config::decode::parsed!(
+    Upstream,
+    "a component and its port, such as web.api",
+    "^[a-z][a-z0-9-]*\\.[A-Za-z_][A-Za-z0-9_]*$",
+    |text| {
+        let shown: String = text.chars().take(60).collect();
+        let fail = || format!("`{}` is no `component.port`", shown.escape_debug());
+        let (component, port) = text.split_once('.').ok_or_else(fail)?;
+        let component = component.parse().map_err(|_| fail())?;
+        if port.is_empty() || port.contains('.') { Err(fail()) } else { Ok(Self { component, port: port.to_owned() }) }
+    }
+);

@@ -1,0 +1,241 @@
+//! Health checks, migrations, watch windows, drains and proofs.
+
+use super::leaf::{Argument, FieldPath, HeaderName, HostHeader, HttpPath, Identifier, Ratio, Scalar, ServiceName};
+use crate::config::decode::{Context, Decode, Named, Port, Whole, record, words};
+use crate::config::model::ProveExpect;
+use crate::config::place::At;
+use crate::config::yaml::{Kind, Node};
+use crate::time::Millis;
+
+record!(
+    /// How a component proves to be healthy: one of `http`, `tcp`, `command` or `state`.
+    Healthcheck, "a healthcheck", {
+    /// An HTTP request to a loopback port.
+    http: Option<Http>,
+    /// A TCP connection to a loopback port.
+    tcp: Option<Tcp>,
+    /// A command that exits 0: a list of arguments on the host, or `{ service: db, argv: [pg_isready] }` in a container.
+    command: Option<Command>,
+    /// `true`: only the state of its containers and units counts.
+    state: Option<At<bool>>,
+    /// Time between two probes. Default: `2s`.
+    interval: Option<Millis>,
+    /// Time for one probe. Default: `5s`.
+    timeout: Option<Millis>,
+    /// Failures in a row, after the start period, that mean unhealthy. Default: 3.
+    retries: Option<Whole<1, 1000>>,
+    /// Time from the start in which failures do not count. Default: `30s`.
+    start_period: Option<Millis>,
+    /// Successes in a row that are needed. Default: 2.
+    passes: Option<Whole<1, 1000>>,
+    /// How long it must stay healthy and not restart. Default: `5s`.
+    min_healthy_time: Option<Millis>,
+});
+
+record!(
+    /// An HTTP request to a loopback port.
+    Http, "an http check", {
+    /// Name in `ports`. Default: the only one.
+    port: Option<At<Identifier>>,
+    /// Path with query.
+    path: HttpPath,
+    /// `Host` header.
+    host: Option<HostHeader>,
+    /// Accepted status codes. Default: any 2xx.
+    status: Option<Statuses>,
+    /// Fields of a JSON answer, by dotted path, and the value each must have.
+    json: Option<Named<FieldPath, Scalar>>,
+});
+
+record!(
+    /// A TCP connection to a loopback port.
+    Tcp, "a tcp check", {
+    /// Name in `ports`. Default: the only one.
+    port: Option<At<Identifier>>,
+});
+
+record!(
+    /// A command in a container.
+    ServiceCommand, "a command", {
+    /// The compose service it runs in.
+    service: Option<ServiceName>,
+    /// Program and arguments. There is no shell.
+    argv: Argv,
+});
+
+record!(
+    /// A migration: it runs once per release, from the new image, before traffic.
+    Migrate, "a migration", {
+    /// Program and arguments. There is no shell.
+    command: Argv,
+    /// The compose service whose image runs it. Default: the first of the project.
+    service: Option<ServiceName>,
+    /// Whether the old release works with the new schema, so that there is a way back. Default: `false`.
+    reversible: Option<bool>,
+    /// Whether it may run again when its outcome is unknown. Default: `false`.
+    idempotent: Option<bool>,
+    /// How long it may take. Default: `10m`.
+    timeout: Option<Millis>,
+});
+
+record!(
+    /// The time after a switch in which a failing check sends the release back.
+    Watch, "a watch window", {
+    /// How long.
+    window: Millis,
+    /// Share of failed probes above which the release goes back. Default: `1%`.
+    max_error_ratio: Option<Ratio>,
+});
+
+record!(
+    /// How an old slot drains after the switch.
+    Drain, "`drain`", {
+    /// How long open connections are waited for. Default: `30s`.
+    timeout: Option<Millis>,
+    /// `timeout`: websockets wait as long as the rest; `until_closed`: all wait until `max`. Default: `timeout`.
+    websockets: Option<At<WebsocketDrain>>,
+    /// The most that `until_closed` waits. Default: `1h`.
+    max: Option<At<Millis>>,
+    /// Time between SIGTERM and SIGKILL. Default: `10s`.
+    stop_grace: Option<Millis>,
+});
+
+/// How long websockets are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WebsocketDrain {
+    /// As long as the rest.
+    Timeout,
+    /// Until they close, or `max`.
+    UntilClosed,
+}
+
+words!(WebsocketDrain, "way to drain websockets", {
+    "timeout" => WebsocketDrain::Timeout,
+    "until_closed" => WebsocketDrain::UntilClosed,
+});
+
+record!(
+    /// How nginx is asked which release answers: by `header` or by `json`.
+    Prove, "`prove`", {
+    /// nginx's port on loopback. Default: 80.
+    port: Option<Port>,
+    /// Path with query. Default: `/`.
+    path: Option<HttpPath>,
+    /// `Host` header: the site's name.
+    host: Option<HostHeader>,
+    /// Response header that names the release or slot.
+    header: Option<HeaderName>,
+    /// Field of a JSON answer that names the release or slot, by dotted path.
+    json: Option<FieldPath>,
+    /// What it must equal: `release` or `slot`. Default: `release`.
+    expect: Option<ProveExpect>,
+});
+
+/// Program and arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Argv(pub(crate) Vec<String>);
+
+impl Decode for Argv {
+    fn decode(node: &Node, cx: &mut Context<'_, '_>) -> Option<Self> {
+        if let Kind::Scalar { text, .. } = &node.kind {
+            let words: Vec<String> =
+                text.split_whitespace().take(12).map(|word| word.chars().take(40).collect()).collect();
+            return cx.wrong_type(
+                node,
+                "a list of arguments",
+                format!("there is no shell; write [{}]", words.join(", ")),
+            );
+        }
+        let arguments = Vec::<Argument>::decode(node, cx)?;
+        if arguments.first().is_none_or(|program| program.0.is_empty()) {
+            return cx.bad_value(
+                node,
+                "it names no program",
+                "write the program first, such as [alembic, upgrade, head]",
+            );
+        }
+        Some(Self(arguments.into_iter().map(|argument| argument.0).collect()))
+    }
+}
+
+impl schemars::JsonSchema for Argv {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Argv".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "array", "items": { "type": "string" }, "minItems": 1 })
+    }
+}
+
+/// A command on the host or in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Command {
+    /// Compose service; empty for the host.
+    pub(crate) service: String,
+    /// Program and arguments.
+    pub(crate) argv: Vec<String>,
+}
+
+impl Decode for Command {
+    fn decode(node: &Node, cx: &mut Context<'_, '_>) -> Option<Self> {
+        if matches!(node.kind, Kind::Map(_)) {
+            let command = ServiceCommand::decode(node, cx)?;
+            return Some(Self {
+                service: command.service.map(|name| name.0).unwrap_or_default(),
+                argv: command.argv.0,
+            });
+        }
+        Argv::decode(node, cx).map(|argv| Self { service: String::new(), argv: argv.0 })
+    }
+}
+
+impl schemars::JsonSchema for Command {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Command".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let (argv, map) = (generator.subschema_for::<Argv>(), generator.subschema_for::<ServiceCommand>());
+        schemars::json_schema!({ "anyOf": [argv, map] })
+    }
+}
+
+/// One status code or several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Statuses(pub(crate) Vec<u16>);
+
+type Status = Whole<100, 599>;
+
+impl Decode for Statuses {
+    fn decode(node: &Node, cx: &mut Context<'_, '_>) -> Option<Self> {
+        let list = match &node.kind {
+            Kind::List(_) => Vec::<Status>::decode(node, cx)?,
+            _ => vec![Status::decode(node, cx)?],
+        };
+        Some(Self(list.into_iter().map(|status| status.0 as u16).collect()))
+    }
+}
+
+impl schemars::JsonSchema for Statuses {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Statuses".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let one = generator.subschema_for::<Status>();
+        schemars::json_schema!({ "anyOf": [one.clone(), { "type": "array", "items": one, "minItems": 1 }] })
+    }
+}

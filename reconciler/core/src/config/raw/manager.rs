@@ -1,0 +1,53 @@
+//! The manager's own configuration, `/etc/holdfast/manager.yaml`.
+
+use super::leaf::{LocalPath, RefPattern, Scalar};
+use crate::config::decode::{Named, record};
+use crate::config::place::At;
+use crate::id::EnvironmentName;
+use crate::time::Millis;
+
+record!(
+    /// `/etc/holdfast/manager.yaml`: what the management box trusts and uses. It lies outside the repository, so that no commit can
+    /// change it.
+    Manager, "the manager's configuration", {
+    /// The repository: an absolute path, `file://`, `ssh://`, `user@host:path` or `https://`.
+    repository: At<Scalar>,
+    /// Where the mirror, the store and the journals live. Default: `/var/lib/holdfast`.
+    state_dir: Option<LocalPath>,
+    /// Where sockets live while the daemon runs. Default: `/run/holdfast`.
+    runtime_dir: Option<LocalPath>,
+    /// Time between two looks at the repository. Default: `1m`.
+    poll_interval: Option<At<Millis>>,
+    /// How long one fetch may take. Default: `2m`.
+    fetch_timeout: Option<At<Millis>>,
+    /// The branch or tag that each environment follows, by name.
+    environments: Named<EnvironmentName, At<ManagerEnvironment>>,
+    /// Files with age identities that decrypt secrets, in the order they are tried.
+    age_key_files: Option<Vec<LocalPath>>,
+    /// How hosts and the repository are reached.
+    ssh: Option<ManagerSsh>,
+    /// The host program to deliver instead of the one that came with this release.
+    host_program: Option<LocalPath>,
+    /// Whether a branch may move to a commit that does not follow the last one. Default: `false`.
+    allow_non_fast_forward: Option<bool>,
+});
+
+record!(
+    /// What one environment follows: `branch` or `tag`.
+    ManagerEnvironment, "an environment's source", {
+    /// A branch.
+    branch: Option<At<RefPattern>>,
+    /// A tag, or a pattern of which the highest version is taken, such as `v*`.
+    tag: Option<At<RefPattern>>,
+});
+
+record!(
+    /// How hosts and the repository are reached.
+    ManagerSsh, "`ssh`", {
+    /// An `ssh_config` instead of the user's own.
+    config_file: Option<LocalPath>,
+    /// Time for a connection to come up. Default: `10s`.
+    connect_timeout: Option<At<Millis>>,
+    /// A private key to offer before those of the configuration.
+    identity: Option<LocalPath>,
+});

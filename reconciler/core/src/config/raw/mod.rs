@@ -1,0 +1,22 @@
+//! What each kind of file may hold, as written: types, decoders and JSON Schemas in one.
+//!
+//! The doc comments here are what a user sees in the editor: they are the descriptions of the JSON Schema.
+
+mod app;
+mod check;
+mod environment;
+mod holdfast;
+mod inventory;
+mod leaf;
+mod manager;
+mod selector;
+mod values;
+
+pub(crate) use app::{App, Component, Ports};
+pub(crate) use check::{Drain, Healthcheck, Migrate, Prove, Watch, WebsocketDrain};
+pub(crate) use environment::{Environment, MaxUnavailable, Rollout, Sync};
+pub(crate) use holdfast::{Defaults, Holdfast};
+pub(crate) use inventory::{Host, Inventory};
+pub(crate) use leaf::{Account, Identifier, LabelKey, TemplatePath};
+pub(crate) use manager::Manager;
+pub(crate) use selector::Selector;
