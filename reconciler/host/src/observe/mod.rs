@@ -5,6 +5,7 @@
 //! gives the live report. It keeps connections and what it found out between looks, so a second look is cheap.
 
 mod files;
+mod listeners;
 mod nginx;
 mod ports;
 mod resources;

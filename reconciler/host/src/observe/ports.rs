@@ -1,15 +1,13 @@
 //! Looks at the TCP ports that are listened on.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 
 use holdfast_protocol::ListeningPort;
 
-/// The most of a table that is read, in bytes: listeners come first, a host has no more than some hundreds.
-const MAX_TABLE: usize = 4 * 1024 * 1024;
+use super::listeners::{self, Socket};
 
 /// Looks at listening ports and remembers who owns each socket: finding out means reading every process's descriptors.
 #[derive(Debug)]
@@ -24,13 +22,6 @@ struct Owner {
     text: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Socket {
-    address: String,
-    port: u16,
-    inode: u64,
-}
-
 impl Ports {
     /// Returns one for the `proc` file system at this place.
     pub(super) fn new(proc: PathBuf) -> Self {
@@ -40,14 +31,9 @@ impl Ports {
     /// Returns the ports, in order.
     ///
     /// # Errors
-    /// When the kernel's IPv4 table cannot be read. The one of IPv6 may be missing: the kernel may have none.
+    /// When the kernel does not tell.
     pub(super) fn look(&mut self) -> io::Result<Vec<ListeningPort>> {
-        let mut sockets = parse_table(&read_listeners(&self.proc.join("net/tcp"))?);
-        match read_listeners(&self.proc.join("net/tcp6")) {
-            Ok(table) => sockets.extend(parse_table(&table)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
+        let sockets = listeners::listeners(&self.proc)?;
         self.owners.retain(|inode, owner| {
             sockets.iter().any(|socket| socket.inode == *inode) && self.proc.join(owner.pid.to_string()).exists()
         });
@@ -92,78 +78,11 @@ impl Ports {
     }
 }
 
-/// Reads a table up to the first line that is no listener: thousands of connections may follow.
-///
-/// # Source
-/// Linux `net/ipv4/tcp_ipv4.c`, `tcp_seq_start`: first the table of listeners, then the one of connections.
-fn read_listeners(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut table = Vec::new();
-    let mut piece = [0; 8192];
-    loop {
-        let count = file.read(&mut piece)?;
-        table.extend_from_slice(&piece[..count]);
-        let text = String::from_utf8_lossy(&table);
-        let ended = text.rsplit('\n').nth(1).is_some_and(|line| !line.contains("local_address") && !is_listener(line));
-        if count == 0 || ended || table.len() > MAX_TABLE {
-            return Ok(text.into_owned());
-        }
-    }
-}
-
-/// # Source
-/// proc_pid_net(5) and the kernel's `Documentation/networking/proc_net_tcp.rst`: state `0A` is LISTEN.
-fn is_listener(line: &str) -> bool {
-    line.split_ascii_whitespace().nth(3) == Some("0A")
-}
-
-fn parse_table(text: &str) -> Vec<Socket> {
-    text.lines().filter(|line| is_listener(line)).filter_map(parse_line).collect()
-}
-
-fn parse_line(line: &str) -> Option<Socket> {
-    let mut fields = line.split_ascii_whitespace();
-    let (address, port) = fields.nth(1)?.split_once(':')?;
-    let inode = fields.nth(7)?.parse().ok()?;
-    Some(Socket { address: parse_address(address)?, port: u16::from_str_radix(port, 16).ok()?, inode })
-}
-
-/// Each group of eight digits is a 32-bit word as it lies in memory, printed as a number of the machine: little-endian here.
-fn parse_address(text: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    for index in (0..text.len()).step_by(8) {
-        bytes.extend(u32::from_str_radix(text.get(index..index + 8)?, 16).ok()?.to_ne_bytes());
-    }
-    match bytes.len() {
-        4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).to_string()),
-        16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).to_string()),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
 
     use super::*;
-
-    const TABLE: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
-        0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0000 100 0 0 10 0\n   \
-        1: 0100007F:1F90 0100007F:ABCD 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0000 20 4 30 10 -1\n";
-
-    #[test]
-    fn only_listeners_count() {
-        assert_eq!(parse_table(TABLE), [Socket { address: "127.0.0.1".to_owned(), port: 8080, inode: 4711 }]);
-    }
-
-    #[test]
-    fn addresses() {
-        assert_eq!(parse_address("00000000").unwrap(), "0.0.0.0");
-        assert_eq!(parse_address("0153007F").unwrap(), "127.0.83.1");
-        assert_eq!(parse_address("00000000000000000000000000000000").unwrap(), "::");
-        assert_eq!(parse_address("0000000000000000FFFF00000100007F").unwrap(), "::ffff:127.0.0.1");
-        assert_eq!(parse_address("0000"), None);
-    }
 
     #[test]
     fn our_own_port_is_seen_with_us_as_its_owner_and_goes_away() {
