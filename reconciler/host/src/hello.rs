@@ -19,12 +19,12 @@ use crate::systemd::{BusError, Units};
 /// How long a program may take to tell its version.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A table as the switch uses it; it is only checked, never loaded.
+/// A table like the one of [`crate::transaction::switches`]; it is only checked, never loaded.
 const CHECKED_TABLE: &str = "table ip holdfast_check {
-  map switches { type ipv4_addr . inet_service : inet_service; elements = { 127.0.83.1 . 8101 : 8201 } }
+  map switches { type inet_service : inet_service; elements = { 8101 : 8201 } }
   chain output {
-    type nat hook output priority -110; policy accept;
-    meta l4proto tcp redirect to : ip daddr . tcp dport map @switches;
+    type nat hook output priority -100; policy accept;
+    ip daddr 127.0.83.1 meta l4proto tcp redirect to :tcp dport map @switches;
   }
 }
 ";

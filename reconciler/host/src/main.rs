@@ -1,4 +1,5 @@
-//! The command line of the host program. People have no need of it: the manager starts `serve`, systemd the other two.
+//! The command line of the host program. People have no need of it: the manager starts `serve`, systemd `run` and `resume`.
+//! `version` tells the program's version and the protocol's.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use holdfast_host::paths::{Root, System};
 use holdfast_host::serve::{self, serve};
 use holdfast_host::transaction::{self, Host};
 
-const USAGE: &str = "usage: holdfast-host serve | run TRANSACTION | resume";
+const USAGE: &str = "usage: holdfast-host serve | run TRANSACTION | resume | version";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -17,6 +18,10 @@ fn main() -> ExitCode {
         ["serve"] => answer(),
         ["run", id] => transaction::run_command(&Host::real(), id),
         ["resume"] => transaction::resume_command(&Host::real()),
+        ["version"] => {
+            println!("{} {}", env!("CARGO_PKG_VERSION"), holdfast_protocol::PROTOCOL_VERSION);
+            ExitCode::SUCCESS
+        }
         _ => {
             eprintln!("{USAGE}");
             ExitCode::from(64)
