@@ -1,3 +1,4 @@
 //! Tests of the whole: the shape of the house, and the program as its user runs it.
 
 mod architecture;
+mod example;
