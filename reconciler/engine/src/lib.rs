@@ -2,4 +2,8 @@
 //!
 //! `observe`, `apply` and `sync` know the traits of [`ports`] only; `reconciler/cli/wire.rs` is where adapters meet them.
 
+pub mod clock;
+pub mod links;
+pub mod local;
 pub mod ports;
+pub mod ssh;

@@ -1,0 +1,174 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_core::config::{Address, HostSpec};
+use tokio::sync::Semaphore;
+
+use super::control::ControlFolder;
+use super::link::{ChannelLink, GreetError, Greeting, greet};
+use super::master::Master;
+use super::pin::PinnedKey;
+use super::program::{HostProgram, HostPrograms};
+use super::remote::{self, ABSENT, DIFFERENT, Login};
+use super::session::{self, Ending};
+use crate::ports::LinkError;
+
+/// How `ssh` is called.
+#[derive(Debug, Clone)]
+pub struct SshOptions {
+    /// Another configuration file than the user's (`ssh -F`).
+    pub config: Option<PathBuf>,
+    /// A private key to offer besides those of the configuration and the agent (`ssh -i`).
+    pub identity: Option<PathBuf>,
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
+    /// How many connections are made side by side. Key exchange costs some 70 ms of processor time each, and sshd drops more than
+    /// ten unauthenticated ones (`MaxStartups`).
+    pub at_once: usize,
+    /// What the host program hears first.
+    pub greeting: Greeting,
+}
+
+impl SshOptions {
+    /// Returns the usual options for a manager of this name.
+    pub fn new(manager: &str) -> Self {
+        Self {
+            config: None,
+            identity: None,
+            connect_timeout: Duration::from_secs(10),
+            at_once: 6,
+            greeting: Greeting { manager: manager.to_owned(), deadline: Duration::from_secs(20) },
+        }
+    }
+}
+
+/// Opens channels over OpenSSH. Keeps nothing: that is [`crate::links::Links`]' work.
+pub struct SshDialer {
+    options: SshOptions,
+    control: ControlFolder,
+    programs: Arc<HostPrograms>,
+    turns: Semaphore,
+}
+
+/// What came of asking for one program.
+enum Attempt {
+    Greeted(ChannelLink),
+    NotThere(Master, Why),
+}
+
+/// Why a program did not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Absent,
+    Different,
+}
+
+impl SshDialer {
+    /// Returns a dialer.
+    pub fn new(options: SshOptions, control: ControlFolder, programs: Arc<HostPrograms>) -> Self {
+        let turns = Semaphore::new(options.at_once.max(1));
+        Self { options, control, programs, turns }
+    }
+
+    /// Connects to a host, delivers the host program where it is not there or is not what it should be, and greets it.
+    ///
+    /// # Errors
+    /// See [`LinkError`]. One login attempt at most.
+    pub async fn dial(&self, host: &HostSpec) -> Result<ChannelLink, LinkError> {
+        let name = || host.name.to_string();
+        let Address::Remote(address) = &host.address else {
+            return Err(LinkError::Unreachable { host: name(), reason: "its address is not a remote one".to_owned() });
+        };
+        let unpinned = |detail: String| LinkError::HostKey { host: name(), detail };
+        let pin = host.host_key.as_deref().ok_or_else(|| unpinned(format!("none is pinned ({})", host.origin)))?;
+        let pin: PinnedKey = pin.parse().map_err(|error| unpinned(format!("{error} ({})", host.origin)))?;
+
+        // Held until the greeting: the host's side of a start costs processor time of ours as well.
+        let _turn = self.turns.acquire().await;
+        let mut master = Master::open(host, address, &pin, &self.control, &self.options).await?;
+        let login = Login::of(&host.user);
+        let mut program = self.programs.first();
+        let mut chosen = !self.programs.are_several();
+        let mut delivered = false;
+        loop {
+            let (held, why) = match self.attempt(host, master, program, login).await? {
+                Attempt::Greeted(link) => return Ok(link),
+                Attempt::NotThere(master, why) => (master, why),
+            };
+            master = held;
+            if delivered {
+                return Err(self.delivery(host, unverifiable(program, login)));
+            }
+            if why == Why::Different {
+                tracing::warn!(host = %host.name, digest = %program.digest, "the host program there is not what was delivered; it is replaced");
+            }
+            let session = session::on(&master);
+            if !chosen {
+                chosen = true;
+                let architecture = session::architecture(host, &session).await?;
+                let right = self.programs.of(architecture).ok_or_else(|| {
+                    self.delivery(host, "this manager has no host program for its processor (`uname -m`)".to_owned())
+                })?;
+                if right.digest != program.digest {
+                    program = right;
+                    continue;
+                }
+            }
+            session::deliver(host, &session, program, login).await?;
+            tracing::info!(host = %host.name, digest = %program.digest, "the host program was delivered");
+            delivered = true;
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as a sentence at its callers")]
+    fn delivery(&self, host: &HostSpec, reason: String) -> LinkError {
+        LinkError::Delivery { host: host.name.to_string(), reason }
+    }
+
+    /// Starts a program and greets it.
+    async fn attempt(
+        &self,
+        host: &HostSpec,
+        master: Master,
+        program: &HostProgram,
+        login: Login,
+    ) -> Result<Attempt, LinkError> {
+        let session = session::on(&master);
+        let (started, mut streams) = session::start(host, &session, program, login).await?;
+        let error = match greet(&mut streams.0, &mut streams.1, &self.options.greeting).await {
+            Ok(hello) => {
+                let streams = started.streams(streams, master);
+                return Ok(Attempt::Greeted(ChannelLink::open(host.name.as_str(), hello, streams)));
+            }
+            Err(error) => error,
+        };
+        drop(streams);
+        let Ending { status, raw, text } = started.ending().await;
+        match (error, status) {
+            (GreetError::Ended, Some(ABSENT)) => Ok(Attempt::NotThere(master, Why::Absent)),
+            (GreetError::Ended, Some(DIFFERENT)) => Ok(Attempt::NotThere(master, Why::Different)),
+            (GreetError::Ended, _) if raw.contains("sudo:") => Err(session::sudo_refused(host, &text)),
+            (GreetError::Ended, Some(126)) => {
+                let reason = format!("{path} cannot be run there: {text}", path = program.path.display());
+                Err(self.delivery(host, reason))
+            }
+            (GreetError::Ended, None) => {
+                let words = master.last_words(Duration::from_millis(500)).await;
+                let reason = format!("the connection ended before the greeting; {text} {words}").trim_end().to_owned();
+                Err(LinkError::Lost { host: host.name.to_string(), reason })
+            }
+            (error, _) if text.is_empty() => Err(self.delivery(host, error.to_string())),
+            (error, _) => Err(self.delivery(host, format!("{error}; {text}"))),
+        }
+    }
+}
+
+fn unverifiable(program: &HostProgram, login: Login) -> String {
+    let mut reason = format!("it was delivered, but {} does not have its digest", remote::path(&program.digest));
+    if login == Login::Sudo {
+        reason.push_str("; the login must be able to read it: /var/lib/holdfast needs mode 0711 or 0755");
+    }
+    reason.push_str("; `sha256sum` (coreutils) must be there");
+    reason
+}
