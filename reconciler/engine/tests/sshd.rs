@@ -45,11 +45,15 @@ fn host(sshd: &Sshd, name: &str, user: &str) -> HostSpec {
 }
 
 async fn dialer_with(sshd: &Sshd, identity: &str) -> SshDialer {
+    impatient_dialer(sshd, identity, SOON).await
+}
+
+async fn impatient_dialer(sshd: &Sshd, identity: &str, connect_timeout: Duration) -> SshDialer {
     let options = SshOptions {
         config: Some(sshd.path("ssh_config")),
         identity: Some(sshd.path(identity)),
         at_once: 2,
-        connect_timeout: Duration::from_secs(2),
+        connect_timeout,
         ..SshOptions::new("test")
     };
     let control = ControlFolder::open(&sshd.path("c")).await.unwrap();
@@ -203,7 +207,7 @@ async fn a_silent_server_is_given_up() {
     need_sshd!("a_silent_server_is_given_up");
     let sshd = Sshd::start("", None);
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let dialer = dialer_with(&sshd, "user").await;
+    let dialer = impatient_dialer(&sshd, "user", Duration::from_secs(1)).await;
     let host = HostSpec { port: silent.local_addr().unwrap().port(), ..host(&sshd, "web-1", "root") };
     let begin = Instant::now();
     let error = dialer.dial(&host).await.err().unwrap();

@@ -14,6 +14,10 @@ use super::remote::{self, ABSENT, DIFFERENT, Login};
 use super::session::{self, Ending};
 use crate::ports::LinkError;
 
+/// How long is waited before a delivered program is checked once more.
+const RECHECK_PAUSES: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(3)];
+
 /// How `ssh` is called.
 #[derive(Debug, Clone)]
 pub struct SshOptions {
@@ -91,6 +95,7 @@ impl SshDialer {
         let mut program = self.programs.first();
         let mut chosen = !self.programs.are_several();
         let mut delivered = false;
+        let mut pauses = RECHECK_PAUSES.iter();
         loop {
             let (held, why) = match self.attempt(host, master, program, login).await? {
                 Attempt::Greeted(link) => return Ok(link),
@@ -98,7 +103,12 @@ impl SshDialer {
             };
             master = held;
             if delivered {
-                return Err(self.delivery(host, unverifiable(program, login)));
+                // Another manager may be delivering the same file at this moment: it is whole again soon.
+                let Some(pause) = pauses.next() else {
+                    return Err(self.delivery(host, unverifiable(program, login)));
+                };
+                tokio::time::sleep(*pause).await;
+                continue;
             }
             if why == Why::Different {
                 tracing::warn!(host = %host.name, digest = %program.digest, "the host program there is not what was delivered; it is replaced");
