@@ -5,7 +5,11 @@
 //! revealed content has. [`compile_rollback`] needs nothing but the host's ledger. [`Fleet`] decides across hosts.
 
 mod compile;
+mod fleet;
+mod waves;
 
 pub use compile::{
     CompileInput, Draft, FileKey, FleetShape, MissingContent, RollbackInput, compile, compile_rollback, finish,
 };
+pub use fleet::{Fleet, FleetCommand, FleetEvent, FleetPolicy};
+pub use waves::waves;
