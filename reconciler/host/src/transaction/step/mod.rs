@@ -11,14 +11,22 @@ use serde::de::DeserializeOwned;
 use super::host::Host;
 use crate::exec::{Call, ExecError};
 
+mod compose;
 mod drain;
 mod file;
+mod health;
+mod http;
+mod images;
+mod judge;
+mod migrate;
 mod nginx;
 mod preflight;
+mod prove;
 mod record;
 mod sockets;
 mod switch;
 mod unit;
+mod watch;
 
 /// Why a step did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -143,6 +151,17 @@ fn act(action: &Action) -> Box<dyn Act + '_> {
         Action::Preflight { ports_free, disk_free, nginx, docker } => {
             Box::new(preflight::Preflight { ports_free, disk_free: *disk_free, nginx: *nginx, docker: *docker })
         }
+        Action::Images { images } => Box::new(images::Images(images)),
+        Action::ComposeUp { project, file, services } => Box::new(compose::Up { project, file, services }),
+        Action::ComposeStart { project } => Box::new(compose::Start { project }),
+        Action::ComposeStop { project, grace_ms } => Box::new(compose::Stop { project, grace_ms: *grace_ms }),
+        Action::ComposeDown { project } => Box::new(compose::Down { project }),
+        Action::Health(check) => Box::new(health::Health(check)),
+        Action::Migrate { id, runner, argv, idempotent } => {
+            Box::new(migrate::Migrate { id, runner, argv, idempotent: *idempotent })
+        }
+        Action::Prove(question) => Box::new(prove::Prove(question)),
+        Action::Watch(window) => Box::new(watch::Watch(window)),
         Action::NginxTest { put, remove } => Box::new(nginx::Test { put, remove }),
         Action::NginxReload => Box::new(nginx::Reload),
         Action::PutFile(put) => Box::new(file::Put(put)),
@@ -156,14 +175,6 @@ fn act(action: &Action) -> Box<dyn Act + '_> {
         Action::Drain { ports, timeout_ms } => Box::new(drain::Drain { ports, timeout_ms: *timeout_ms }),
         Action::OnUndo(inner) => Box::new(OnUndo(inner)),
         Action::Record(record) => Box::new(record::Record(record.as_deref())),
-        _ => Box::new(NotYet),
-    }
-}
-
-struct NotYet;
-impl Act for NotYet {
-    fn apply(&self, _work: &Work<'_>, _before: &[u8]) -> Result<String, StepError> {
-        fail("this program does not know this kind of step")
     }
 }
 

@@ -156,6 +156,9 @@ impl Act for DaemonReload {
 
 impl Act for Bring<'_> {
     fn capture(&self, work: &Work<'_>) -> Result<Vec<u8>, StepError> {
+        if !crate::systemd::valid_unit_name(self.unit) {
+            return fail(format!("`{}` is no unit name", crate::exec::shown(self.unit.as_bytes(), 80)));
+        }
         state(work, self.unit).map(|state| encode(&state))
     }
 

@@ -1,0 +1,300 @@
+//! Compose projects.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use holdfast_protocol::{ContainerLive, Observed};
+
+use super::{Act, Probed, StepError, Work, decode, encode, fail};
+use crate::docker::Engine;
+use crate::exec::{Call, shown_tail};
+
+/// `docker compose up`.
+pub(super) struct Up<'a> {
+    pub(super) project: &'a str,
+    pub(super) file: &'a str,
+    pub(super) services: &'a BTreeMap<String, String>,
+}
+
+/// Starts a stopped project's containers as they are.
+pub(super) struct Start<'a> {
+    pub(super) project: &'a str,
+}
+
+/// Stops a project's containers, which stay startable.
+pub(super) struct Stop<'a> {
+    pub(super) project: &'a str,
+    pub(super) grace_ms: u64,
+}
+
+/// Removes a project's containers and networks, never its volumes.
+pub(super) struct Down<'a> {
+    pub(super) project: &'a str,
+}
+
+/// Returns a project's containers; none when the engine answered that it has none.
+pub(super) fn containers(work: &Work<'_>, project: &str) -> Result<Vec<ContainerLive>, StepError> {
+    check_project(project)?;
+    let mut engine = Engine::new(work.host.system.clone());
+    match engine.projects(&BTreeSet::from([project.to_owned()])).remove(project) {
+        Some(Observed::Seen(live)) => Ok(live.containers),
+        Some(Observed::Absent) | None => Ok(Vec::new()),
+        Some(Observed::Unknown(why)) => fail(format!("look at project `{project}`: {why}")),
+    }
+}
+
+/// # Source
+/// Compose specification, "Name top-level element": lower-case letters, digits, `-` and `_`, beginning with a letter or digit.
+fn check_project(project: &str) -> Result<(), StepError> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    let first = project.bytes().next().is_some_and(|byte| byte != b'-' && byte != b'_');
+    if first && project.bytes().all(fits) { Ok(()) } else { fail("the project's name is not one compose allows") }
+}
+
+/// Returns whether an exited container is a job that did its work and is not meant to run on.
+pub(super) fn is_finished_job(work: &Work<'_>, id: &str) -> bool {
+    let format = "{{.State.ExitCode}} {{.HostConfig.RestartPolicy.Name}}";
+    work.run("docker", &["inspect", "--type", "container", "--format", format, "--", id])
+        .is_ok_and(|text| matches!(text.trim(), "0 no" | "0" | "0 on-failure"))
+}
+
+/// Returns the ends of the logs of a project's containers that do not run, or of all when all run.
+pub(super) fn project_logs(engine: &mut Engine, project: &str) -> String {
+    let Some(Observed::Seen(live)) = engine.projects(&BTreeSet::from([project.to_owned()])).remove(project) else {
+        return String::new();
+    };
+    let is_bad = |container: &&ContainerLive| {
+        container.state != "running" || container.health == "unhealthy" || container.restarts > 0
+    };
+    let bad: Vec<&ContainerLive> = live.containers.iter().filter(is_bad).collect();
+    let told: Vec<&ContainerLive> = if bad.is_empty() { live.containers.iter().collect() } else { bad };
+    told.iter().take(3).fold(String::new(), |text, container| {
+        text + &format!("; log of `{}` ends: {}", container.name, log_tail(&container.id))
+    })
+}
+
+/// Returns the end of a container's log, escaped and capped.
+pub(super) fn log_tail(id: &str) -> String {
+    let call = Call::new("docker", ["logs", "--tail", "15", "--", id]).deadline(Duration::from_secs(10)).keep_tail();
+    match call.output() {
+        Ok(output) => shown_tail(&[output.stdout, output.stderr].concat(), 1200),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn ids(containers: &[ContainerLive], keep: impl Fn(&ContainerLive) -> bool) -> Vec<&str> {
+    containers.iter().filter(|container| keep(container)).map(|container| container.id.as_str()).collect()
+}
+
+fn runs(container: &ContainerLive) -> bool {
+    matches!(container.state.as_str(), "running" | "restarting" | "paused")
+}
+
+impl Up<'_> {
+    /// What does not carry the digest it should, or is not there.
+    fn wrong(&self, containers: &[ContainerLive]) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (service, digest) in self.services {
+            let own: Vec<&ContainerLive> =
+                containers.iter().filter(|container| container.service == *service).collect();
+            if own.is_empty() {
+                wrong.push(format!("service `{service}` has no container"));
+            }
+            for container in own {
+                if container.digest != *digest {
+                    wrong.push(format!("`{}` is not of this rendering", container.name));
+                } else if matches!(container.state.as_str(), "created" | "dead" | "removing") {
+                    wrong.push(format!("`{}` is {}", container.name, container.state));
+                }
+            }
+        }
+        wrong
+    }
+
+    /// Containers of ours whose service is no longer in the file. Anything without our label is not ours to remove.
+    fn orphans<'c>(&self, containers: &'c [ContainerLive]) -> Vec<&'c str> {
+        ids(containers, |container| !container.digest.is_empty() && !self.services.contains_key(&container.service))
+    }
+}
+
+impl Act for Up<'_> {
+    fn capture(&self, work: &Work<'_>) -> Result<Vec<u8>, StepError> {
+        Ok(encode(&!containers(work, self.project)?.is_empty()))
+    }
+
+    fn apply(&self, work: &Work<'_>, _before: &[u8]) -> Result<String, StepError> {
+        let folder = Path::new(self.file).parent().unwrap_or(Path::new("/"));
+        let mut args = vec!["compose", "--progress", "plain", "-p", self.project, "-f", self.file];
+        args.extend(["up", "-d", "--no-build", "--pull", "never", "--"]);
+        args.extend(self.services.keys().map(String::as_str));
+        let call = Call::new("docker", args).directory(folder).keep_tail();
+        if let Err(error) = work.call(&call) {
+            let StepError::Failed(error) = error else { return Err(error) };
+            let mut engine = Engine::new(work.host.system.clone());
+            return fail(format!("{error}{}", project_logs(&mut engine, self.project)));
+        }
+        let live = containers(work, self.project)?;
+        let orphans = self.orphans(&live);
+        if !orphans.is_empty() {
+            let mut args = vec!["rm", "--force", "--"];
+            args.extend(&orphans);
+            work.run("docker", &args)?;
+        }
+        let wrong = self.wrong(&live);
+        if wrong.is_empty() {
+            return Ok(String::new());
+        }
+        fail(format!("project `{}` after docker compose up: {}", self.project, wrong.join("; ")))
+    }
+
+    fn probe(&self, work: &Work<'_>, _before: &[u8]) -> Result<Probed, StepError> {
+        let live = containers(work, self.project)?;
+        // `up` again is harmless and settles what a cut left half done; only a complete project is left alone.
+        let complete = self.wrong(&live).is_empty() && self.orphans(&live).is_empty() && live.iter().all(runs);
+        Ok(if complete && !live.is_empty() { Probed::Happened(String::new()) } else { Probed::DoIt })
+    }
+
+    fn undo(&self, work: &Work<'_>, before: &[u8]) -> Result<(), StepError> {
+        if decode::<bool>(before)? { Ok(()) } else { down(work, self.project) }
+    }
+}
+
+/// By the project's name only: what is there is known by its labels, and a file that no longer parses must not be in the way.
+fn down(work: &Work<'_>, project: &str) -> Result<(), StepError> {
+    check_project(project)?;
+    work.run("docker", &["compose", "--progress", "plain", "-p", project, "down", "--timeout", "10"])?;
+    let left = containers(work, project)?;
+    // Of a service that is in no file any more.
+    let left = ids(&left, |container| !container.digest.is_empty());
+    if !left.is_empty() {
+        let mut args = vec!["rm", "--force", "--"];
+        args.extend(&left);
+        work.run("docker", &args)?;
+    }
+    Ok(())
+}
+
+fn start(work: &Work<'_>, ids: &[&str]) -> Result<(), StepError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let mut args = vec!["start", "--"];
+    args.extend(ids);
+    work.run("docker", &args).map(drop)
+}
+
+fn stop(work: &Work<'_>, ids: &[&str], grace: Duration) -> Result<(), StepError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let seconds = grace.as_millis().div_ceil(1000).to_string();
+    let mut args = vec!["stop", "--time", &seconds, "--"];
+    args.extend(ids);
+    work.run("docker", &args).map(drop)
+}
+
+impl Act for Start<'_> {
+    fn capture(&self, work: &Work<'_>) -> Result<Vec<u8>, StepError> {
+        let live = containers(work, self.project)?;
+        Ok(encode(&ids(&live, |container| !runs(container))))
+    }
+
+    fn apply(&self, work: &Work<'_>, _before: &[u8]) -> Result<String, StepError> {
+        let live = containers(work, self.project)?;
+        if live.is_empty() {
+            return fail(format!("project `{}` has no container to start: it was removed", self.project));
+        }
+        // Through compose, which knows the order of dependencies.
+        work.run("docker", &["compose", "--progress", "plain", "-p", self.project, "start"])?;
+        let down: Vec<String> = containers(work, self.project)?
+            .into_iter()
+            .filter(|container| !runs(container) && !is_finished_job(work, &container.id))
+            .map(|container| {
+                format!("`{}` is {}; log ends: {}", container.name, container.state, log_tail(&container.id))
+            })
+            .collect();
+        if down.is_empty() { Ok(String::new()) } else { fail(down.join("; ")) }
+    }
+
+    fn undo(&self, work: &Work<'_>, before: &[u8]) -> Result<(), StepError> {
+        let stopped: Vec<String> = decode(before)?;
+        let live = containers(work, self.project)?;
+        stop(work, &ids(&live, |container| stopped.contains(&container.id) && runs(container)), Duration::from_secs(10))
+    }
+}
+
+impl Act for Stop<'_> {
+    fn capture(&self, work: &Work<'_>) -> Result<Vec<u8>, StepError> {
+        let live = containers(work, self.project)?;
+        Ok(encode(&ids(&live, runs)))
+    }
+
+    fn apply(&self, work: &Work<'_>, _before: &[u8]) -> Result<String, StepError> {
+        let live = containers(work, self.project)?;
+        stop(work, &ids(&live, runs), Duration::from_millis(self.grace_ms))?;
+        let live = containers(work, self.project)?;
+        match live.iter().find(|container| runs(container)) {
+            None => Ok(String::new()),
+            Some(container) => fail(format!("`{}` is {} after it was stopped", container.name, container.state)),
+        }
+    }
+
+    fn undo(&self, work: &Work<'_>, before: &[u8]) -> Result<(), StepError> {
+        let ran: Vec<String> = decode(before)?;
+        let live = containers(work, self.project)?;
+        start(work, &ids(&live, |container| ran.contains(&container.id) && !runs(container)))
+    }
+}
+
+impl Act for Down<'_> {
+    fn apply(&self, work: &Work<'_>, _before: &[u8]) -> Result<String, StepError> {
+        down(work, self.project).map(|()| String::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(service: &str, digest: &str, state: &str) -> ContainerLive {
+        ContainerLive {
+            service: service.to_owned(),
+            name: format!("shop-{service}-1"),
+            id: format!("id-{service}"),
+            image: String::new(),
+            digest: digest.to_owned(),
+            state: state.to_owned(),
+            health: String::new(),
+            restarts: 0,
+            started_at: String::new(),
+        }
+    }
+
+    #[test]
+    fn what_compose_left_is_checked_and_foreign_containers_stay() {
+        let services = BTreeMap::from([("api".to_owned(), "d1".to_owned()), ("job".to_owned(), "d2".to_owned())]);
+        let up = Up { project: "shop", file: "/srv/shop/compose.yaml", services: &services };
+        let good = [container("api", "d1", "running"), container("job", "d2", "exited")];
+        assert_eq!(up.wrong(&good), [""; 0]);
+        let wrong = up.wrong(&[container("api", "d0", "running")]);
+        assert_eq!(wrong, ["`shop-api-1` is not of this rendering", "service `job` has no container"]);
+        assert_eq!(
+            up.wrong(&[container("api", "d1", "created"), container("job", "d2", "exited")]),
+            ["`shop-api-1` is created"]
+        );
+        let live =
+            [container("api", "d1", "running"), container("old", "d9", "running"), container("theirs", "", "running")];
+        assert_eq!(up.orphans(&live), ["id-old"]);
+    }
+
+    #[test]
+    fn project_names() {
+        for good in ["shop", "shop-web_blue", "1a"] {
+            assert!(check_project(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-p", "_x", "Shop", "a b", "a/b", "a.b"] {
+            assert!(check_project(bad).is_err(), "{bad}");
+        }
+    }
+}

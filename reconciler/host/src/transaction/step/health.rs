@@ -1,0 +1,217 @@
+//! Waits until a component proves that it is healthy.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use holdfast_protocol::{CommandTarget, HealthCheck, Observed, Probe};
+
+use super::judge::{Judge, Look, State, Verdict};
+use super::{Act, StepError, Work, compose, fail, http, unit};
+use crate::docker::Engine;
+use crate::exec::{Call, shown};
+
+/// The least time between two probes, whatever was asked for.
+const LEAST_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Waits until the check passes. Changes nothing.
+pub(super) struct Health<'a>(pub(super) &'a HealthCheck);
+
+impl Act for Health<'_> {
+    fn apply(&self, work: &Work<'_>, _before: &[u8]) -> Result<String, StepError> {
+        let started = Instant::now();
+        let mut judge = Judge::starting(self.0);
+        let mut engine = Engine::new(work.host.system.clone());
+        loop {
+            let look = look(work, self.0, &mut engine);
+            let why = match judge.take(started.elapsed(), &look) {
+                Verdict::Healthy => return Ok(format!("{} probes, {} failed", judge.asked, judge.failures)),
+                Verdict::Unhealthy(why) => return fail(format!("unhealthy: {why}{}", logs(self.0, &mut engine))),
+                Verdict::Waiting(why) => why,
+            };
+            (work.tell)(&format!("waiting for health: {why}"));
+            match work.pause(interval(self.0), &why) {
+                Ok(()) => {}
+                Err(StepError::Failed(error)) => return fail(format!("{error}{}", logs(self.0, &mut engine))),
+                Err(stopped) => return Err(stopped),
+            }
+        }
+    }
+}
+
+pub(super) fn interval(check: &HealthCheck) -> Duration {
+    Duration::from_millis(check.interval_ms).max(LEAST_INTERVAL)
+}
+
+/// Looks once.
+pub(super) fn look(work: &Work<'_>, check: &HealthCheck, engine: &mut Engine) -> Look {
+    let state = state(work, check, engine);
+    let timeout = Duration::from_millis(check.timeout_ms).max(Duration::from_millis(1));
+    // What is down cannot answer; asking would only hide the real reason.
+    let probe = match &state {
+        State::Down(why) => Err(why.clone()),
+        _ => probe(work, &check.probe, timeout, engine),
+    };
+    Look { probe, state }
+}
+
+fn probe(work: &Work<'_>, probe: &Probe, timeout: Duration, engine: &mut Engine) -> Result<(), String> {
+    match probe {
+        Probe::State => Ok(()),
+        Probe::Tcp { port } => http::connect(*port, timeout).map(drop),
+        Probe::Http { port, path, host, status, json } => {
+            let answer = http::get(*port, path, host, timeout)?;
+            let fits =
+                if status.is_empty() { (200..300).contains(&answer.status) } else { status.contains(&answer.status) };
+            if !fits {
+                let body = shown(&answer.body, 200);
+                return Err(format!("port {port}{} answered {}: {body}", shown(path.as_bytes(), 80), answer.status));
+            }
+            for (field, wanted) in json {
+                let found = answer.json(field)?;
+                if found != *wanted {
+                    return Err(format!(
+                        "the answer says `{field}` is `{}`, expected `{wanted}`",
+                        shown(found.as_bytes(), 80)
+                    ));
+                }
+            }
+            Ok(())
+        }
+        Probe::Command { target, argv } => {
+            let Some((program, args)) = argv.split_first() else { return Err("the command is empty".to_owned()) };
+            let call = match target {
+                CommandTarget::Host => Call::new(program, args.iter().cloned()),
+                CommandTarget::Service { project, service } => {
+                    let id = container(engine, project, service)?;
+                    Call::new("docker", ["exec".to_owned(), id].into_iter().chain(argv.iter().cloned()))
+                }
+            };
+            call.deadline(timeout).run_unless(work.stop).map(drop).map_err(|error| error.to_string())
+        }
+    }
+}
+
+fn container(engine: &mut Engine, project: &str, service: &str) -> Result<String, String> {
+    match engine.projects(&BTreeSet::from([project.to_owned()])).remove(project) {
+        Some(Observed::Seen(live)) => live
+            .containers
+            .into_iter()
+            .find(|container| container.service == service && container.state == "running")
+            .map(|container| container.id)
+            .ok_or_else(|| format!("no container of `{service}` in `{project}` runs")),
+        Some(Observed::Unknown(why)) => Err(why),
+        Some(Observed::Absent) | None => Err(format!("project `{project}` has no container")),
+    }
+}
+
+fn state(work: &Work<'_>, check: &HealthCheck, engine: &mut Engine) -> State {
+    let mut restarts = 0;
+    let mut starting = None;
+    for name in &check.units {
+        match unit::state(work, name) {
+            Err(error) => return State::Unknown(error.to_string()),
+            Ok(unit) if unit.is_active() => restarts += u64::from(unit.restarts),
+            Ok(unit) if unit.active == "activating" && unit.sub != "auto-restart" => {
+                starting = Some(format!("`{name}` is starting ({})", unit.sub));
+                restarts += u64::from(unit.restarts);
+            }
+            Ok(unit) => {
+                return State::Down(format!("`{name}` is {} ({}, {} restarts)", unit.active, unit.sub, unit.restarts));
+            }
+        }
+    }
+    let projects = engine.projects(&check.projects.iter().cloned().collect());
+    for (name, project) in projects {
+        let live = match project {
+            Observed::Seen(live) => live,
+            Observed::Absent => return State::Down(format!("project `{name}` has no container")),
+            Observed::Unknown(why) => return State::Unknown(why),
+        };
+        for container in live.containers {
+            restarts += u64::from(container.restarts);
+            match (container.state.as_str(), container.health.as_str()) {
+                ("running", "unhealthy") => {
+                    return State::Down(format!("`{}` is unhealthy by its own check", container.name));
+                }
+                ("running", "starting") => {
+                    starting = Some(format!("`{}` is starting by its own check", container.name));
+                }
+                ("running", _) => {}
+                ("exited", _) if compose::is_finished_job(work, &container.id) => {}
+                (state, _) => {
+                    return State::Down(format!("`{}` is {state} ({} restarts)", container.name, container.restarts));
+                }
+            }
+        }
+    }
+    starting.map_or(State::Running(restarts), State::Starting)
+}
+
+/// The ends of the logs of what the check is about.
+pub(super) fn logs(check: &HealthCheck, engine: &mut Engine) -> String {
+    let mut text = String::new();
+    for name in check.units.iter().take(3) {
+        let _ = write!(text, "; log of `{name}` ends: {}", unit::log_tail(name));
+    }
+    for project in check.projects.iter().take(3) {
+        text.push_str(&compose::project_logs(engine, project));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::http::tests::server;
+    use super::super::testing::Bench;
+    use super::*;
+
+    fn check(probe: Probe) -> HealthCheck {
+        HealthCheck {
+            probe,
+            interval_ms: 20,
+            timeout_ms: 5000,
+            retries: 2,
+            start_period_ms: 0,
+            passes: 2,
+            min_healthy_ms: 0,
+            units: Vec::new(),
+            projects: Vec::new(),
+        }
+    }
+
+    fn answer(body: &str) -> String {
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    }
+
+    #[test]
+    fn http_with_a_field_that_becomes_right() {
+        let bench = Bench::new();
+        let port = server(vec![answer("{\"status\":\"starting\"}"), answer("{\"status\":\"healthy\"}")]);
+        let probe = Probe::Http {
+            port,
+            path: "/ready".to_owned(),
+            host: String::new(),
+            status: Vec::new(),
+            json: BTreeMap::from([("status".to_owned(), "healthy".to_owned())]),
+        };
+        assert_eq!(Health(&check(probe)).apply(&bench.work(), &[]).unwrap(), "3 probes, 1 failed");
+    }
+
+    #[test]
+    fn commands_and_ports() {
+        let bench = Bench::new();
+        let command =
+            |program: &str| check(Probe::Command { target: CommandTarget::Host, argv: vec![program.to_owned()] });
+        Health(&command("true")).apply(&bench.work(), &[]).unwrap();
+        let error = Health(&command("false")).apply(&bench.work(), &[]).unwrap_err();
+        assert!(error.to_string().starts_with("unhealthy: `false` exited with 1"), "{error}");
+        let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listening.local_addr().unwrap().port();
+        Health(&check(Probe::Tcp { port })).apply(&bench.work(), &[]).unwrap();
+        drop(listening);
+        assert!(Health(&check(Probe::Tcp { port })).apply(&bench.work(), &[]).is_err());
+    }
+}
