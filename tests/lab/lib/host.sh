@@ -4,6 +4,7 @@
 #   $STATE/hosts/HOST/   number address disk root/ (mounted) pid leader console.log
 #   $DISKS/HOST/         upper work docker containerd: what survives a power loss
 
+# shellcheck disable=SC2153 # STATE and its like come from base.sh
 BOOT_DEADLINE=60
 
 host_dir()     { echo "$STATE/hosts/$1"; }
@@ -21,7 +22,7 @@ host_create() {
     mkdir -p "$(host_dir "$host")/root" "$disk"/{upper,work,docker,containerd}
     host_set "$host" number "$2"
     host_set "$host" address "$(net_prefix).$2"
-    [[ ! ${SEED:-} ]] || images_seed_into "$disk/docker"
+    [[ ! $SEED ]] || images_seed_into "$disk/docker"
     host_mount "$host"
     root=$(host_dir "$host")/root
     echo "$host" >"$root/etc/hostname"
@@ -32,7 +33,7 @@ host_create() {
     host_authorize "$root/home/deploy" "$(stat -c %u "$root/home/deploy")"
     [[ $host != mgmt ]] || install -m 600 "$STATE/id_ed25519" "$root/root/.ssh/id_ed25519"
     # A masked unit, not a missing package: the test is then about a host that has docker and does not run it.
-    [[ ! ${NO_DOCKER:-} ]] || ln -sf /dev/null "$root/etc/systemd/system/docker.service"
+    [[ ! $NO_DOCKER ]] || ln -sf /dev/null "$root/etc/systemd/system/docker.service"
 }
 
 host_authorize() {
@@ -81,6 +82,7 @@ host_boot() {
 host_find_leader() {
     local pid child
     read -r pid _ < <(host_get "$1" pid)
+    # shellcheck disable=SC2013 # one line of words
     for child in $(cat "/proc/$pid/task/$pid/children" 2>/dev/null); do
         if [[ $(awk '/^NSpid:/ { print $NF, NF }' "/proc/$child/status" 2>/dev/null) == "1 3" ]]; then
             host_set "$1" leader "$child"
@@ -95,7 +97,8 @@ host_find_leader() {
 host_exec() {
     local leader
     leader=$(host_get "$1" leader)
-    [[ $leader ]] && host_running "$1" || die "$1 is not running"
+    [[ $leader ]] || die "$1 is not running"
+    host_running "$1" || die "$1 is not running"
     shift
     nsenter --target "$leader" --mount --uts --ipc --net --pid --cgroup --root --wd=/ -- \
         env -i HOME=/root USER=root LANG=C.UTF-8 TERM="${TERM:-dumb}" \

@@ -1,1 +1,159 @@
 # shellcheck shell=bash
+# Docker images without a registry: one base layer of Debian packages, and per image one thin layer of files.
+#
+#   $CACHE/images/base-HASH/        layer.tar id         the base layer and its diff id
+#   $CACHE/images/NAME_TAG-HASH/    manifest.json, CONFIG.json, DIFFID.tar...: a docker-save archive, not yet packed
+#   $CACHE/images/seed-HASH/        /var/lib/docker of a host that has loaded them all
+
+IMAGES=$LAB_DIR/images
+
+images_tags()       { jq -r '.[].tags | keys[]' "$IMAGES/images.json"; }
+images_definition() { jq -ce --arg tag "$1" '.[] | select(.tags[$tag]) | .files = .tags[$tag] | del(.tags)' "$IMAGES/images.json" || die "no image $1"; }
+images_base()       { echo "$CACHE/images/base-$(recipe_hash images/base lib/bootstrap.sh)"; }
+
+# images_path TAG: where its archive is, named by everything that is in it.
+images_path() {
+    local definition folders
+    definition=$(images_definition "$1")
+    mapfile -t folders < <(jq -r '"images/" + .files[]' <<<"$definition")
+    echo "$CACHE/images/${1/:/_}-$({ basename "$(images_base)"; echo "$definition"; recipe_hash lib/images.sh "${folders[@]}"; } |
+        sha256sum | cut -c1-16)"
+}
+
+# images_id TAG: the id that docker gives it.
+images_id() { jq -r '"sha256:" + (.[0].Config | rtrimstr(".json"))' "$(images_path "$1")/manifest.json"; }
+
+images_build_base() {
+    local base tmp=$CACHE/images/base.tmp
+    base=$(images_base)
+    [[ ! -d $base ]] || return 0
+    say "building the base layer of the images (about a minute, once)"
+    rm -rf "$tmp"
+    mkdir -p "$tmp"
+    bootstrap images/base "$tmp/tree"
+    layer_tar "$tmp/tree" "$tmp/layer.tar" --exclude=./dev/* --exclude=./proc/* --exclude=./sys/* >"$tmp/id"
+    rm -rf "$tmp/tree"
+    mv "$tmp" "$base"
+}
+
+images_build_one() {
+    local tag=$1 path tmp=$CACHE/images/image.tmp definition folder layers=() config base
+    path=$(images_path "$tag")
+    [[ ! -d $path ]] || return 0
+    base=$(images_base)
+    definition=$(images_definition "$tag")
+    rm -rf "$tmp"
+    mkdir -p "$tmp/archive"
+    layers=("$(<"$base/id")")
+    ln "$base/layer.tar" "$tmp/archive/${layers[0]}.tar"
+    if [[ $(jq '.files | length' <<<"$definition") != 0 ]]; then
+        # Later folders lie over earlier ones: a release is its predecessor and what changed.
+        while read -r folder; do
+            mkdir -p "$tmp/rootfs/$(jq -r .into <<<"$definition")"
+            cp -r --preserve=mode "$IMAGES/$folder/." "$tmp/rootfs/$(jq -r .into <<<"$definition")"
+        done < <(jq -r '.files[]' <<<"$definition")
+        find "$tmp/rootfs" -name __pycache__ -prune -exec rm -rf {} +
+        layers+=("$(layer_tar "$tmp/rootfs" "$tmp/layer.tar" --owner=0 --group=0)")
+        mv "$tmp/layer.tar" "$tmp/archive/${layers[1]}.tar"
+    fi
+    jq -cS --arg arch "$(dpkg --print-architecture)" \
+        '{architecture: $arch, os: "linux", created: "2025-01-01T00:00:00Z", config,
+          rootfs: {type: "layers", diff_ids: [$ARGS.positional[] | "sha256:" + .]},
+          history: [$ARGS.positional[] | {created: "2025-01-01T00:00:00Z", created_by: "lab images"}]}' \
+        --args "${layers[@]}" <<<"$definition" >"$tmp/config.json"
+    config=$(sha256sum "$tmp/config.json" | cut -d' ' -f1).json
+    mv "$tmp/config.json" "$tmp/archive/$config"
+    jq -cn --arg config "$config" --arg tag "$tag" \
+        '[{Config: $config, RepoTags: [$tag], Layers: [$ARGS.positional[] + ".tar"]}]' \
+        --args "${layers[@]}" >"$tmp/archive/manifest.json"
+    mv "$tmp/archive" "$path"
+    rm -rf "$tmp"
+}
+
+# images_build [--only TAG]: prints tag, id and archive folder.
+images_build() {
+    need_root
+    local tag tags
+    mapfile -t tags < <(images_tags)
+    [[ ${1:-} != --only ]] || tags=("${2:?--only NAME}")
+    machine_install
+    lock_cache images
+    images_build_base
+    for tag in "${tags[@]}"; do images_build_one "$tag"; done
+    unlock_cache
+    for tag in "${tags[@]}"; do printf '%s\t%s\t%s\n' "$tag" "$(images_id "$tag")" "$(images_path "$tag")"; done
+}
+
+# images_archive TAG [TAR-OPTION...]: the docker-save archive, to stdout.
+images_archive() {
+    local path
+    path=$(images_path "$1")
+    [[ -d $path ]] || die "image $1 is not built (run: lab images)"
+    tar --create --directory="$path" --sort=name --numeric-owner "${@:2}" .
+}
+
+# images_load HOST TAG...: what is there already is not sent again, neither the image nor the base layer.
+images_load() {
+    local host=${1:?HOST} tag base
+    shift
+    host_known "$host"
+    (($#)) || die "usage: lab load HOST IMAGE..."
+    images_build >/dev/null
+    base=$(<"$(images_base)/id")
+    for tag; do
+        [[ $(host_exec "$host" docker image inspect -f '{{.Id}}' "$tag" 2>/dev/null) != "$(images_id "$tag")" ]] || continue
+        if host_has_layer "$host" "$base"; then
+            images_archive "$tag" --exclude="./$base.tar"
+        else
+            images_archive "$tag"
+        fi | host_exec "$host" docker load --quiet
+    done
+}
+
+host_has_layer() {
+    local ids
+    mapfile -t ids < <(host_exec "$1" docker image ls --quiet --no-trunc)
+    ((${#ids[@]})) && host_exec "$1" docker image inspect -f '{{json .RootFS.Layers}}' "${ids[@]}" | grep -q "sha256:$2"
+}
+
+images_seed() {
+    local tag
+    echo "$CACHE/images/seed-$({ tree_path; for tag in $(images_tags); do images_path "$tag"; done; } | sha256sum | cut -c1-16)"
+}
+
+# images_seed_build: /var/lib/docker as it is after loading all images, taken from a host once.
+images_seed_build() {
+    local seed tags
+    seed=$(images_seed)
+    [[ ! -d $seed ]] || return 0
+    images_build >/dev/null
+    lock_cache seed
+    if [[ ! -d $seed ]]; then
+        say "loading the images once"
+        mapfile -t tags < <(images_tags)
+        trap 'images_seed_lab down' EXIT
+        images_seed_lab down
+        images_seed_lab up 1 >/dev/null
+        images_seed_lab load host1 "${tags[@]}" >/dev/null
+        images_seed_lab stop host1
+        rm -rf "$seed.tmp"
+        mkdir "$seed.tmp"
+        # Only the images: what else dockerd writes there, its identity and networks, is each host's own.
+        mv "$CACHE"/disks/imgseed/host1/docker/{image,overlay2} "$seed.tmp"
+        mv "$seed.tmp" "$seed"
+        images_seed_lab down
+        trap - EXIT
+    fi
+    unlock_cache
+}
+
+images_seed_lab() { LAB_ID=imgseed LAB_OWNER_PID=$$ "$LAB_DIR/lab" "$@" 9>&-; }
+
+# images_seed_into DIR: a second's work instead of half a minute of loading. Layers are linked, since docker never changes a
+# file of a layer; the rest is small, changes in place, and is copied.
+images_seed_into() {
+    local seed
+    seed=$(images_seed)
+    cp -al "$seed/overlay2" "$1/overlay2"
+    cp -a "$seed/image" "$1/image"
+}

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The Debian tree all hosts share, read-only under their overlays. Named by the hash of its recipe.
 
-tree_path() { echo "$CACHE/tree-$(hash_of "$LAB_DIR/tree")"; }
+tree_path() { echo "$CACHE/tree-$(recipe_hash tree lib/bootstrap.sh)"; }
 
 tree_build() {
     need_root
@@ -14,8 +14,7 @@ tree_build() {
         say "building the host tree (about a minute, once)"
         rm -rf "$CACHE"/tree.tmp.* # of a run that was killed: the lock is ours
         tmp=$CACHE/tree.tmp.$$
-        bootstrap "$tmp" "$LAB_DIR/tree/packages"
-        "$LAB_DIR/tree/customize" "$tmp"
+        bootstrap tree "$tmp"
         mv "$tmp" "$tree"
     fi
     unlock_cache
