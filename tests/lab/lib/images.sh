@@ -98,9 +98,9 @@ images_load() {
     shift
     host_known "$host"
     (($#)) || die "usage: lab load HOST IMAGE..."
-    images_build >/dev/null
-    base=$(<"$(images_base)/id")
     for tag; do
+        images_build --only "$tag" >/dev/null
+        base=$(<"$(images_base)/id")
         [[ $(host_exec "$host" docker image inspect -f '{{.Id}}' "$tag" 2>/dev/null) != "$(images_id "$tag")" ]] || continue
         if host_has_layer "$host" "$base"; then
             images_archive "$tag" --exclude="./$base.tar"
