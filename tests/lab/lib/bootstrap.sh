@@ -32,8 +32,9 @@ bootstrap() {
     "$recipe/customize" "$tree"
 }
 
-# A tar of a folder that depends on nothing but its files.
+# layer_tar FOLDER TAR TIME [TAR-OPTION...]: an image layer that depends on nothing but the files; prints its diff id. What is
+# newer than TIME gets that time.
 layer_tar() {
-    tar --create --file="$2" --directory="$1" --sort=name --numeric-owner --mtime=@1735689600 --format=gnu "${@:3}" .
+    tar --create --file="$2" --directory="$1" --sort=name --numeric-owner --mtime="@$3" --clamp-mtime --format=gnu "${@:4}" .
     sha256sum "$2" | cut -d' ' -f1
 }

@@ -19,6 +19,7 @@ PATHS = dict(item.partition("=")[::2] for item in os.environ.get("STANDIN_PATHS"
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = NAME
+    wbufsize = -1  # one packet per answer: two would wait for each other (Nagle)
 
     def do_GET(self):
         body = PATHS.get(self.path.partition("?")[0])
