@@ -20,7 +20,8 @@ mirror() {
 bootstrap() {
     local recipe=$LAB_DIR/$1 tree=$2
     # Documentation is a third of the files; without fsync dpkg is twice as fast, and a broken build is thrown away.
-    mmdebstrap --quiet --variant=minbase --include="$(grep -v '^#' "$recipe/packages" | paste -sd,)" \
+    # In a mount namespace of its own: a build that is killed leaves no /proc or /dev mounted in the tree.
+    unshare --mount mmdebstrap --quiet --variant=minbase --include="$(grep -v '^#' "$recipe/packages" | paste -sd,)" \
         --dpkgopt=force-unsafe-io \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \

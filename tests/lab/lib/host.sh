@@ -75,6 +75,7 @@ host_boot() {
             --boot "${words[@]}"
     ) </dev/null >"$dir/console.log" 2>&1 8>&- 9>&- &
     pid=$!
+    disown # its end is no news for this shell
     host_set "$host" pid "$pid $(process_stamp "$pid")"
 }
 

@@ -28,7 +28,7 @@ images_build_base() {
     base=$(images_base)
     [[ ! -d $base ]] || return 0
     say "building the base layer of the images (about a minute, once)"
-    rm -rf "$tmp"
+    rm -rf --one-file-system "$tmp"
     mkdir -p "$tmp"
     bootstrap images/base "$tmp/tree"
     # Source files keep their times: Python compares them with those in the compiled files, and without these an app starts

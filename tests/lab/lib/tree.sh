@@ -12,7 +12,7 @@ tree_build() {
     lock_cache tree
     if [[ ! -d $tree ]]; then
         say "building the host tree (about a minute, once)"
-        rm -rf "$CACHE"/tree.tmp.* # of a run that was killed: the lock is ours
+        rm -rf --one-file-system "$CACHE"/tree.tmp.* # of a run that was killed: the lock is ours
         tmp=$CACHE/tree.tmp.$$
         bootstrap tree "$tmp"
         mv "$tmp" "$tree"
