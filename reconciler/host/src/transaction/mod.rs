@@ -6,6 +6,7 @@
 //! `follow` sends the journal on; `resume` puts all of it in order after a boot.
 
 pub mod begin;
+pub mod collect;
 pub mod decide;
 pub mod folder;
 pub mod follow;
@@ -82,7 +83,12 @@ impl Transactions for Host {
 pub fn run_command(host: &Host, id: &str) -> ExitCode {
     let result = id.parse::<TransactionId>().map_err(run::RunError::Unusable).and_then(|id| run::run(host, &id));
     match result {
-        Ok(_) => ExitCode::SUCCESS,
+        Ok(_) => {
+            if let Err(error) = collect::collect(host, std::time::SystemTime::now()) {
+                eprintln!("holdfast-host: throw away what is old: {error}");
+            }
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("holdfast-host: run {}: {error}", crate::exec::shown(id.as_bytes(), 96));
             ExitCode::from(if matches!(error, run::RunError::Unusable(_)) { begin::UNUSABLE } else { 1 })

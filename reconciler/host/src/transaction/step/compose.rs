@@ -114,6 +114,10 @@ impl Up<'_> {
 
     /// Containers of ours whose service is no longer in the file. Anything without our label is not ours to remove.
     fn orphans<'c>(&self, containers: &'c [ContainerLive]) -> Vec<&'c str> {
+        // Without a list of services everything in the file is meant, and nobody can tell what is not.
+        if self.services.is_empty() {
+            return Vec::new();
+        }
         ids(containers, |container| !container.digest.is_empty() && !self.services.contains_key(&container.service))
     }
 }
