@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 use crate::id::{AppName, CommitId, EnvironmentName, HostName};
 use crate::time::Timestamp;
 
+/// The word a step's title has after its component when it moves new connections: the report measures switches by it.
+pub const SWITCH: &str = "switch";
+
+/// The word a step's title has after its component when it migrates.
+pub const MIGRATE: &str = "migrate";
+
 /// Something that happened. Stored in the history and streamed to whoever looks; the serialised form only grows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncEvent {
@@ -110,6 +116,8 @@ pub enum SyncEventKind {
         release: String,
         /// Why.
         reason: String,
+        /// The identity of its rendered content, as 64 hexadecimal digits: what must change before it is tried again.
+        content: String,
     },
     /// An app's rollout ended.
     AppEnded {

@@ -102,7 +102,7 @@ fn describe(kind: &SyncEventKind) -> Option<(String, String, Tone)> {
             (host.to_string(), text, tone)
         }
         SyncEventKind::HostTrouble { host, error, .. } => (host.to_string(), error.clone(), Tone::Bad),
-        SyncEventKind::Quarantined { app, release, reason } => {
+        SyncEventKind::Quarantined { app, release, reason, .. } => {
             (app.to_string(), format!("{release} is quarantined until its content changes: {reason}"), Tone::Bad)
         }
         SyncEventKind::AppEnded { app, result } => {

@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use holdfast_protocol::{Action, AppRecord, Capability, Hello, LiveReport, Step, SwitchMethod, Watch};
 
 use crate::config::Strategy;
+use crate::event::{MIGRATE, SWITCH};
 
 use super::steps::{Steps, file_put, is_nginx};
 use super::target::{Lane, Target, Work};
@@ -48,7 +49,7 @@ impl Assembly<'_> {
         let mut steps = slots::written(target, kept);
         let migrate = |steps: &mut Steps| {
             if let Some(migration) = &target.migration {
-                steps.push(&target.name, "migrate", migration.timeout_ms, migration.action.clone());
+                steps.push(&target.name, MIGRATE, migration.timeout_ms, migration.action.clone());
             }
         };
         if target.strategy == Strategy::Workers {
@@ -151,7 +152,7 @@ impl Assembly<'_> {
         for (target, listen, from, to) in switches {
             let action = Action::Switch { listen: (*listen).clone(), from: *from, to: *to, method };
             let slot = target.active.map_or("", |slot| slot.as_str());
-            let what = format!("switch {listen} to {slot} on {to}");
+            let what = format!("{SWITCH} {listen} to {slot} on {to}");
             steps.push(&target.name, &what, deadline::switch(method), action);
         }
     }

@@ -4,7 +4,7 @@ use holdfast_protocol::{CommandTarget, HealthCheck, Probe, Prove, Slot};
 
 use crate::config::{HealthSpec, ProbeSpec, ProveExpect, ProveSpec};
 
-use super::place::Project;
+use super::place::{Project, is_triggered};
 
 /// Where a component says nothing, the state of its units and containers counts, and none may restart for this long.
 const DEFAULT_MIN_HEALTHY_MS: u64 = 1_000;
@@ -19,7 +19,7 @@ pub(super) fn check(
     project: Option<&Project>,
     ports: &BTreeMap<String, u16>,
 ) -> Option<HealthCheck> {
-    let units: Vec<String> = units.keys().cloned().collect();
+    let units: Vec<String> = units.keys().filter(|unit| !is_triggered(unit, units)).cloned().collect();
     let projects: Vec<String> = project.iter().map(|project| project.name.clone()).collect();
     let Some(spec) = spec else {
         return (!units.is_empty() || !projects.is_empty()).then_some(HealthCheck {

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use holdfast_protocol::{Action, ActiveGoal, LiveReport};
 
+use crate::event::MIGRATE;
+
 use super::deadline;
 use super::place::{Place, Project};
 use super::steps::{Steps, is_nginx, unit_of, up};
@@ -26,20 +28,35 @@ pub(super) fn steps(target: &Target, touched: &Touched, live: &LiveReport, kept:
         let action = Action::Unit { unit: unit.clone(), enabled: None, active: Some(ActiveGoal::Restarted) };
         steps.on_undo(name, &format!("restart {unit}"), deadline::UNIT_MS, action);
     }
-    if let Some(old) = before.and_then(|place| place.project.as_ref()).filter(|old| runs(live, old))
-        && project_up.is_some()
-    {
+    let old_project = before.and_then(|place| place.project.as_ref()).filter(|old| runs(live, old));
+    // A file mounted into containers stays the old one for them until they start again, and compose does not see that it changed.
+    let mounted = project_up.filter(|project| old_project.is_some() && puts.iter().any(|path| **path != project.file));
+    if let (Some(old), Some(_)) = (old_project, project_up) {
         steps.on_undo(name, &format!("bring up {}", old.name), deadline::COMPOSE_MS, up(old));
+        if mounted.is_some() {
+            let action = Action::ComposeStop { project: old.name.clone(), grace_ms: target.stop_grace_ms };
+            steps.on_undo(name, &format!("stop {}", old.name), deadline::COMPOSE_MS, action);
+        }
     }
     files(&mut steps, target, &puts, &removes);
     if let Some(migration) = &target.migration {
-        steps.push(name, "migrate", migration.timeout_ms, migration.action.clone());
+        steps.push(name, MIGRATE, migration.timeout_ms, migration.action.clone());
+    }
+    if let Some(project) = mounted {
+        let action = Action::ComposeStop { project: project.name.clone(), grace_ms: target.stop_grace_ms };
+        let deadline_ms = target.stop_grace_ms.saturating_add(deadline::MARGIN_MS);
+        steps.push(name, &format!("stop {}", project.name), deadline_ms, action);
     }
     if let Some(project) = project_up {
         steps.up(name, project);
     }
     for (unit, enabled) in &target.place.units {
-        if restarts.contains(unit) {
+        if target.place.is_triggered(unit) {
+            // Its timer or socket starts it; only one that runs already must run anew.
+            if restarts.contains(unit) && is_active(live, unit) {
+                steps.unit(name, unit, None, ActiveGoal::Restarted);
+            }
+        } else if restarts.contains(unit) {
             steps.unit(name, unit, Some(*enabled), ActiveGoal::Restarted);
         } else if touched.units.contains(unit) {
             steps.unit(name, unit, Some(*enabled), ActiveGoal::Started);

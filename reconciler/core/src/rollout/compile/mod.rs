@@ -19,7 +19,9 @@ mod slots;
 mod steps;
 mod target;
 
-use holdfast_protocol::{AppRecord, Hello, LiveReport, TransactionId, TransactionKind, TransactionSpec};
+use holdfast_protocol::{
+    AppRecord, Hello, Ledger, LiveReport, Observed, TransactionId, TransactionKind, TransactionSpec,
+};
 
 use crate::config::RolloutPolicy;
 use crate::desired::DesiredState;
@@ -69,7 +71,12 @@ pub struct FleetShape {
 ///
 /// Where neither git nor the ledger knows the app there is nothing to do either.
 pub fn compile(input: &CompileInput<'_>) -> Option<Draft> {
-    let ledger = input.live.ledger.seen()?;
+    let nothing = Ledger::default();
+    let ledger = match &input.live.ledger {
+        Observed::Seen(ledger) => ledger,
+        Observed::Absent => &nothing,
+        Observed::Unknown(_) => return None,
+    };
     let changes: Vec<&Change> = input.changes.iter().filter(|change| change.app == *input.app).collect();
     if changes.is_empty() {
         return None;

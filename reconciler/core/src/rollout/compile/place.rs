@@ -125,6 +125,11 @@ impl Place {
         }
     }
 
+    /// Returns whether a timer, socket or path unit beside it starts this unit.
+    pub(super) fn is_triggered(&self, unit: &str) -> bool {
+        is_triggered(unit, &self.units)
+    }
+
     /// Returns it as a slot's record.
     pub(super) fn to_slot(&self) -> SlotRecord {
         SlotRecord {
@@ -154,6 +159,16 @@ impl Place {
             self.project.as_ref().map(|project| (project.name.as_str(), project.file.as_str(), &project.services));
         (files.collect(), &self.units, project)
     }
+}
+
+/// Returns whether a timer, socket or path unit among these starts a unit, so that nobody else should.
+///
+/// # Source
+/// systemd.timer(5), systemd.socket(5), systemd.path(5): without `Unit=`, the service of the same name is activated.
+pub(super) fn is_triggered(unit: &str, units: &BTreeMap<String, bool>) -> bool {
+    unit.strip_suffix(".service").is_some_and(|stem| {
+        ["timer", "socket", "path"].iter().any(|kind| units.contains_key(&format!("{stem}.{kind}")))
+    })
 }
 
 fn project(name: Option<&String>, file: &str, services: &BTreeMap<String, String>) -> Option<Project> {

@@ -44,7 +44,7 @@ pub(super) fn started(target: &Target) -> Steps {
         steps.up(name, project);
     }
     let goal = if target.is_warm { ActiveGoal::Started } else { ActiveGoal::Restarted };
-    for (unit, enabled) in &target.place.units {
+    for (unit, enabled) in target.place.units.iter().filter(|(unit, _)| !target.place.is_triggered(unit)) {
         steps.unit(name, unit, Some(*enabled), goal);
     }
     if let Some(check) = &target.place.health {

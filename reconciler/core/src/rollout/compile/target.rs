@@ -198,12 +198,15 @@ fn slot(
     if changes.is_empty() {
         return (Some(active), false);
     }
-    // The same release as serves already is put right where it is: a whole new slot would only cost time. Unless the plan says
-    // that the idle slot takes over, as it does when an image of the same name has changed.
-    let wanted = Place::from_desired(app, component, Some(active), None, &BTreeSet::new(), &mut BTreeMap::new());
-    let same = place_before(record, former, Some(active)).is_some_and(|place| place.is_like(&wanted));
-    let to_idle = changes.iter().any(|change| change.slot == Some(active.other()));
-    if same && !to_idle { (Some(active), false) } else { (Some(active.other()), true) }
+    // The plan says which slot is to serve. Where no change names one (a lost switch), the same content stays where it is.
+    let slots: BTreeSet<Slot> = changes.iter().filter_map(|change| change.slot).collect();
+    let idle = if slots.is_empty() {
+        let wanted = Place::from_desired(app, component, Some(active), None, &BTreeSet::new(), &mut BTreeMap::new());
+        !place_before(record, former, Some(active)).is_some_and(|place| place.is_like(&wanted))
+    } else {
+        slots.contains(&active.other())
+    };
+    (Some(if idle { active.other() } else { active }), idle)
 }
 
 /// Returns what the plan's changes, and the difference between two places, touch.

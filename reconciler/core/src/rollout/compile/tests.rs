@@ -437,7 +437,8 @@ fn an_unreadable_ledger_stops_everything() {
 fn drift_is_put_right_where_it_is() {
     let ledger = after(&["v1", "v2"]);
     let path = "/etc/holdfast/apps/t-nps-web-green/compose.yaml";
-    let drift = [change("web", ResourceKey::File(path.to_owned()))];
+    let mut drift = [change("web", ResourceKey::File(path.to_owned()))];
+    drift[0].slot = Some(Slot::Green);
     let spec = spec(&state(vec![app("v2")]), &drift, &ledger);
     assert_snapshot!(shown(&spec), @r"
     prepare
