@@ -1,5 +1,14 @@
 //! What every host of one environment should be at one commit. Equal input gives an equal digest.
 
+mod clash;
+mod component;
 mod model;
+mod path;
+mod resolve;
+mod values;
 
 pub use model::*;
+pub use resolve::resolve;
+
+#[cfg(test)]
+mod resolve_tests;

@@ -3,31 +3,10 @@
 use holdfast_protocol::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::Encoding;
 use crate::diag::Origin;
 use crate::id::DigestWriter;
 use crate::secret::SecretRef;
-
-/// How a secret's value is written where it lands, innermost first. Applied on the manager just before it travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Encoding {
-    /// Filter `b64encode`: RFC 4648 §4 with padding.
-    Base64,
-    /// Filter `urlencode`: RFC 3986 percent-encoding of everything but unreserved characters.
-    Url,
-    /// Filter `json`: a JSON string's inside, without the quotes.
-    Json,
-    /// The inside of a double-quoted YAML scalar in a compose file, with `$` doubled against interpolation.
-    ComposeScalar,
-    /// The inside of a double-quoted nginx word; refuses `$`.
-    NginxWord,
-    /// The inside of a double-quoted word of a systemd unit line, `%` doubled.
-    SystemdWord,
-    /// The same on an `Exec…=` line, `$` doubled too.
-    SystemdExecWord,
-    /// The inside of a quoted value of an environment file.
-    EnvValue,
-}
 
 /// A piece of rendered text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +21,56 @@ pub enum Part {
         /// How, innermost first.
         encodings: Vec<Encoding>,
     },
+    /// Several pieces, at least one of them a secret, that are encoded as one: `("user:" ~ secrets.password)|b64encode`.
+    Joined {
+        /// The pieces in order.
+        parts: Vec<Part>,
+        /// How the whole is written, innermost first.
+        encodings: Vec<Encoding>,
+    },
+}
+
+impl Part {
+    fn show(&self, text: &mut String) {
+        match self {
+            Self::Plain(plain) => text.push_str(plain),
+            Self::Secret { secret, .. } => {
+                let name = secret.name();
+                text.extend(["‹secret ", &name, " ", &secret.fingerprint, "›"]);
+            }
+            Self::Joined { parts, .. } => {
+                text.push('‹');
+                for part in parts {
+                    part.show(text);
+                }
+                text.push('›');
+            }
+        }
+    }
+
+    fn seal(&self, writer: DigestWriter) -> DigestWriter {
+        match self {
+            Self::Plain(text) => writer.field("p").field(text),
+            Self::Secret { secret, encodings } => writer
+                .field("s")
+                .field(&secret.file)
+                .field(secret.name())
+                .field(&secret.fingerprint)
+                .field(format!("{encodings:?}")),
+            Self::Joined { parts, encodings } => {
+                let writer = writer.field("j").field(parts.len().to_le_bytes()).field(format!("{encodings:?}"));
+                parts.iter().fold(writer, |writer, part| part.seal(writer))
+            }
+        }
+    }
+
+    fn secrets<'a>(&'a self, found: &mut Vec<&'a SecretRef>) {
+        match self {
+            Self::Plain(_) => {}
+            Self::Secret { secret, .. } => found.push(secret),
+            Self::Joined { parts, .. } => parts.iter().for_each(|part| part.secrets(found)),
+        }
+    }
 }
 
 /// Which value of the user's files a line of rendered text came from.
@@ -74,7 +103,14 @@ impl Content {
 
     /// Returns whether a secret is in it.
     pub fn has_secret(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Secret { .. }))
+        self.parts.iter().any(|part| !matches!(part, Part::Plain(_)))
+    }
+
+    /// Returns the secrets in it, in the order they appear, each as often as it does.
+    pub fn secrets(&self) -> Vec<&SecretRef> {
+        let mut found = Vec::new();
+        self.parts.iter().for_each(|part| part.secrets(&mut found));
+        found
     }
 
     /// Returns the text when no secret is in it.
@@ -83,7 +119,7 @@ impl Content {
             .iter()
             .map(|part| match part {
                 Part::Plain(text) => Some(text.as_str()),
-                Part::Secret { .. } => None,
+                Part::Secret { .. } | Part::Joined { .. } => None,
             })
             .collect()
     }
@@ -91,32 +127,12 @@ impl Content {
     /// Returns the text for people, each secret as `‹secret NAME FINGERPRINT›`.
     pub fn shown(&self) -> String {
         let mut text = String::new();
-        for part in &self.parts {
-            match part {
-                Part::Plain(plain) => text.push_str(plain),
-                Part::Secret { secret, .. } => {
-                    let name = secret.name();
-                    text.extend(["‹secret ", &name, " ", &secret.fingerprint, "›"]);
-                }
-            }
-        }
+        self.parts.iter().for_each(|part| part.show(&mut text));
         text
     }
 
     /// Returns the digest that tells *changed* without a key: secrets count by their fingerprint and encodings.
     pub fn sealed(&self) -> Digest {
-        let mut writer = DigestWriter::new();
-        for part in &self.parts {
-            writer = match part {
-                Part::Plain(text) => writer.field("p").field(text),
-                Part::Secret { secret, encodings } => writer
-                    .field("s")
-                    .field(&secret.file)
-                    .field(secret.name())
-                    .field(&secret.fingerprint)
-                    .field(format!("{encodings:?}")),
-            };
-        }
-        writer.finish()
+        self.parts.iter().fold(DigestWriter::new(), |writer, part| part.seal(writer)).finish()
     }
 }

@@ -1,0 +1,333 @@
+//! One component on one host.
+
+use std::collections::BTreeMap;
+
+use holdfast_protocol::{Digest, Slot};
+
+use super::path::{Place, UNITS};
+use super::resolve::finding;
+use super::values::Sources;
+use super::{
+    Artifacts, Body, DesiredComponent, DesiredFile, DesiredMigration, DesiredProject, DesiredService, DesiredSwitch,
+    DesiredUnit, SWITCH_ADDRESS,
+};
+use crate::config::{
+    App, Component, ComponentKind, Config, Environment, FileFormat, FileSpec, HostSpec, Located, ProbeSpec, Strategy,
+};
+use crate::diag::{Diagnostics, Origin};
+use crate::id::DigestWriter;
+use crate::render::{ComposeContext, Content, Engine, Upstream};
+
+/// Permission bits of a file that says nothing of its own.
+const MODE: u32 = 0o644;
+/// Permission bits that a file with a secret may have.
+const SECRET_MODE: u32 = 0o600;
+
+/// Resolves one component on one host.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ComponentResolver<'a> {
+    pub(super) config: &'a Config,
+    pub(super) environment: &'a Environment,
+    pub(super) host: &'a HostSpec,
+    pub(super) app: &'a App,
+    pub(super) component: &'a Component,
+    /// Whether this is the first host that has the component.
+    pub(super) first: bool,
+}
+
+/// What one place of a component is, and the first service of its project.
+#[derive(Debug, Default)]
+struct Made {
+    artifacts: Artifacts,
+    first_service: String,
+}
+
+impl ComponentResolver<'_> {
+    pub(super) fn resolve(self, engine: &mut Engine<'_>) -> Result<DesiredComponent, Diagnostics> {
+        let component = self.component;
+        let (body, first_service) = if component.strategy.has_slots() {
+            let blue = self.made(engine, Some(Slot::Blue));
+            let green = self.made(engine, Some(Slot::Green));
+            let (blue, green) = both(blue, green)?;
+            (Body::Slots { blue: blue.artifacts, green: green.artifacts }, blue.first_service)
+        } else {
+            let made = self.made(engine, None)?;
+            (Body::Single(made.artifacts), made.first_service)
+        };
+        self.services(&body)?;
+        Ok(DesiredComponent {
+            name: component.name.clone(),
+            strategy: component.strategy,
+            ports: component.ports.clone(),
+            switches: self.switches(),
+            healthcheck: component.healthcheck.clone(),
+            migrate: self.migration(&body, &first_service)?,
+            watch: component.watch.clone(),
+            drain: component.drain.clone(),
+            prove: component.prove.clone(),
+            keep_previous: component.keep_previous,
+            origin: component.origin.clone(),
+            body,
+        })
+    }
+
+    fn place(&self, slot: Option<Slot>) -> Place<'_> {
+        Place { environment: &self.environment.name, app: &self.app.name, component: &self.component.name, slot }
+    }
+
+    fn made(&self, engine: &mut Engine<'_>, slot: Option<Slot>) -> Result<Made, Diagnostics> {
+        let Self { config, environment, host, app, component, .. } = *self;
+        let place = self.place(slot);
+        let scope = Sources { config, environment, host, app, component, place }.scope();
+        let mut findings = Diagnostics::default();
+        let mut made = Made::default();
+        let files = &mut made.artifacts.files;
+        for spec in &component.files {
+            let (path, content) = match Self::path(spec, place).and_then(|path| {
+                Ok((path, engine.file(&template(&spec.template), &spec.template.origin, &scope, spec.format)?))
+            }) {
+                Ok(found) => found,
+                Err(list) => {
+                    findings.extend(list);
+                    continue;
+                }
+            };
+            let file = DesiredFile {
+                mode: if content.has_secret() { spec.mode & SECRET_MODE } else { spec.mode },
+                content,
+                owner: spec.owner.clone(),
+                group: spec.group.clone(),
+                nginx: spec.format == FileFormat::Nginx,
+                origin: spec.template.origin.clone(),
+            };
+            if files.insert(path.clone(), file).is_some() {
+                let message = format!("two files of the component go to {path}");
+                findings.extend(finding("claimed-twice", &spec.path.origin, message, ""));
+            }
+        }
+        match &component.kind {
+            ComponentKind::Files => {}
+            ComponentKind::Compose { template: named } => {
+                let directory = place.directory();
+                let digests: BTreeMap<String, Digest> =
+                    files.iter().map(|(path, file)| (path.clone(), file.content.sealed())).collect();
+                let context = ComposeContext { directory: &directory, files: &digests, slots: slot.is_some() };
+                match engine.compose(&template(named), &named.origin, &scope, context) {
+                    Ok(compose) => {
+                        let path = format!("{directory}/compose.yaml");
+                        files.insert(path.clone(), own_file(compose.content, &named.origin, false));
+                        let services = compose.services.into_iter();
+                        made.first_service = compose.first;
+                        made.artifacts.project = Some(DesiredProject {
+                            name: place.project(),
+                            file: path,
+                            services: services
+                                .map(|(name, (digest, image))| (name, DesiredService { digest, image }))
+                                .collect(),
+                        });
+                    }
+                    Err(list) => findings.extend(list),
+                }
+            }
+            ComponentKind::Systemd { templates, enabled } => {
+                for named in templates {
+                    match unit_name(named, slot).and_then(|unit| {
+                        Ok((unit, engine.file(&template(named), &named.origin, &scope, FileFormat::Systemd)?))
+                    }) {
+                        Ok((unit, content)) => {
+                            files.insert(format!("{UNITS}/{unit}"), own_file(content, &named.origin, false));
+                            if runs(&unit, templates) {
+                                made.artifacts.units.insert(unit, DesiredUnit { enabled: *enabled });
+                            }
+                        }
+                        Err(list) => findings.extend(list),
+                    }
+                }
+            }
+            ComponentKind::Nginx { template: named } => match self
+                .upstreams()
+                .and_then(|upstreams| engine.nginx(&template(named), &named.origin, &scope, &upstreams))
+            {
+                Ok(content) => {
+                    files.insert(place.site(), own_file(content, &named.origin, true));
+                }
+                Err(list) => findings.extend(list),
+            },
+        }
+        if findings.has_errors() { Err(findings) } else { Ok(made) }
+    }
+
+    fn path(spec: &FileSpec, place: Place<'_>) -> Result<String, Diagnostics> {
+        let refuse = |problem: String| {
+            let message = format!("`{}` cannot be a destination: {problem}", spec.path.value);
+            finding("file-path", &spec.path.origin, message, "")
+        };
+        let path = place.fill(&spec.path.value).map_err(refuse)?;
+        place.check(&path, spec.format).map_err(refuse)?;
+        Ok(path)
+    }
+
+    fn sibling(&self, name: &crate::id::ComponentName) -> Option<&Component> {
+        self.app.components.iter().find(|component| component.name == *name)
+    }
+
+    fn upstreams(&self) -> Result<Vec<Upstream>, Diagnostics> {
+        let mut findings = Diagnostics::default();
+        let mut upstreams = Vec::new();
+        for (name, spec) in &self.component.upstreams {
+            let mut refuse =
+                |message: String, hint: &str| findings.extend(finding("upstream", &spec.origin, message, hint));
+            let Some(target) = self.sibling(&spec.component) else {
+                refuse(format!("there is no component `{}` in this app", spec.component), "");
+                continue;
+            };
+            let Some(ports) = target.ports.get(&spec.port) else {
+                refuse(format!("the component `{}` has no port `{}`", spec.component, spec.port), "");
+                continue;
+            };
+            if !target.hosts.contains(&self.host.name) {
+                let message =
+                    format!("the component `{}` is not on {}, but this one is", spec.component, self.host.name);
+                refuse(message, "give both the same hosts");
+                continue;
+            }
+            if target.strategy == Strategy::Workers {
+                let message =
+                    format!("the component `{}` has the strategy `workers`, which switches no traffic", spec.component);
+                refuse(message, "use `blue_green`");
+                continue;
+            }
+            let valid = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+            if name.is_empty() || !name.chars().all(valid) {
+                refuse(format!("`{name}` is no upstream name: letters, digits, `_`, `.` and `-`"), "");
+                continue;
+            }
+            let server = if target.strategy.has_slots() {
+                format!("{SWITCH_ADDRESS}:{}", ports.blue)
+            } else {
+                format!("127.0.0.1:{}", ports.blue)
+            };
+            upstreams.push(Upstream { name: name.clone(), server });
+        }
+        if findings.has_errors() { Err(findings) } else { Ok(upstreams) }
+    }
+
+    /// Returns a switch for each port that an nginx component of this host names.
+    fn switches(&self) -> BTreeMap<String, DesiredSwitch> {
+        if self.component.strategy != Strategy::BlueGreen {
+            return BTreeMap::new();
+        }
+        let edges = self.app.components.iter().filter(|edge| edge.hosts.contains(&self.host.name));
+        edges
+            .flat_map(|edge| edge.upstreams.values())
+            .filter(|upstream| upstream.component == self.component.name)
+            .filter_map(|upstream| {
+                let ports = *self.component.ports.get(&upstream.port)?;
+                let switch = DesiredSwitch { port: upstream.port.clone(), ports };
+                Some((format!("{SWITCH_ADDRESS}:{}", ports.blue), switch))
+            })
+            .collect()
+    }
+
+    /// Checks that services named by probes exist.
+    fn services(&self, body: &Body) -> Result<(), Diagnostics> {
+        let Some(check) = &self.component.healthcheck else { return Ok(()) };
+        match (&check.probe, &body.artifacts(None).project) {
+            (ProbeSpec::Command { service, .. }, Some(project))
+                if !service.is_empty() && !project.services.contains_key(service) =>
+            {
+                let message =
+                    format!("the health check runs in the service `{service}`, which the compose file does not have");
+                Err(finding("unknown-service", &self.component.origin, message, ""))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn migration(&self, body: &Body, first_service: &str) -> Result<Option<DesiredMigration>, Diagnostics> {
+        let Some(spec) = &self.component.migrate else { return Ok(None) };
+        let mut spec = spec.clone();
+        let mut image = String::new();
+        if let Some(project) = &body.artifacts(None).project {
+            if spec.service.is_empty() {
+                first_service.clone_into(&mut spec.service);
+            }
+            let Some(service) = project.services.get(&spec.service) else {
+                let message = format!(
+                    "the migration runs in the service `{}`, which the compose file does not have",
+                    spec.service
+                );
+                return Err(finding("unknown-service", &self.component.origin, message, ""));
+            };
+            image.clone_from(&service.image);
+        }
+        let mut writer = DigestWriter::new().field(&self.app.release.value).field(spec.command.len().to_le_bytes());
+        for word in &spec.command {
+            writer = writer.field(word);
+        }
+        let digest = writer.field(image).finish().to_string();
+        let id = format!("{}/{}/{}/{}", self.environment.name, self.app.name, self.component.name, &digest[..16]);
+        Ok(Some(DesiredMigration { id, spec, here: self.first }))
+    }
+}
+
+fn both(blue: Result<Made, Diagnostics>, green: Result<Made, Diagnostics>) -> Result<(Made, Made), Diagnostics> {
+    match (blue, green) {
+        (Ok(blue), Ok(green)) => Ok((blue, green)),
+        (Err(mut blue), Err(green)) => {
+            blue.extend(green);
+            Err(blue)
+        }
+        (Err(list), Ok(_)) | (Ok(_), Err(list)) => Err(list),
+    }
+}
+
+fn template(named: &Located<String>) -> String {
+    format!("templates/{}", named.value)
+}
+
+fn own_file(content: Content, origin: &Origin, nginx: bool) -> DesiredFile {
+    let mode = if content.has_secret() { SECRET_MODE } else { MODE };
+    DesiredFile { content, mode, owner: "root".to_owned(), group: "root".to_owned(), nginx, origin: origin.clone() }
+}
+
+/// Returns the unit a template is for. With slots a template unit becomes its instance.
+fn unit_name(named: &Located<String>, slot: Option<Slot>) -> Result<String, Diagnostics> {
+    let file = named.value.rsplit('/').next().unwrap_or_default();
+    let unit = file.strip_suffix(".j2").unwrap_or(file);
+    let refuse = |message: String, hint: &str| Err(finding("unit-name", &named.origin, message, hint));
+    let (stem, suffix) = unit.rsplit_once('.').unwrap_or((unit, ""));
+    let valid = |c: char| c.is_ascii_alphanumeric() || "_.@:-".contains(c);
+    if !matches!(suffix, "service" | "timer" | "socket" | "path" | "target" | "mount" | "slice") || stem.is_empty() {
+        return refuse(format!("`{unit}` is no unit name"), "name the template after its unit: nps-api.service.j2");
+    }
+    if !unit.chars().all(valid) || unit.len() > 200 {
+        return refuse(format!("`{unit}` is no unit name: letters, digits and _ . @ : -"), "");
+    }
+    match slot {
+        None => Ok(unit.to_owned()),
+        Some(slot) => match stem.strip_suffix('@') {
+            Some(name) if !name.is_empty() => Ok(format!("{name}@{slot}.{suffix}")),
+            _ => refuse(
+                format!("a component with slots needs a template unit, but `{unit}` is none"),
+                &format!("name it {stem}@.{suffix}.j2"),
+            ),
+        },
+    }
+}
+
+/// Returns whether a unit is to run. A service that a timer, socket or path of the same name starts is not, nor is a template.
+fn runs(unit: &str, templates: &[Located<String>]) -> bool {
+    let Some((stem, suffix)) = unit.rsplit_once('.') else { return false };
+    if stem.ends_with('@') {
+        return false;
+    }
+    let plain = stem.split_once('@').map_or_else(|| stem.to_owned(), |(name, _)| format!("{name}@"));
+    let starters = ["timer", "socket", "path"];
+    suffix != "service"
+        || !templates.iter().any(|other| {
+            let file = other.value.rsplit('/').next().unwrap_or_default();
+            let other = file.strip_suffix(".j2").unwrap_or(file);
+            starters.iter().any(|starter| other == format!("{plain}.{starter}"))
+        })
+}

@@ -1,0 +1,100 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::clash::clashes;
+use super::component::ComponentResolver;
+use super::{DesiredApp, DesiredHost, DesiredState};
+use crate::config::{App, Component, ComponentKind, Config, Environment, Strategy};
+use crate::diag::{Diagnostics, Origin, Severity};
+use crate::id::{CommitId, EnvironmentName, HostName};
+use crate::render::Engine;
+
+/// Returns what every host of an environment should be at a commit.
+///
+/// # Guarantees
+/// No key is needed: secrets stay named. Equal input gives equal output. Every value in every file has its place.
+///
+/// # Errors
+/// All that is wrong with the environment's templates and values at once, each with its place in the template or in the file that
+/// has the value.
+pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId) -> Result<DesiredState, Diagnostics> {
+    let mut findings = Diagnostics::default();
+    let Some(environment) = config.environments.get(environment) else {
+        let whole = Origin { file: "environments".to_owned(), line: 0, column: 0 };
+        let known: Vec<&str> = config.environments.keys().map(EnvironmentName::as_str).collect();
+        let hint = format!("there are: {}", known.join(", "));
+        findings.error(
+            "unknown-environment",
+            whole,
+            "",
+            format!("no environment `{environment}` at this commit"),
+            hint,
+        );
+        return Err(findings);
+    };
+    let mut engine = Engine::new(&config.templates);
+    let mut hosts = BTreeMap::new();
+    for name in &environment.hosts {
+        let Some(host) = config.hosts.get(name) else {
+            let message = format!("the host `{name}` is not in the inventory");
+            findings.error("unknown-host", environment.origin.clone(), "", message, "");
+            continue;
+        };
+        let mut apps = BTreeMap::new();
+        for app in environment.apps.values().filter(|app| app.hosts.contains(name)) {
+            let mut components = Vec::new();
+            for component in in_order(app).into_iter().filter(|component| component.hosts.contains(name)) {
+                let first = environment.hosts.iter().find(|host| component.hosts.contains(host)) == Some(name);
+                let resolver = ComponentResolver { config, environment, host, app, component, first };
+                match resolver.resolve(&mut engine) {
+                    Ok(component) => components.push(component),
+                    Err(list) => findings.extend(list),
+                }
+            }
+            let desired = DesiredApp {
+                name: app.name.clone(),
+                release: app.release.value.clone(),
+                release_origin: app.release.origin.clone(),
+                components,
+            };
+            apps.insert(app.name.clone(), desired);
+        }
+        findings.extend(clashes(name, &apps));
+        hosts.insert(name.clone(), DesiredHost { host: host.clone(), apps });
+    }
+    if findings.has_errors() {
+        findings.sort();
+        return Err(findings);
+    }
+    Ok(DesiredState {
+        environment: environment.name.clone(),
+        commit: commit.clone(),
+        rollout: environment.rollout.clone(),
+        sync: environment.sync.clone(),
+        order: order(environment),
+        hosts,
+    })
+}
+
+fn order(environment: &Environment) -> Vec<HostName> {
+    let mut seen = BTreeSet::new();
+    environment.hosts.iter().filter(|host| seen.insert((*host).clone())).cloned().collect()
+}
+
+/// Stateful components first, nginx last, the rest as written.
+fn in_order(app: &App) -> Vec<&Component> {
+    let mut components: Vec<&Component> = app.components.iter().collect();
+    components.sort_by_key(|component| match (component.strategy, &component.kind) {
+        (_, ComponentKind::Nginx { .. }) => 2,
+        (Strategy::Stateful, _) => 0,
+        _ => 1,
+    });
+    components
+}
+
+/// One finding as a list.
+pub(super) fn finding(code: &str, origin: &Origin, message: impl Into<String>, hint: impl Into<String>) -> Diagnostics {
+    let mut list = Diagnostics::default();
+    list.error(code, origin.clone(), "", message, hint);
+    debug_assert!(list.0.iter().all(|finding| finding.severity == Severity::Error));
+    list
+}

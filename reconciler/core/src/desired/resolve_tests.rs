@@ -1,0 +1,339 @@
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::*;
+use crate::config::*;
+use crate::diag::{Diagnostics, Origin};
+use crate::id::HostName;
+use crate::secret::SecretRef;
+use crate::time::Millis;
+
+const COMPOSE: &str = "\
+services:
+  api:
+    image: registry.example/nps-api:{{ release }}
+    ports: [\"127.0.0.1:{{ port.api }}:8000\"]
+    environment:
+      DOMAIN: {{ vars.domain }}
+      PASSWORD: {{ secrets.db.password }}
+      PRICE: $$5
+    env_file: app.env
+";
+const NGINX: &str = "\
+server {
+    server_name {{ vars.domain }};
+    location / { proxy_pass http://nps_api; }
+}
+";
+const UNIT: &str = "\
+[Unit]
+Description=worker of {{ app }} in {{ slot }}
+[Service]
+Environment=GREETING={{ vars.greeting }}
+ExecStart=/usr/bin/worker --port {{ port.metrics }} {{ vars.greeting }}
+";
+
+fn at(line: u32) -> Origin {
+    Origin { file: "environments/prod/nps.yaml".to_owned(), line, column: 1 }
+}
+
+fn located(value: &str, line: u32) -> Located<String> {
+    Located { value: value.to_owned(), origin: at(line) }
+}
+
+fn variable(value: serde_json::Value, line: u32) -> Variable {
+    Variable { value, origin: at(line), inner: BTreeMap::new() }
+}
+
+fn component(name: &str, kind: ComponentKind, strategy: Strategy, hosts: &[HostName]) -> Component {
+    Component {
+        name: name.parse().unwrap(),
+        kind,
+        strategy,
+        hosts: hosts.to_vec(),
+        ports: BTreeMap::new(),
+        healthcheck: None,
+        migrate: None,
+        watch: None,
+        drain: DrainSpec { timeout: Millis(30_000), stop_grace: Millis(10_000) },
+        prove: None,
+        keep_previous: Millis(0),
+        files: Vec::new(),
+        upstreams: BTreeMap::new(),
+        variables: Variables::new(),
+        origin: at(5),
+    }
+}
+
+fn host(name: &str) -> HostSpec {
+    HostSpec {
+        name: name.parse().unwrap(),
+        address: Address::Remote(format!("{name}.example")),
+        user: "root".to_owned(),
+        port: 22,
+        host_key: Some("ssh-ed25519 AAAA".to_owned()),
+        labels: BTreeMap::from([("role".to_owned(), "web".to_owned())]),
+        variables: Variables::new(),
+        origin: Origin { file: "inventory/hosts.yaml".to_owned(), line: 3, column: 3 },
+    }
+}
+
+pub(super) fn config() -> Config {
+    let names: Vec<HostName> = ["web-1", "web-2"].iter().map(|name| name.parse().unwrap()).collect();
+    let mut web = component(
+        "web",
+        ComponentKind::Compose { template: located("compose/web.yaml.j2", 7) },
+        Strategy::BlueGreen,
+        &names,
+    );
+    web.ports = BTreeMap::from([("api".to_owned(), SlotPorts { blue: 8101, green: 8201 })]);
+    web.files = vec![FileSpec {
+        path: located("{{ dir }}/app.env", 8),
+        template: located("files/app.env.j2", 9),
+        format: FileFormat::ComposeEnv,
+        mode: 0o644,
+        owner: "root".to_owned(),
+        group: "root".to_owned(),
+    }];
+    web.migrate = Some(MigrateSpec {
+        command: vec!["alembic".to_owned(), "upgrade".to_owned(), "head".to_owned()],
+        service: String::new(),
+        reversible: true,
+        idempotent: false,
+        timeout: Millis(60_000),
+    });
+    let mut edge = component(
+        "edge",
+        ComponentKind::Nginx { template: located("nginx/nps.conf.j2", 12) },
+        Strategy::InPlace,
+        &names,
+    );
+    edge.upstreams = BTreeMap::from([(
+        "nps_api".to_owned(),
+        UpstreamSpec { component: "web".parse().unwrap(), port: "api".to_owned(), origin: at(13) },
+    )]);
+    let kind = ComponentKind::Systemd { templates: vec![located("systemd/nps-worker@.service.j2", 15)], enabled: true };
+    let mut worker = component("worker", kind, Strategy::Workers, &names[..1]);
+    worker.ports = BTreeMap::from([("metrics".to_owned(), SlotPorts { blue: 9101, green: 9201 })]);
+    let data = component(
+        "data",
+        ComponentKind::Compose { template: located("compose/data.yaml.j2", 17) },
+        Strategy::Stateful,
+        &names[1..],
+    );
+    let secret = SecretRef {
+        file: "environments/prod/secrets.sops.yaml".to_owned(),
+        path: vec!["db".to_owned(), "password".to_owned()],
+        fingerprint: "0123456789abcdef".to_owned(),
+    };
+    let app = App {
+        name: "nps".parse().unwrap(),
+        release: located("v4.0.0", 2),
+        hosts: names.clone(),
+        components: vec![edge, web, worker, data],
+        variables: BTreeMap::from([("greeting".to_owned(), variable(json!("50% \"off\" $x; done"), 20))]),
+        origin: at(1),
+    };
+    let environment = Environment {
+        name: "prod".parse().unwrap(),
+        hosts: names.clone(),
+        sync: SyncPolicy {
+            mode: SyncMode::Manual,
+            drift: DriftPolicy::Report,
+            ignore: Vec::new(),
+            prune_limit_percent: 30,
+        },
+        rollout: RolloutPolicy {
+            canary: 1,
+            max_unavailable: 1,
+            all_or_nothing: false,
+            pause_after_canary: false,
+            ready_deadline: Millis(600_000),
+        },
+        variables: BTreeMap::from([("domain".to_owned(), variable(json!("nps.example"), 21))]),
+        apps: BTreeMap::from([(app.name.clone(), app)]),
+        secrets: BTreeMap::from([("db.password".to_owned(), SealedValue { secret, origin: at(30) })]),
+        origin: at(1),
+    };
+    let templates = [
+        ("templates/compose/web.yaml.j2", COMPOSE),
+        ("templates/compose/data.yaml.j2", "services: {db: {image: 'postgres:17'}}\n"),
+        ("templates/nginx/nps.conf.j2", NGINX),
+        ("templates/systemd/nps-worker@.service.j2", UNIT),
+        ("templates/files/app.env.j2", "GREETING={{ vars.greeting }}\nHOST={{ host.name }}\n"),
+    ];
+    Config {
+        hosts: ["web-1", "web-2"].iter().map(|name| (name.parse().unwrap(), host(name))).collect(),
+        environments: BTreeMap::from([(environment.name.clone(), environment)]),
+        templates: templates.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect(),
+        variables: BTreeMap::from([("domain".to_owned(), variable(json!("weakest.example"), 40))]),
+    }
+}
+
+fn resolved(config: &Config) -> Result<DesiredState, Diagnostics> {
+    resolve(config, &"prod".parse().unwrap(), &"0123456789012345678901234567890123456789".parse().unwrap())
+}
+
+fn change(mut config: Config, change: impl FnOnce(&mut App)) -> Config {
+    let environment = config.environments.values_mut().next().unwrap();
+    change(environment.apps.values_mut().next().unwrap());
+    config
+}
+
+#[expect(clippy::format_push_string, reason = "a test's own output")]
+fn shown(desired: &DesiredState) -> String {
+    let mut out = String::new();
+    for (host, desired) in &desired.hosts {
+        for app in desired.apps.values() {
+            for component in &app.components {
+                let slots = match &component.body {
+                    Body::Single(artifacts) => vec![("-", artifacts)],
+                    Body::Slots { blue, green } => vec![("blue", blue), ("green", green)],
+                };
+                for (slot, artifacts) in slots {
+                    out.push_str(&format!("=== {host} {} {slot}\n", component.name));
+                    for (path, file) in &artifacts.files {
+                        out.push_str(&format!(
+                            "--- {path} {:o} nginx={}\n{}",
+                            file.mode,
+                            file.nginx,
+                            file.content.shown()
+                        ));
+                    }
+                    out.push_str(&format!("units {:?}\n", artifacts.units));
+                    if let Some(project) = &artifacts.project {
+                        let services: Vec<_> =
+                            project.services.iter().map(|(n, s)| format!("{n}={}", s.image)).collect();
+                        out.push_str(&format!("project {} {}\n", project.name, services.join(" ")));
+                    }
+                }
+                if let Some(migrate) = &component.migrate {
+                    out.push_str(&format!("migrate {} {} here={}\n", migrate.id, migrate.spec.service, migrate.here));
+                }
+                for (listen, switch) in &component.switches {
+                    out.push_str(&format!("switch {listen} {} {:?}\n", switch.port, switch.ports));
+                }
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn an_environment_is_resolved_for_all_its_hosts() {
+    insta::assert_snapshot!(shown(&resolved(&config()).unwrap()));
+}
+
+#[test]
+fn equal_input_gives_equal_output_and_survives_json() {
+    let desired = resolved(&config()).unwrap();
+    assert_eq!(desired, resolved(&config()).unwrap());
+    let text = serde_json::to_string(&desired).unwrap();
+    assert_eq!(desired, serde_json::from_str(&text).unwrap());
+}
+
+#[test]
+fn the_host_is_the_strongest_place_of_a_variable() {
+    let mut config = config();
+    let web = config.hosts.get_mut(&"web-2".parse().unwrap()).unwrap();
+    web.variables.insert("domain".to_owned(), variable(json!("strongest.example"), 50));
+    let text = shown(&resolved(&config).unwrap());
+    let [first, second] = text.split("=== web-2").collect::<Vec<_>>()[..2] else { panic!() };
+    assert!(first.contains("server_name nps.example;"));
+    assert!(!second.contains("weakest.example"));
+    assert!(text.contains("server_name strongest.example;"));
+}
+
+#[test]
+fn a_service_changes_with_the_files_it_uses_and_with_nothing_else() {
+    let digest = |config: &Config| -> String {
+        let desired = resolved(config).unwrap();
+        let app = desired.hosts[&"web-1".parse().unwrap()].apps.values().next().unwrap().clone();
+        let web = app.components.iter().find(|c| c.name.as_str() == "web").unwrap().clone();
+        web.body.artifacts(None).project.as_ref().unwrap().services["api"].digest.clone()
+    };
+    let base = digest(&config());
+    let other_file = change(config(), |app| {
+        app.variables.insert("greeting".to_owned(), variable(json!("other"), 20));
+    });
+    assert_ne!(base, digest(&other_file));
+    let mut other_site = config();
+    other_site.templates.get_mut("templates/nginx/nps.conf.j2").unwrap().push_str("# more\n");
+    assert_eq!(base, digest(&other_site));
+    let mut comment = config();
+    comment.templates.get_mut("templates/compose/web.yaml.j2").unwrap().insert_str(0, "# a comment\nx-a: 1\n");
+    assert_eq!(base, digest(&comment));
+    let mut rotated = config();
+    let environment = rotated.environments.values_mut().next().unwrap();
+    environment.secrets.values_mut().next().unwrap().secret.fingerprint = "ffffffffffffffff".to_owned();
+    assert_ne!(base, digest(&rotated));
+}
+
+#[test]
+fn a_migration_is_the_same_until_release_command_or_image_change() {
+    let id = |config: &Config| -> String {
+        let desired = resolved(config).unwrap();
+        let apps = &desired.hosts[&"web-1".parse().unwrap()].apps;
+        apps.values().next().unwrap().components.iter().find_map(|c| c.migrate.clone()).unwrap().id
+    };
+    let base = id(&config());
+    assert!(base.starts_with("prod/nps/web/") && base.len() == "prod/nps/web/".len() + 16, "{base}");
+    assert_ne!(base, id(&change(config(), |app| app.release.value = "v4.0.1".to_owned())));
+    let command = |app: &mut App| {
+        app.components[1].migrate.as_mut().unwrap().command.push("x".to_owned());
+    };
+    assert_ne!(base, id(&change(config(), command)));
+    let mut text = config();
+    text.templates.get_mut("templates/compose/web.yaml.j2").unwrap().push_str("    restart: always\n");
+    assert_eq!(base, id(&text));
+}
+
+#[test]
+fn all_that_is_wrong_is_said_at_once_with_places() {
+    let mut config = change(config(), |app| {
+        app.components[1].files[0].path.value = "/etc/nginx/x.conf".to_owned();
+        app.components[0].upstreams.get_mut("nps_api").unwrap().port = "nope".to_owned();
+        app.components[2].kind =
+            ComponentKind::Systemd { templates: vec![located("systemd/plain.service.j2", 15)], enabled: true };
+    });
+    config
+        .templates
+        .insert("templates/compose/data.yaml.j2".to_owned(), "services: {db: {image: '{{ vars.nope }}'}}\n".to_owned());
+    let list = resolved(&config).unwrap_err();
+    let all: Vec<String> = list.0.iter().map(|d| format!("{} {} {}", d.origin, d.code, d.message)).collect();
+    insta::assert_snapshot!(all.join("\n"));
+}
+
+#[test]
+fn destinations_are_bounded() {
+    for path in [
+        "relative",
+        "/a/../b",
+        "/a//b",
+        "/a/",
+        "/proc/x",
+        "/sys/x",
+        "/dev/x",
+        "/boot/x",
+        "/etc/nginx/x",
+        "/etc/systemd/system/x",
+        "/a b",
+        "/a\nb",
+        "/ä",
+        "/var/lib/holdfast/ledger.json",
+        "/var/lib/holdfast/apps/prod/other/web/x",
+        "/{{ nope }}",
+        "/{{ slot",
+        "/opt/{{ dir }}/../../x",
+    ] {
+        let config = change(config(), |app| app.components[1].files[0].path.value = path.to_owned());
+        let list = resolved(&config).unwrap_err();
+        assert!(list.0.iter().any(|d| d.code == "file-path" && d.origin == at(8)), "{path}: {list:?}");
+    }
+    let mut shared = change(config(), |app| app.components[1].files[0].path.value = "/opt/x/app.env".to_owned());
+    let compose = COMPOSE.replace("env_file: app.env", "env_file: /opt/x/app.env");
+    shared.templates.insert("templates/compose/web.yaml.j2".to_owned(), compose);
+    let list = resolved(&shared).unwrap_err();
+    assert!(list.0.iter().any(|d| d.code == "claimed-twice"), "{list:?}");
+}

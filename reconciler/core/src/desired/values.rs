@@ -1,0 +1,85 @@
+//! The values a template sees.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::path::Place;
+use crate::config::{Address, App, Component, Config, Environment, HostSpec};
+use crate::render::Scope;
+
+/// Everything a component's values are taken from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sources<'a> {
+    pub(super) config: &'a Config,
+    pub(super) environment: &'a Environment,
+    pub(super) host: &'a HostSpec,
+    pub(super) app: &'a App,
+    pub(super) component: &'a Component,
+    pub(super) place: Place<'a>,
+}
+
+impl Sources<'_> {
+    /// Returns the values: `release`, `slot`, `port.NAME`, `env`, `app`, `component`, `dir`, `host.{name,address,labels}`,
+    /// `hosts.NAME.{address,labels}`, `vars.NAME`, `secrets.DOTTED.NAME`.
+    ///
+    /// A variable is taken from the strongest place that has it, as a whole: host, component, app, environment, `holdfast.yaml`. The
+    /// host is strongest because it is the most particular: what a host says of itself holds for all that runs on it.
+    pub(super) fn scope(self) -> Arc<Scope> {
+        let Self { config, environment, host, app, component, place } = self;
+        let mut scope = Scope::new();
+        scope.text(&["release"], &app.release.value, &app.release.origin);
+        scope.text(&["env"], environment.name.as_str(), &environment.origin);
+        scope.text(&["app"], app.name.as_str(), &app.origin);
+        scope.text(&["component"], component.name.as_str(), &component.origin);
+        scope.text(&["dir"], &place.directory(), &component.origin);
+        if let Some(slot) = place.slot {
+            scope.text(&["slot"], slot.as_str(), &component.origin);
+        }
+        scope.map(&["port"]);
+        for (name, ports) in &component.ports {
+            let port = match place.slot {
+                Some(holdfast_protocol::Slot::Green) => ports.green,
+                _ => ports.blue,
+            };
+            scope.number(&["port", name], port, &component.origin);
+        }
+        host_values(&mut scope, &["host"], host);
+        scope.text(&["host", "name"], host.name.as_str(), &host.origin);
+        scope.map(&["hosts"]);
+        for other in environment.hosts.iter().filter_map(|name| config.hosts.get(name)) {
+            host_values(&mut scope, &["hosts", other.name.as_str()], other);
+        }
+        scope.map(&["vars"]);
+        let layers = [&config.variables, &environment.variables, &app.variables, &component.variables, &host.variables];
+        let merged: BTreeMap<_, _> = layers.into_iter().flatten().collect();
+        for (name, variable) in merged {
+            scope.variable(name, variable);
+        }
+        scope.map(&["secrets"]);
+        for sealed in environment.secrets.values() {
+            scope.secret(sealed);
+        }
+        Arc::new(scope)
+    }
+}
+
+fn host_values(scope: &mut Scope, path: &[&str], host: &HostSpec) {
+    let at =
+        |rest: &[&'static str]| -> Vec<String> { path.iter().chain(rest).map(|part| (*part).to_owned()).collect() };
+    let address = match &host.address {
+        Address::Local => "127.0.0.1",
+        Address::Remote(address) => address,
+    };
+    let text = |scope: &mut Scope, path: Vec<String>, value: &str| {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        scope.text(&path, value, &host.origin);
+    };
+    text(scope, at(&["address"]), address);
+    let labels = at(&["labels"]);
+    scope.map(&labels.iter().map(String::as_str).collect::<Vec<_>>());
+    for (name, value) in &host.labels {
+        let mut path = labels.clone();
+        path.push(name.clone());
+        text(scope, path, value);
+    }
+}
