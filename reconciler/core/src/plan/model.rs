@@ -54,17 +54,88 @@ pub struct Plan {
     pub hosts: BTreeMap<HostName, HostPlan>,
     /// The order of hosts.
     pub order: Vec<HostName>,
+    /// By app: also those that git no longer has and that a ledger still names.
+    pub apps: BTreeMap<AppName, AppPlan>,
+    /// What the seal is made of, in parts, so that a stale plan can say what moved.
+    pub basis: Basis,
     /// What stands in the way. A plan with blockers can be shown, not applied (but for apps and hosts they do not touch).
     pub blockers: Vec<Blocker>,
+}
+
+/// One app in a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppPlan {
+    /// The release git names; `None` when git no longer has the app.
+    pub release: Option<String>,
+    /// The identity of its rendered content over all hosts (see [`crate::plan::app_digest`]): what quarantine remembers.
+    pub content: Digest,
+}
+
+/// The parts of a seal.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Basis {
+    /// By host.
+    pub hosts: BTreeMap<HostName, HostBasis>,
+}
+
+/// What one host brings into a seal. Nothing in it moves by itself: no time, no memory, no restart counter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostBasis {
+    /// Of everything rendered for the host.
+    pub rendered: Digest,
+    /// Of the live things the plan looked at; `None` when the host was not reached.
+    pub live: Option<Digest>,
+    /// Of this environment's part of the ledger; `None` when it could not be read.
+    pub ledger: Option<Digest>,
 }
 
 /// What is to change on one host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostPlan {
+    /// The components that change and how, in the order they are brought up; removed ones last.
+    pub components: Vec<ComponentPlan>,
     /// Sorted by app, component, and the order of work.
     pub changes: Vec<Change>,
     /// Resources that are as they should be.
     pub unchanged: u32,
+}
+
+/// How one component changes on one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentPlan {
+    /// Its app.
+    pub app: AppName,
+    /// Its name as text; it may no longer exist in git.
+    pub component: String,
+    /// How.
+    pub approach: Approach,
+    /// The slot that serves now; `None` without slots, or when nothing serves yet.
+    pub from: Option<Slot>,
+    /// The slot that serves afterwards; `None` without slots, or when it is removed.
+    pub to: Option<Slot>,
+    /// The release the ledger names for what serves now; empty when there is none.
+    pub from_release: String,
+    /// The release git names; empty when it is removed.
+    pub to_release: String,
+}
+
+/// The way a component gets from what it is to what it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Approach {
+    /// Nothing of it is recorded on the host: it is put there. With slots, in blue.
+    First,
+    /// The idle slot is brought up and proven, then takes over.
+    NewSlot,
+    /// It is changed, or put right, where it is. With slots this never changes what the active slot runs: it starts what is
+    /// stopped and puts modes, owners and enabled states right.
+    InPlace,
+    /// The old one is stopped before the new one starts.
+    DestroyFirst,
+    /// Only switches are put right.
+    SwitchOnly,
+    /// It is removed.
+    Remove,
 }
 
 /// One change.
@@ -185,7 +256,8 @@ pub enum Reason {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Blocker {
     /// A stable word: `unreachable`, `missing-tool`, `foreign-nginx-error`, `port-taken`, `no-headroom`, `unfinished-transaction`,
-    /// `unknown`, `not-a-regular-file`, `foreign-resource`, `quarantined`, `prune-limit`, `image-missing`.
+    /// `unknown`, `not-a-regular-file`, `foreign-resource`, `quarantined`, `prune-limit`, `unit-masked`, `nginx-not-running`,
+    /// `migration-unknown`, `ignore-pattern`.
     pub code: String,
     /// The host; `None` when it is about all.
     pub host: Option<HostName>,

@@ -1,0 +1,52 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast_protocol::{Digest, FileQuery, ObserveRequest, Slot};
+
+use crate::desired::{Artifacts, Body, DesiredFile, DesiredHost};
+use crate::id::digest_of;
+
+/// Returns everything to look at on a host: both slots of every component, and the images of all services.
+///
+/// The content of a file with a secret is never asked for.
+///
+/// # Guarantees
+/// Sorted and without repetitions, so that equal desired states ask equal questions.
+pub fn observe_request(host: &DesiredHost) -> ObserveRequest {
+    let mut files: BTreeMap<&str, Option<Digest>> = BTreeMap::new();
+    let mut units = BTreeSet::new();
+    let mut projects = BTreeSet::new();
+    let mut images = BTreeSet::new();
+    for component in host.apps.values().flat_map(|app| &app.components) {
+        for artifacts in places(&component.body) {
+            for (path, file) in &artifacts.files {
+                // A path that any place holds with a secret is asked for without its content.
+                let expected = file_digest(file);
+                files.entry(path).and_modify(|known| *known = known.and(expected)).or_insert(expected);
+            }
+            units.extend(artifacts.units.keys().cloned());
+            if let Some(project) = &artifacts.project {
+                projects.insert(project.name.clone());
+                images.extend(project.services.values().map(|service| service.image.clone()));
+            }
+        }
+    }
+    ObserveRequest {
+        files: files.into_iter().map(|(path, expected)| FileQuery { path: path.to_owned(), expected }).collect(),
+        units: units.into_iter().collect(),
+        projects: projects.into_iter().collect(),
+        images: images.into_iter().collect(),
+    }
+}
+
+/// Returns the digest of a file's bytes on the host, when no secret is in it.
+pub fn file_digest(file: &DesiredFile) -> Option<Digest> {
+    file.content.as_text().map(|text| digest_of(text.as_bytes()))
+}
+
+/// Returns the artifacts of every place a component can be in.
+pub(super) fn places(body: &Body) -> Vec<&Artifacts> {
+    match body {
+        Body::Single(artifacts) => vec![artifacts],
+        Body::Slots { .. } => [Slot::Blue, Slot::Green].map(|slot| body.artifacts(Some(slot))).to_vec(),
+    }
+}

@@ -1,0 +1,276 @@
+//! One place of a component (its only one, or one slot) compared with what is live.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast_protocol::{ComponentRecord, ContainerLive, FileRecord, LiveReport, Observed, SlotRecord, UnitLive};
+
+use super::because::{explain_file, provenance, showable};
+use super::files::{self, FileFacts};
+use super::host::HostContext;
+use super::rule::{Finding, Verdict, Weight};
+use super::services::{self, ServiceFacts};
+use super::units::{self, UnitFacts};
+use super::{PlanAction, Reason, ResourceKey};
+use crate::desired::{Artifacts, DesiredComponent, DesiredFile, DesiredProject};
+use crate::diag::Origin;
+use crate::render::Provenance;
+
+/// What the ledger has about one place. Empty when it has nothing.
+#[derive(Default, Clone, Copy)]
+pub(super) struct PlaceRecord<'a> {
+    pub(super) files: Option<&'a BTreeMap<String, FileRecord>>,
+    /// Files of the other slot: a path that both slots share is recorded in either.
+    pub(super) shared: Option<&'a BTreeMap<String, FileRecord>>,
+    pub(super) units: Option<&'a BTreeMap<String, bool>>,
+    pub(super) project: Option<&'a str>,
+}
+
+impl<'a> PlaceRecord<'a> {
+    pub(super) fn of_component(record: Option<&'a ComponentRecord>) -> Self {
+        record.map_or_else(Self::default, |record| Self {
+            files: Some(&record.files),
+            shared: None,
+            units: Some(&record.units),
+            project: record.project.as_deref(),
+        })
+    }
+
+    pub(super) fn of_slot(slot: Option<&'a SlotRecord>, other: Option<&'a SlotRecord>) -> Self {
+        let shared = other.map(|slot| &slot.files);
+        slot.map_or(Self { shared, ..Self::default() }, |slot| Self {
+            files: Some(&slot.files),
+            shared,
+            units: Some(&slot.units),
+            project: slot.project.as_deref(),
+        })
+    }
+
+    fn file(&self, path: &str) -> Option<&'a FileRecord> {
+        self.files.and_then(|files| files.get(path)).or_else(|| self.shared.and_then(|files| files.get(path)))
+    }
+}
+
+/// A thing that is not as it should be.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) key: ResourceKey,
+    pub(super) finding: Finding,
+    pub(super) rule: &'static str,
+    pub(super) diff: String,
+    pub(super) because: Vec<Provenance>,
+    pub(super) origin: Origin,
+}
+
+/// Something that stands in the way: a blocker's word and its message.
+pub(super) type Problem = (&'static str, String);
+
+/// One place as it is, held against what it should be.
+#[derive(Debug, Default)]
+pub(super) struct Comparison {
+    /// In the order of work: files, units, services, orphans.
+    pub(super) found: Vec<Found>,
+    pub(super) unchanged: u32,
+    pub(super) problems: Vec<Problem>,
+    /// What the problems are about: nothing may happen to these things.
+    pub(super) blocked: BTreeSet<ResourceKey>,
+}
+
+impl Comparison {
+    /// Returns what was found about a thing.
+    pub(super) fn of(&self, key: &ResourceKey) -> Option<&Found> {
+        self.found.iter().find(|found| found.key == *key)
+    }
+
+    /// Returns whether what runs is not what should run.
+    pub(super) fn changes_content(&self) -> bool {
+        self.found.iter().any(|found| found.finding.weight == Weight::Content)
+    }
+
+    fn note(&mut self, found: Found, verdict: (&'static str, Verdict), ignored: bool) {
+        match verdict {
+            (_, Verdict::InSync) => self.unchanged += 1,
+            (_, Verdict::Change(finding)) if ignored && finding.action != PlanAction::Create => self.unchanged += 1,
+            (_, Verdict::Blocked { .. }) if ignored => self.unchanged += 1,
+            (rule, Verdict::Change(finding)) => self.found.push(Found { finding, rule, ..found }),
+            (_, Verdict::Blocked { code, message }) => {
+                self.blocked.insert(found.key);
+                self.problems.push((code, message));
+            }
+        }
+    }
+}
+
+/// Returns how a place differs from what it should be.
+pub(super) fn compare(
+    context: &HostContext<'_>,
+    component: &DesiredComponent,
+    artifacts: &Artifacts,
+    record: PlaceRecord<'_>,
+) -> Comparison {
+    let mut result = Comparison::default();
+    for (path, file) in &artifacts.files {
+        let live = see(&context.report.files, path);
+        let written = record.file(path);
+        let old = if live == Observed::Absent { Some("") } else { showable(&live, written) };
+        let facts =
+            FileFacts { path, desired: file, live: live.clone(), record: written, adopt: context.options.adopt };
+        let verdict = files::judge(&facts);
+        let (diff, because) = match verdict.1 {
+            Verdict::Change(_) => explain_file(old, file),
+            Verdict::InSync | Verdict::Blocked { .. } => Default::default(),
+        };
+        result.add(context, ResourceKey::File(path.clone()), verdict, (diff, because, file.origin.clone()));
+    }
+    for (name, unit) in &artifacts.units {
+        let facts = UnitFacts {
+            name,
+            desired: unit,
+            live: see(&context.report.units, name),
+            record: record.units.and_then(|units| units.get(name)).copied(),
+            triggered: units::is_triggered(name, artifacts),
+            own_file_absent: own_file(artifacts, name)
+                .is_some_and(|(path, _)| see(&context.report.files, path) == Observed::Absent),
+        };
+        let because = own_file(artifacts, name).map_or_else(Vec::new, |(_, file)| provenance(&file.content, None));
+        let shown = (String::new(), because, component.origin.clone());
+        result.add(context, ResourceKey::Unit(name.clone()), units::judge(&facts), shown);
+    }
+    if let Some(project) = &artifacts.project {
+        compare_project(context, component, artifacts, project, record, &mut result);
+    }
+    result
+}
+
+impl Comparison {
+    fn add(
+        &mut self,
+        context: &HostContext<'_>,
+        key: ResourceKey,
+        verdict: (&'static str, Verdict),
+        (diff, because, origin): (String, Vec<Provenance>, Origin),
+    ) {
+        let ignored = context.ignore.matches(&key);
+        let finding = Finding {
+            action: PlanAction::Update,
+            reason: Reason::DesiredChanged,
+            weight: Weight::InPlace,
+            note: String::new(),
+        };
+        self.note(Found { key, finding, rule: "", diff, because, origin }, verdict, ignored);
+    }
+}
+
+fn compare_project(
+    context: &HostContext<'_>,
+    component: &DesiredComponent,
+    artifacts: &Artifacts,
+    project: &DesiredProject,
+    record: PlaceRecord<'_>,
+    result: &mut Comparison,
+) {
+    let recorded = record.project == Some(project.name.as_str());
+    let desired_changed = files_changed(artifacts, record);
+    let because = || {
+        artifacts.files.get(&project.file).map_or_else(Vec::new, |file: &DesiredFile| provenance(&file.content, None))
+    };
+    for (name, service) in &project.services {
+        let facts = ServiceFacts {
+            project: &project.name,
+            desired: service,
+            live: containers(context.report, &project.name, name),
+            image: see(&context.report.images, &service.image).map_str(),
+            recorded,
+            desired_changed,
+        };
+        let key = ResourceKey::Service { project: project.name.clone(), service: name.clone() };
+        let shown = (String::new(), because(), component.origin.clone());
+        result.add(context, key, services::judge(&facts), shown);
+    }
+    // Containers of a service the compose file no longer has. Only those that carry our label are ours.
+    if let (true, Some(Ok(live))) = (recorded, context.report.projects.get(&project.name).map(observed)) {
+        let mut orphans: Vec<&str> = live
+            .containers
+            .iter()
+            .filter(|container| !container.digest.is_empty() && !project.services.contains_key(&container.service))
+            .map(|container| container.service.as_str())
+            .collect();
+        orphans.sort_unstable();
+        orphans.dedup();
+        for service in orphans {
+            let key = ResourceKey::Service { project: project.name.clone(), service: service.to_owned() };
+            let finding = Finding {
+                action: PlanAction::Prune,
+                reason: Reason::NotInDesired,
+                weight: Weight::InPlace,
+                note: String::new(),
+            };
+            let verdict = ("service-not-in-git", Verdict::Change(finding));
+            result.add(context, key, verdict, (String::new(), Vec::new(), Origin::default()));
+        }
+    }
+}
+
+fn observed<T>(value: &Observed<T>) -> Result<&T, ()> {
+    value.seen().ok_or(())
+}
+
+/// Returns whether git says something else about any file than what we applied last.
+pub(super) fn files_changed(artifacts: &Artifacts, record: PlaceRecord<'_>) -> bool {
+    let removed = record.files.is_some_and(|files| files.keys().any(|path| !artifacts.files.contains_key(path)));
+    let changed = |(path, file): (&String, &DesiredFile)| {
+        record.file(path).is_none_or(|record| record.sealed != file.content.sealed())
+    };
+    removed || artifacts.files.iter().any(changed)
+}
+
+/// Returns the file of these artifacts that holds a unit.
+fn own_file<'a>(artifacts: &'a Artifacts, unit: &str) -> Option<(&'a String, &'a DesiredFile)> {
+    artifacts.files.iter().find(|(path, _)| path.rsplit('/').next() == Some(unit))
+}
+
+/// Returns a thing from a report. One the host did not mention is unknown.
+pub(super) fn see<'a, T>(map: &'a BTreeMap<String, Observed<T>>, key: &str) -> Observed<&'a T> {
+    match map.get(key) {
+        Some(Observed::Seen(value)) => Observed::Seen(value),
+        Some(Observed::Absent) => Observed::Absent,
+        Some(Observed::Unknown(why)) => Observed::Unknown(why.clone()),
+        None => Observed::Unknown("the host's answer does not mention it".to_owned()),
+    }
+}
+
+/// Returns the containers of a service, sorted by name and id.
+pub(super) fn containers<'a>(report: &'a LiveReport, project: &str, service: &str) -> Observed<Vec<&'a ContainerLive>> {
+    match see(&report.projects, project) {
+        Observed::Seen(live) => {
+            let mut found: Vec<_> = live.containers.iter().filter(|container| container.service == service).collect();
+            found.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+            Observed::Seen(found)
+        }
+        Observed::Absent => Observed::Absent,
+        Observed::Unknown(why) => Observed::Unknown(why),
+    }
+}
+
+/// Returns whether anything of a place runs.
+pub(super) fn runs(report: &LiveReport, artifacts: &Artifacts) -> bool {
+    let unit_runs = |unit: &UnitLive| !matches!(unit.active.as_str(), "inactive" | "failed");
+    let project = artifacts.project.as_ref().and_then(|project| report.projects.get(&project.name));
+    artifacts.units.keys().filter_map(|name| report.units.get(name)?.seen()).any(unit_runs)
+        || project
+            .and_then(Observed::seen)
+            .is_some_and(|live| live.containers.iter().any(|container| container.state == "running"))
+}
+
+trait MapStr<'a> {
+    fn map_str(self) -> Observed<&'a str>;
+}
+
+impl<'a> MapStr<'a> for Observed<&'a String> {
+    fn map_str(self) -> Observed<&'a str> {
+        match self {
+            Observed::Seen(text) => Observed::Seen(text),
+            Observed::Absent => Observed::Absent,
+            Observed::Unknown(why) => Observed::Unknown(why),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What stands in the way.
+
+use std::collections::BTreeSet;
+
+use holdfast_protocol::{ListeningPort, NginxLive, Observed, Phase, Tool, TransactionStatus};
+
+use super::super::ideal::{ask, empty_live, live_as_desired};
+use super::super::sample::{Version, host_name, state};
+use super::super::{LiveHost, PlanOptions, Quarantined, app_digest, plan};
+use super::{codes, lines, plan_of, report};
+use crate::desired::DesiredState;
+use crate::time::Timestamp;
+
+fn v(release: &str) -> DesiredState {
+    state(&["web1", "web2"], &Version::new(release))
+}
+
+#[test]
+fn an_unreachable_host_blocks_itself_only() {
+    let v1 = v("v1");
+    let mut live = empty_live(&v1);
+    let away = LiveHost::Unreachable { reason: "connection timed out".to_owned() };
+    live.hosts.insert(host_name("web2"), away);
+    if let Observed::Absent = report(&mut live, "web1").ledger {
+        let ledger = holdfast_protocol::Ledger {
+            version: 1,
+            migrations: BTreeSet::from(["prod/nps/web/v1".to_owned()]),
+            ..Default::default()
+        };
+        report(&mut live, "web1").ledger = Observed::Seen(ledger);
+    }
+    let plan = plan_of(&v1, &live);
+    assert_eq!(codes(&plan), ["unreachable web2 *"]);
+    assert_eq!(plan.blockers[0].message, "web2 cannot be reached: connection timed out");
+    assert_eq!(lines(&plan, "web2"), [""; 0]);
+    assert!(!lines(&plan, "web1").is_empty());
+    let app = "nps".parse().unwrap();
+    assert!(plan.is_blocked(&host_name("web2"), &app) && !plan.is_blocked(&host_name("web1"), &app));
+    live.hosts.remove(&host_name("web2"));
+    assert_eq!(codes(&plan_of(&v1, &live)), ["unreachable web2 *"]);
+}
+
+#[test]
+fn a_migration_that_an_absent_host_may_have_run_blocks_the_app() {
+    let v1 = v("v1");
+    let mut live = live_as_desired(&v1);
+    live.hosts.insert(host_name("web2"), LiveHost::Unreachable { reason: "down".to_owned() });
+    assert_eq!(codes(&plan_of(&v1, &live)), ["unreachable web2 *"], "nothing changes, so nothing is at stake");
+    let v2 = v("v2");
+    let mut asked = ask(&v2, &live);
+    asked.hosts.insert(host_name("web2"), LiveHost::Unreachable { reason: "down".to_owned() });
+    assert_eq!(codes(&plan_of(&v2, &asked)), ["migration-unknown * nps", "unreachable web2 *"]);
+}
+
+#[test]
+fn an_unreadable_ledger_stops_the_host() {
+    let v1 = v("v1");
+    let mut live = live_as_desired(&v1);
+    report(&mut live, "web1").ledger = Observed::Unknown("not JSON".to_owned());
+    let plan = plan_of(&v1, &live);
+    assert_eq!(codes(&plan), ["unknown web1 *"]);
+    assert_eq!(lines(&plan, "web1"), [""; 0]);
+}
+
+#[test]
+fn missing_and_old_tools_are_named() {
+    let v1 = v("v1");
+    let mut live = live_as_desired(&v1);
+    if let Some(LiveHost::Reached { hello, .. }) = live.hosts.get_mut(&host_name("web1")) {
+        hello.docker = Tool::Broken("the socket does not answer".to_owned());
+        hello.compose = Tool::Version("1.29.2".to_owned());
+        hello.nginx = Tool::Missing;
+        hello.systemd = Tool::Version("232".to_owned());
+    }
+    let messages: Vec<_> = plan_of(&v1, &live).blockers.into_iter().map(|b| b.message).collect();
+    assert_eq!(
+        messages,
+        [
+            "Docker engine does not answer: the socket does not answer",
+            "docker compose 1.29.2 is too old: 2.0 or newer is needed",
+            "nginx is not installed: 1.18 or newer is needed",
+            "systemd 232 is too old: 236 or newer is needed",
+        ]
+    );
+}
+
+#[test]
+fn a_broken_nginx_blocks_only_changes_of_nginx() {
+    let error = "nginx: [emerg] unknown directive \"brokn\" in /etc/nginx/sites-enabled/shop.conf:7";
+    let broken = |error: &str| Observed::Seen(NginxLive { active: true, error: error.to_owned() });
+    let v1 = v("v1");
+    let mut live = live_as_desired(&v1);
+    report(&mut live, "web1").nginx = broken(error);
+    assert!(plan_of(&v1, &live).is_empty());
+    let mut other = Version::new("v1");
+    other.port = 8102;
+    let other = state(&["web1", "web2"], &other);
+    let plan = plan_of(&other, &ask(&other, &live));
+    assert_eq!(codes(&plan), ["foreign-nginx-error web1 nps"]);
+    assert!(plan.blockers[0].message.ends_with(error));
+    // An error in the file that is about to be replaced is what the change puts right.
+    report(&mut live, "web1").nginx = broken("nginx: [emerg] oops in /etc/nginx/conf.d/prod-nps-edge.conf:1");
+    assert_eq!(codes(&plan_of(&other, &ask(&other, &live))), [""; 0]);
+    report(&mut live, "web1").nginx = Observed::Seen(NginxLive { active: false, error: String::new() });
+    assert_eq!(codes(&plan_of(&other, &ask(&other, &live))), ["nginx-not-running web1 nps"]);
+    report(&mut live, "web1").nginx = Observed::Unknown("timeout".to_owned());
+    assert_eq!(codes(&plan_of(&other, &ask(&other, &live))), ["unknown web1 nps"]);
+}
+
+#[test]
+fn a_port_that_somebody_holds_is_named_with_its_owner() {
+    let v1 = v("v1");
+    let listen = |port: u16| ListeningPort { address: "0.0.0.0".to_owned(), port, owner: "python3 (812)".to_owned() };
+    let mut live = empty_live(&v1);
+    report(&mut live, "web1").listening = vec![listen(8101), listen(9999)];
+    let plan = plan_of(&v1, &live);
+    assert_eq!(codes(&plan), ["port-taken web1 nps"]);
+    assert_eq!(
+        plan.blockers[0].message,
+        "port 8101 (`api` of blue) is held by python3 (812): stop it, or choose another port"
+    );
+    // The active slot holds its own port; only the idle one's counts.
+    let v2 = v("v2");
+    let mut live = ask(&v2, &live_as_desired(&v1));
+    report(&mut live, "web1").listening = vec![listen(8101)];
+    assert_eq!(codes(&plan_of(&v2, &live)), [""; 0]);
+    report(&mut live, "web1").listening = vec![listen(8101), listen(8201)];
+    assert_eq!(codes(&plan_of(&v2, &live)), ["port-taken web1 nps"]);
+}
+
+#[test]
+fn too_little_room_blocks_a_host_that_changes() {
+    let v1 = v("v1");
+    let mut live = empty_live(&v1);
+    report(&mut live, "web1").resources.disk_free = 1 << 20;
+    report(&mut live, "web2").resources.inodes_free = 10;
+    let plan = plan_of(&v1, &live);
+    assert_eq!(codes(&plan), ["no-headroom web1 *", "no-headroom web2 *"]);
+    let mut live = live_as_desired(&v1);
+    report(&mut live, "web1").resources.disk_free = 0;
+    assert!(plan_of(&v1, &live).is_empty());
+}
+
+#[test]
+fn an_unfinished_transaction_blocks_its_app() {
+    let v1 = v("v1");
+    let mut live = live_as_desired(&v1);
+    let status = |app: &str, outcome| TransactionStatus {
+        id: "t-1".to_owned().try_into().unwrap(),
+        app: app.to_owned(),
+        release: "v2".to_owned(),
+        fence: 1,
+        phase: Phase::Watch,
+        outcome,
+        running: false,
+    };
+    let done = Some(holdfast_protocol::Outcome::Done);
+    report(&mut live, "web1").transactions = vec![status("prod/nps", done), status("staging/nps", None)];
+    assert!(plan_of(&v1, &live).is_empty());
+    report(&mut live, "web1").transactions = vec![status("prod/nps", None)];
+    let plan = plan_of(&v1, &live);
+    assert_eq!(codes(&plan), ["unfinished-transaction web1 nps"]);
+    assert!(plan.blockers[0].message.contains("was cut down and can be resumed"));
+}
+
+#[test]
+fn a_failed_release_is_not_tried_again_until_it_changes() {
+    let (v1, v2, v3) = (v("v1"), v("v2"), v("v3"));
+    let live = live_as_desired(&v1);
+    let app = "nps".parse().unwrap();
+    let held = BTreeSet::from([Quarantined {
+        app: "nps".parse().unwrap(),
+        content: app_digest(&v2, &app),
+        reason: "web1: /health answered 500".to_owned(),
+    }]);
+    let options = PlanOptions { observed_at: Timestamp(0), quarantined: &held, allow_prune: false, adopt: false };
+    let plan_for = |desired: &DesiredState| plan(desired, &ask(desired, &live), &options);
+    assert_eq!(codes(&plan_for(&v2)), ["quarantined * nps"]);
+    assert_eq!(codes(&plan_for(&v3)), [""; 0]);
+    assert_eq!(codes(&plan_for(&v1)), [""; 0]);
+    // Another commit with the same content is the same release.
+    let mut again = v2.clone();
+    again.commit = v3.commit.clone();
+    assert_eq!(codes(&plan_for(&again)), ["quarantined * nps"]);
+}
+
+#[test]
+fn a_container_of_somebody_else_under_our_name_is_not_touched() {
+    let v1 = v("v1");
+    let mut live = empty_live(&v1);
+    let foreign = super::super::ideal::container("prod-nps-data", "postgres", "", "postgres:17");
+    report(&mut live, "web1").projects.insert(
+        "prod-nps-data".to_owned(),
+        Observed::Seen(holdfast_protocol::ProjectLive { containers: vec![foreign] }),
+    );
+    let plan = plan_of(&v1, &live);
+    assert_eq!(codes(&plan), ["foreign-resource web1 nps"]);
+    assert!(!lines(&plan, "web1").iter().any(|line| line.contains("postgres")));
+}
+
+#[test]
+fn a_link_in_our_place_is_refused() {
+    let v1 = v("v1");
+    let mut live = live_as_desired(&v1);
+    super::seen(&mut report(&mut live, "web1").files, "/etc/nginx/conf.d/prod-nps-edge.conf").regular = false;
+    assert_eq!(codes(&plan_of(&v1, &live)), ["not-a-regular-file web1 nps"]);
+}

@@ -1,0 +1,102 @@
+//! Tests of the whole planner, one file per subject.
+
+mod blockers;
+mod laws;
+mod observing;
+mod prune;
+mod seal;
+mod single;
+mod slots;
+
+use std::collections::BTreeSet;
+
+use holdfast_protocol::{LiveReport, Observed};
+
+use super::{Change, LiveHost, LiveState, Plan, PlanAction, PlanOptions, Reason, plan};
+use crate::desired::DesiredState;
+use crate::time::Timestamp;
+
+/// Returns the plan with plain options.
+pub(crate) fn plan_of(desired: &DesiredState, live: &LiveState) -> Plan {
+    let quarantined = BTreeSet::new();
+    let options =
+        PlanOptions { observed_at: Timestamp(1_000), quarantined: &quarantined, allow_prune: false, adopt: false };
+    plan(desired, live, &options)
+}
+
+/// Returns the answer of a host, to be changed.
+pub(crate) fn report<'a>(live: &'a mut LiveState, host: &str) -> &'a mut LiveReport {
+    match live.hosts.get_mut(&super::sample::host_name(host)) {
+        Some(LiveHost::Reached { report, .. }) => report,
+        other => panic!("{host}: {other:?}"),
+    }
+}
+
+/// Returns one line per change of a host: symbol, key, reason, rule, slot.
+fn lines(plan: &Plan, host: &str) -> Vec<String> {
+    let line = |change: &Change| {
+        let slot = change.slot.map(|slot| format!(" [{slot}]")).unwrap_or_default();
+        format!("{} {}{slot} {:?} {}", change.action.symbol(), change.key, change.reason, change.rule)
+    };
+    plan.hosts[&super::sample::host_name(host)].changes.iter().map(line).collect()
+}
+
+/// Returns one line per component: name, approach, slots, releases.
+fn moves(plan: &Plan, host: &str) -> Vec<String> {
+    let slot = |slot: Option<holdfast_protocol::Slot>| slot.map_or("-", |slot| slot.as_str());
+    plan.hosts[&super::sample::host_name(host)]
+        .components
+        .iter()
+        .map(|c| {
+            format!(
+                "{} {:?} {}→{} {:?}→{:?}",
+                c.component,
+                c.approach,
+                slot(c.from),
+                slot(c.to),
+                c.from_release,
+                c.to_release
+            )
+        })
+        .collect()
+}
+
+fn codes(plan: &Plan) -> Vec<String> {
+    plan.blockers
+        .iter()
+        .map(|b| {
+            let host = b.host.as_ref().map_or("*", |host| host.as_str());
+            let app = b.app.as_ref().map_or("*", |app| app.as_str());
+            format!("{} {host} {app}", b.code)
+        })
+        .collect()
+}
+
+fn seen<'a, T>(map: &'a mut std::collections::BTreeMap<String, Observed<T>>, key: &str) -> &'a mut T {
+    match map.get_mut(key) {
+        Some(Observed::Seen(value)) => value,
+        Some(Observed::Absent) => panic!("{key} is absent"),
+        Some(Observed::Unknown(why)) => panic!("{key}: {why}"),
+        None => panic!("{key} was not observed"),
+    }
+}
+
+#[test]
+fn only_drift_and_stopped_things_count_as_drift() {
+    use super::ideal::live_as_desired;
+    use super::sample::{Version, state};
+    let v1 = state(&["web1"], &Version::new("v1"));
+    let mut live = live_as_desired(&v1);
+    let unit = seen(&mut report(&mut live, "web1").units, "nps-jobs.service");
+    "failed".clone_into(&mut unit.active);
+    let v2 = state(&["web1"], &Version::new("v2"));
+    let plan = plan_of(&v2, &super::ideal::ask(&v2, &live));
+    assert_eq!(super::drift(&plan).count(), 0, "the unit's file changes too: {:?}", lines(&plan, "web1"));
+    let plan = plan_of(&v1, &live);
+    let drifted: Vec<_> = super::drift(&plan).map(|(host, change)| format!("{host} {}", change.key)).collect();
+    assert_eq!(drifted, ["web1 unit nps-jobs.service"]);
+    assert_eq!(
+        plan.hosts.values().flat_map(|h| &h.changes).next().map(|c| (c.reason, c.action)),
+        Some((Reason::NotRunning, PlanAction::Update))
+    );
+}

@@ -1,0 +1,242 @@
+//! Components with one place.
+
+use holdfast_protocol::Observed;
+
+use super::super::ideal::{ask, empty_live, live_as_desired};
+use super::super::sample::{Version, state};
+use super::super::{PlanOptions, plan};
+use super::{codes, lines, moves, plan_of, report, seen};
+use crate::desired::DesiredState;
+
+const ALL: [&str; 6] = ["data", "web", "api", "jobs", "report", "edge"];
+
+fn only(component: &str, change: impl FnOnce(&mut Version)) -> DesiredState {
+    let mut version = Version::new("v1");
+    version.without = ALL.iter().filter(|name| **name != component).map(|name| (*name).to_owned()).collect();
+    change(&mut version);
+    state(&["web1"], &version)
+}
+
+#[test]
+fn a_singleton_is_stopped_before_it_starts_anew() {
+    let live = live_as_desired(&only("jobs", |_| {}));
+    let v2 = only("jobs", |v| v.release = "v2".to_owned());
+    let plan = plan_of(&v2, &ask(&v2, &live));
+    assert_eq!(
+        lines(&plan, "web1"),
+        [
+            "~ file /etc/systemd/system/nps-jobs.service DesiredChanged file-content-differs",
+            "-/+ unit nps-jobs.service DependencyChanged unit-file-changed",
+        ]
+    );
+    assert_eq!(moves(&plan, "web1"), ["jobs DestroyFirst -→- \"v1\"→\"v2\""]);
+}
+
+#[test]
+fn a_service_that_its_timer_starts_may_rest() {
+    let v1 = only("report", |_| {});
+    let live = live_as_desired(&v1);
+    assert!(plan_of(&v1, &live).is_empty());
+    let v2 = only("report", |v| v.release = "v2".to_owned());
+    assert_eq!(
+        lines(&plan_of(&v2, &ask(&v2, &live)), "web1"),
+        [
+            "~ file /etc/systemd/system/nps-report.service DesiredChanged file-content-differs",
+            "~ unit nps-report.timer DependencyChanged unit-file-changed",
+        ]
+    );
+}
+
+#[test]
+fn each_state_of_a_unit_has_its_rule() {
+    type Edit = fn(&mut holdfast_protocol::UnitLive);
+    let v1 = only("jobs", |_| {});
+    let cases: [(Edit, &str); 8] = [
+        (|u| "failed".clone_into(&mut u.active), "~ unit nps-jobs.service NotRunning unit-failed"),
+        (|u| "inactive".clone_into(&mut u.active), "~ unit nps-jobs.service NotRunning unit-not-active"),
+        (
+            |u| {
+                "activating".clone_into(&mut u.active);
+                "auto-restart".clone_into(&mut u.sub);
+            },
+            "~ unit nps-jobs.service NotRunning unit-restarting",
+        ),
+        (|u| "disabled".clone_into(&mut u.enabled), "~ unit nps-jobs.service Drifted unit-not-enabled"),
+        (|u| u.needs_reload = true, "~ unit nps-jobs.service Drifted unit-needs-reload"),
+        (|u| "not-found".clone_into(&mut u.load), "+ unit nps-jobs.service Drifted unit-removed"),
+        (|u| "bad-setting".clone_into(&mut u.load), "~ unit nps-jobs.service Drifted unit-not-loaded"),
+        (|u| "masked".clone_into(&mut u.load), "unit-masked web1 nps"),
+    ];
+    for (edit, expected) in cases {
+        let mut live = live_as_desired(&v1);
+        edit(seen(&mut report(&mut live, "web1").units, "nps-jobs.service"));
+        let plan = plan_of(&v1, &live);
+        let mut said = lines(&plan, "web1");
+        said.extend(codes(&plan));
+        assert_eq!(said, [expected]);
+    }
+}
+
+#[test]
+fn a_starting_or_static_unit_is_left_alone() {
+    let v1 = only("jobs", |_| {});
+    let mut live = live_as_desired(&v1);
+    let unit = seen(&mut report(&mut live, "web1").units, "nps-jobs.service");
+    "activating".clone_into(&mut unit.active);
+    "start".clone_into(&mut unit.sub);
+    "static".clone_into(&mut unit.enabled);
+    unit.restarts = 7;
+    assert!(plan_of(&v1, &live).is_empty());
+}
+
+#[test]
+fn a_unit_that_is_not_to_start_at_boot_is_disabled() {
+    let mut v1 = only("jobs", |_| {});
+    let mut live = live_as_desired(&v1);
+    for app in v1.hosts.values_mut().flat_map(|host| host.apps.values_mut()) {
+        if let crate::desired::Body::Single(artifacts) = &mut app.components[0].body {
+            artifacts.units.values_mut().for_each(|unit| unit.enabled = false);
+        }
+    }
+    live = ask(&v1, &live);
+    assert_eq!(lines(&plan_of(&v1, &live), "web1"), ["~ unit nps-jobs.service DesiredChanged unit-not-disabled"]);
+}
+
+#[test]
+fn an_edited_file_is_drift_and_shows_what_was_done() {
+    let v1 = only("edge", |_| {});
+    let mut live = live_as_desired(&v1);
+    let path = "/etc/nginx/conf.d/prod-nps-edge.conf";
+    let file = seen(&mut report(&mut live, "web1").files, path);
+    let bytes = b"upstream nps_api { server 10.0.0.9:80; }\n".to_vec();
+    file.digest = crate::id::digest_of(&bytes);
+    file.content = Some(bytes);
+    let plan = plan_of(&v1, &live);
+    assert_eq!(lines(&plan, "web1"), ["~ file /etc/nginx/conf.d/prod-nps-edge.conf Drifted file-content-differs"]);
+    let change = &plan.hosts.values().next().unwrap().changes[0];
+    assert_eq!(
+        change.diff,
+        "@@ -1 +1 @@\n-upstream nps_api { server 10.0.0.9:80; }\n+upstream nps_api { server 127.0.83.1:8101; }\n"
+    );
+    assert_eq!(change.origin.to_string(), "environments/prod/nps.yaml:7:5");
+}
+
+#[test]
+fn a_file_that_may_have_held_a_secret_is_never_shown() {
+    let v1 = only("jobs", |_| {});
+    let live = live_as_desired(&v1);
+    // Git now says that the file holds no secret: its content is asked for, and it still has the old one.
+    let mut open = v1.clone();
+    for app in open.hosts.values_mut().flat_map(|host| host.apps.values_mut()) {
+        if let crate::desired::Body::Single(artifacts) = &mut app.components[0].body {
+            let file = artifacts.files.get_mut("/etc/holdfast/prod/nps/jobs.env").unwrap();
+            file.content = crate::render::Content::plain("PASSWORD=\n");
+            file.mode = 0o644;
+        }
+    }
+    let mut live = ask(&open, &live);
+    let check = |live: &super::LiveState| {
+        let plan = plan_of(&open, live);
+        let change = plan.hosts.values().next().unwrap().changes[0].clone();
+        assert_eq!(change.key.to_string(), "file /etc/holdfast/prod/nps/jobs.env");
+        assert_eq!(change.diff, "");
+    };
+    check(&live);
+    // Nor when somebody opened it in between.
+    seen(&mut report(&mut live, "web1").files, "/etc/holdfast/prod/nps/jobs.env").mode = 0o644;
+    check(&live);
+}
+
+#[test]
+fn a_private_file_without_a_secret_is_shown_when_that_is_certain() {
+    let private = |text: &str| {
+        let mut state = only("jobs", |_| {});
+        for app in state.hosts.values_mut().flat_map(|host| host.apps.values_mut()) {
+            if let crate::desired::Body::Single(artifacts) = &mut app.components[0].body {
+                let file = artifacts.files.get_mut("/etc/holdfast/prod/nps/jobs.env").unwrap();
+                file.content = crate::render::Content::plain(text);
+                file.mode = 0o600;
+            }
+        }
+        state
+    };
+    let (v1, v2) = (private("A=1\n"), private("A=2\n"));
+    let plan = plan_of(&v2, &ask(&v2, &live_as_desired(&v1)));
+    assert_eq!(plan.hosts.values().next().unwrap().changes[0].diff, "@@ -1 +1 @@\n-A=1\n+A=2\n");
+}
+
+#[test]
+fn equal_content_is_taken_over_silently_and_other_content_is_refused() {
+    let v1 = only("edge", |_| {});
+    let path = "/etc/nginx/conf.d/prod-nps-edge.conf";
+    let mut live = live_as_desired(&v1);
+    report(&mut live, "web1").ledger = Observed::Absent;
+    assert!(plan_of(&v1, &live).is_empty());
+
+    let mut live = empty_live(&v1);
+    let mut file = super::super::ideal::written(&crate::plan::sample::file("mine\n"));
+    file.mode = 0o640;
+    report(&mut live, "web1").files.insert(path.to_owned(), Observed::Seen(file));
+    let refused = plan_of(&v1, &live);
+    assert_eq!(codes(&refused), ["foreign-resource web1 nps"]);
+    assert!(refused.blockers[0].message.contains(path) && refused.blockers[0].message.contains("--adopt"));
+    assert_eq!(lines(&refused, "web1"), [""; 0]);
+
+    let quarantined = std::collections::BTreeSet::new();
+    let options = PlanOptions {
+        observed_at: crate::time::Timestamp(0),
+        quarantined: &quarantined,
+        allow_prune: false,
+        adopt: true,
+    };
+    let adopted = plan(&v1, &live, &options);
+    assert_eq!(lines(&adopted, "web1"), [format!("~ file {path} Missing file-adopted")]);
+}
+
+#[test]
+fn a_mounted_file_restarts_the_services_that_may_see_it() {
+    let single = |release: &str, secret: &str| {
+        only("web", |v| {
+            v.slots = false;
+            v.release = release.to_owned();
+            v.secret = secret.to_owned();
+        })
+    };
+    let live = live_as_desired(&single("v1", "00"));
+    let rotated = single("v1", "11");
+    assert_eq!(
+        lines(&plan_of(&rotated, &ask(&rotated, &live)), "web1"),
+        [
+            "~ file /etc/holdfast/prod/nps/web/secrets.env DesiredChanged file-content-differs",
+            "~ service prod-nps-web/app DependencyChanged mounted-file-changed",
+            "~ service prod-nps-web/cache DependencyChanged mounted-file-changed",
+        ]
+    );
+}
+
+#[test]
+fn a_service_that_left_the_compose_file_is_removed() {
+    let v1 = only("data", |_| {});
+    let mut live = live_as_desired(&v1);
+    let project = seen(&mut report(&mut live, "web1").projects, "prod-nps-data");
+    let mut old = project.containers[0].clone();
+    "old".clone_into(&mut old.service);
+    let mut foreign = old.clone();
+    "foreign".clone_into(&mut foreign.service);
+    foreign.digest.clear();
+    project.containers.extend([old, foreign]);
+    assert_eq!(lines(&plan_of(&v1, &live), "web1"), ["- service prod-nps-data/old NotInDesired service-not-in-git"]);
+}
+
+#[test]
+fn ignored_things_are_left_alone_but_still_made() {
+    let mut v1 = only("edge", |_| {});
+    v1.sync.ignore = vec!["file /etc/nginx/*".to_owned()];
+    let first = plan_of(&v1, &empty_live(&v1));
+    assert_eq!(first.hosts.values().next().unwrap().changes.len(), 1, "what is not there is made");
+    let mut live = live_as_desired(&v1);
+    seen(&mut report(&mut live, "web1").files, "/etc/nginx/conf.d/prod-nps-edge.conf").mode = 0o600;
+    assert!(plan_of(&v1, &live).is_empty());
+    v1.sync.ignore = vec!["file /etc/{nginx".to_owned()];
+    assert_eq!(codes(&plan_of(&v1, &live)), ["ignore-pattern * *"]);
+}
