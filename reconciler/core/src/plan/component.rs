@@ -105,6 +105,9 @@ fn plan_single(subject: Subject<'_>) -> Outcome {
     let Subject { context, component, record, .. } = subject;
     let artifacts = component.body.artifacts(None);
     let mut comparison = compare(context, component, artifacts, PlaceRecord::of_component(record));
+    if comparison.is_unsure() {
+        return Outcome { unchanged: comparison.unchanged, problems: comparison.problems, ..Outcome::default() };
+    }
     follow_files(subject, &mut comparison);
     let (switches, switch_problems) = judge_switches(subject, None);
     comparison.problems.extend(switch_problems);

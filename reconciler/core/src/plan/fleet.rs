@@ -6,13 +6,14 @@ use holdfast_protocol::{Digest, Hello, Ledger, LiveReport, Observed};
 
 use super::host::{HostContext, plan_host};
 use super::ignore::IgnoreRules;
+use super::migrations::{KnownMigrations, unsure_migrations};
 use super::prune::{managed_count, pruned_count};
 use super::seal::{basis, rendered, seal};
 use super::{
     AppPlan, Basis, Blocker, Change, HostBasis, HostPlan, LiveHost, LiveState, PLAN_FORMAT_VERSION, Plan, PlanOptions,
     Reason,
 };
-use crate::desired::{DesiredHost, DesiredState};
+use crate::desired::DesiredState;
 use crate::id::{AppName, DigestWriter, HostName};
 
 /// What a host said, as far as a plan can stand on it.
@@ -54,15 +55,15 @@ pub fn plan(desired: &DesiredState, live: &LiveState, options: &PlanOptions<'_>)
             message: format!("a pattern under `sync.ignore` of environment {} is wrong: {error}", desired.environment),
         })
         .collect();
-    let migrations: BTreeSet<String> = desired
-        .hosts
-        .keys()
-        .filter_map(|host| match answer(live, host) {
-            Answer::Known(_, _, ledger) => Some(ledger.migrations.iter().cloned()),
-            Answer::Blind(_) | Answer::Unreachable(_) => None,
-        })
-        .flatten()
-        .collect();
+    let mut ran = BTreeSet::new();
+    let mut blind = Vec::new();
+    for host in desired.hosts.keys() {
+        match answer(live, host) {
+            Answer::Known(_, _, ledger) => ran.extend(ledger.migrations.iter().cloned()),
+            Answer::Blind(why) | Answer::Unreachable(why) => blind.push((host.clone(), why)),
+        }
+    }
+    let migrations = KnownMigrations::new(desired, ran, blind);
 
     let mut hosts = BTreeMap::new();
     let mut bases = BTreeMap::new();
@@ -117,7 +118,7 @@ pub fn plan(desired: &DesiredState, live: &LiveState, options: &PlanOptions<'_>)
         bases.insert(name.clone(), basis);
     }
 
-    blockers.extend(unknown_migrations(desired, live, &hosts, &migrations));
+    blockers.extend(unsure_migrations(desired, &hosts, &migrations));
     blockers.extend(quarantined(&apps, &hosts, options));
     let limit = usize::from(desired.sync.prune_limit_percent);
     if !options.allow_prune && pruned * 100 > managed * limit {
@@ -175,46 +176,6 @@ pub fn app_digest(desired: &DesiredState, app: &AppName) -> Digest {
         }
     }
     writer.finish()
-}
-
-/// Returns a blocker for each app whose migration may or may not have run: on a host that could not be asked. To run it again, or
-/// to bring the release up without it, would both be guesses.
-fn unknown_migrations(
-    desired: &DesiredState,
-    live: &LiveState,
-    hosts: &BTreeMap<HostName, HostPlan>,
-    migrations: &BTreeSet<String>,
-) -> Vec<Blocker> {
-    let mut blockers = Vec::new();
-    for (name, host) in &desired.hosts {
-        let why = match answer(live, name) {
-            Answer::Known(..) => continue,
-            Answer::Blind(why) | Answer::Unreachable(why) => why,
-        };
-        for (app, component, id) in due(host).filter(|(_, _, id)| !migrations.contains(*id)) {
-            let brings_release = hosts.values().flat_map(|host| &host.changes).any(|change| {
-                let wanted = matches!(change.reason, Reason::DesiredChanged | Reason::Missing);
-                wanted && &change.app == app && change.component == component
-            });
-            if brings_release {
-                let message = format!(
-                    "whether migration {id} has run is known to {name} only, which could not be asked ({why}): bring the host \
-                     back, or take it out of the inventory"
-                );
-                let code = "migration-unknown".to_owned();
-                blockers.push(Blocker { code, host: None, app: Some(app.clone()), message });
-            }
-        }
-    }
-    blockers
-}
-
-fn due(host: &DesiredHost) -> impl Iterator<Item = (&AppName, &str, &str)> {
-    host.apps.iter().flat_map(|(name, app)| {
-        app.components.iter().filter_map(move |component| {
-            component.migrate.as_ref().map(|migrate| (name, component.name.as_str(), migrate.id.as_str()))
-        })
-    })
 }
 
 fn quarantined(

@@ -1,11 +1,10 @@
 //! What is to change on one host that answered.
 
-use std::collections::BTreeSet;
-
 use holdfast_protocol::{AppRecord, Hello, Ledger, LiveReport};
 
 use super::component::plan_component;
 use super::ignore::IgnoreRules;
+use super::migrations::KnownMigrations;
 use super::needs::app_needs;
 use super::place::Problem;
 use super::prune::prune;
@@ -23,8 +22,8 @@ pub(super) struct HostContext<'a> {
     pub(super) ledger: &'a Ledger,
     pub(super) ignore: &'a IgnoreRules,
     pub(super) options: PlanOptions<'a>,
-    /// Migrations that ran on any host.
-    pub(super) migrations: &'a BTreeSet<String>,
+    /// What is known of migrations over all hosts.
+    pub(super) migrations: &'a KnownMigrations,
 }
 
 impl HostContext<'_> {

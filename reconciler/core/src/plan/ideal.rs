@@ -331,6 +331,7 @@ fn component_record(
                             .map(|(name, service)| (name.clone(), service.digest.clone()))
                             .collect(),
                         ports: component.ports.iter().map(|(n, p)| (n.clone(), port_of(*p, Some(slot)))).collect(),
+                        ..SlotRecord::default()
                     },
                 );
             }

@@ -81,6 +81,12 @@ impl Comparison {
         self.found.iter().find(|found| found.key == *key)
     }
 
+    /// Returns whether anything could not be looked at. Then nothing is said about the component: what one thing needs can
+    /// depend on what another one is.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.problems.iter().any(|(code, _)| *code == "unknown")
+    }
+
     /// Returns whether what runs is not what should run.
     pub(super) fn changes_content(&self) -> bool {
         self.found.iter().any(|found| found.finding.weight == Weight::Content)

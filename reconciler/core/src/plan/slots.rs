@@ -37,6 +37,9 @@ fn first(subject: Subject<'_>) -> Outcome {
     let slot = Slot::Blue;
     let artifacts = subject.component.body.artifacts(Some(slot));
     let mut comparison = compare(subject.context, subject.component, artifacts, record_of(subject.record, slot));
+    if comparison.is_unsure() {
+        return Outcome { unchanged: comparison.unchanged, problems: comparison.problems, ..Outcome::default() };
+    }
     if starts_something(&comparison) {
         comparison.problems.extend(port_problems(subject.context, subject.component, Some(slot)));
     }
@@ -70,6 +73,9 @@ fn new_slot(subject: Subject<'_>, active: Slot, now: &Comparison) -> Outcome {
     let place = record_of(record, idle);
     let target = compare(context, component, new, place);
     let mut problems = target.problems.clone();
+    if target.is_unsure() {
+        return Outcome { unchanged: now.unchanged, problems, ..Outcome::default() };
+    }
     problems.extend(port_problems(context, component, Some(idle)));
 
     let mut unchanged = 0;
