@@ -16,6 +16,8 @@ pub mod hello;
 pub mod journal;
 pub mod ledger;
 pub mod lock;
+mod netlink;
+pub mod nftables;
 pub mod observe;
 pub mod paths;
 pub mod serve;

@@ -5,8 +5,8 @@
 //! neither answers, one `systemctl show` tells the same.
 
 mod bus;
-mod enabled;
 mod show;
+mod unit_files;
 mod units;
 mod wire;
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use holdfast_protocol::{Observed, UnitLive};
 
 use super::bus::{Bus, BusError, Question};
-use super::enabled::EnabledCache;
 use super::show;
+use super::unit_files::{FileAnswer, UnitFiles};
 use super::wire::{Body, Message, Reader, Value, WireError};
 use crate::paths::System;
 
@@ -22,7 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub struct Units {
     system: System,
     bus: Option<Bus>,
-    enabled: EnabledCache,
+    files: UnitFiles,
 }
 
 /// What `GetUnitFileState` fails with for a unit without a file of its own.
@@ -40,8 +40,8 @@ struct Listed {
 impl Units {
     /// Returns one that is not connected yet.
     pub fn new(system: System) -> Self {
-        let enabled = EnabledCache::new(&system.etc);
-        Self { system, bus: None, enabled }
+        let files = UnitFiles::new(&system.etc);
+        Self { system, bus: None, files }
     }
 
     /// Returns the state of each unit. A unit that systemd knows no file of and that does not run is absent.
@@ -63,12 +63,12 @@ impl Units {
         if asked.is_empty() {
             return states;
         }
-        match self.on_bus(|bus, enabled| look(bus, enabled, &asked)) {
+        match self.on_bus(|bus, files| look(bus, files, &asked)) {
             Ok(found) => states.extend(found),
             Err(BusError::Refused { .. }) if asked.len() > 1 => {
                 // One unit that systemd cannot load fails the whole list: ask for each alone.
                 for name in asked {
-                    let found = self.on_bus(|bus, enabled| look(bus, enabled, &[name]));
+                    let found = self.on_bus(|bus, files| look(bus, files, &[name]));
                     states.extend(found.unwrap_or_else(|error| unknown(&[name], &error.to_string())));
                 }
             }
@@ -98,10 +98,10 @@ impl Units {
     /// Runs a question on the kept connection; one that broke since (systemd executed itself anew) is opened once more.
     fn on_bus<T>(
         &mut self,
-        mut ask: impl FnMut(&mut Bus, &mut EnabledCache) -> Result<T, BusError>,
+        mut ask: impl FnMut(&mut Bus, &mut UnitFiles) -> Result<T, BusError>,
     ) -> Result<T, BusError> {
         if let Some(bus) = &mut self.bus {
-            match ask(bus, &mut self.enabled) {
+            match ask(bus, &mut self.files) {
                 Err(BusError::Io(error)) if error.kind() != std::io::ErrorKind::TimedOut => self.bus = None,
                 Err(error @ (BusError::Io(_) | BusError::Wire(_))) => {
                     self.bus = None;
@@ -111,7 +111,7 @@ impl Units {
             }
         }
         let mut bus = Bus::connect(&self.system, DEADLINE)?;
-        let answered = ask(&mut bus, &mut self.enabled);
+        let answered = ask(&mut bus, &mut self.files);
         if !matches!(answered, Err(BusError::Io(_) | BusError::Wire(_))) {
             self.bus = Some(bus);
         }
@@ -121,11 +121,15 @@ impl Units {
 
 fn look(
     bus: &mut Bus,
-    enabled: &mut EnabledCache,
+    files: &mut UnitFiles,
     names: &[&str],
 ) -> Result<BTreeMap<String, Observed<UnitLive>>, BusError> {
-    let answer = bus.ask(&[Question::manager("ListUnitsByNames", Body::list(names))], DEADLINE)?.remove(0)?;
-    let listed = parse_list(&answer.body)?;
+    let questions = [
+        Question::manager("ListUnitsByNames", Body::list(names)),
+        Question::manager_property("UnitsLoadTimestampMonotonic"),
+    ];
+    let mut answers = bus.ask(&questions, DEADLINE)?.into_iter();
+    let listed = parse_list(&next(&mut answers)?.body)?;
     if listed.len() != names.len() {
         // Answers come in the order of the names; without one for each they cannot be told apart, for aliases change names.
         return Err(BusError::Refused {
@@ -133,15 +137,21 @@ fn look(
             message: format!("{} answers to {} names", listed.len(), names.len()),
         });
     }
-    enabled.refresh(Instant::now());
+    // A systemd too old to tell gives a time that never comes twice, so that nothing is remembered.
+    let now = Instant::now();
+    let loaded_at = match next(&mut answers).map(|answer| Reader::new(&answer.body).variant()) {
+        Ok(Ok(Value::Large(time))) => time,
+        _ => u64::try_from(crate::serve::since_boot().as_nanos()).unwrap_or(u64::MAX),
+    };
+    files.refresh(names, loaded_at, now);
     let mut questions = Vec::new();
     for (name, unit) in names.iter().zip(&listed).filter(|(_, unit)| !unit.is_absent()) {
-        questions.push(Question::property(&unit.path, UNIT, "NeedDaemonReload"));
         if name.ends_with(".service") {
             questions.push(Question::property(&unit.path, SERVICE, "NRestarts"));
             questions.push(Question::property(&unit.path, SERVICE, "MainPID"));
         }
-        if enabled.get(name).is_none() {
+        if files.get(name).is_none() {
+            questions.push(Question::property(&unit.path, UNIT, "NeedDaemonReload"));
             questions.push(Question::manager("GetUnitFileState", Body::texts(&[name])));
         }
     }
@@ -152,17 +162,18 @@ fn look(
             Observed::Absent
         } else {
             // All answers of a unit are taken before one of them may fail it, so that the next unit gets its own.
-            let reload = next(&mut answers);
             let (restarts, main_pid) = if name.ends_with(".service") {
                 (number(next(&mut answers)), number(next(&mut answers)))
             } else {
                 (Ok(0), Ok(0))
             };
-            let file_state = match enabled.get(name) {
-                Some(state) => Ok(state.clone()),
-                None => file_state(next(&mut answers)).inspect(|state| enabled.put(name, state.clone())),
+            let file = if let Some(known) = files.get(name) {
+                Ok(known.clone())
+            } else {
+                let found = file_answer(next(&mut answers), next(&mut answers));
+                found.inspect(|found| files.put(name, found.clone()))
             };
-            match unit_live(unit, reload, restarts, main_pid, file_state) {
+            match unit_live(unit, restarts, main_pid, file) {
                 Ok(live) => Observed::Seen(live),
                 Err(error @ BusError::Refused { .. }) => Observed::Unknown(error.to_string()),
                 Err(error) => return Err(error),
@@ -182,21 +193,18 @@ impl Listed {
 
 fn unit_live(
     unit: Listed,
-    reload: Result<Message, BusError>,
     restarts: Result<u32, BusError>,
     main_pid: Result<u32, BusError>,
-    enabled: Result<String, BusError>,
+    file: Result<FileAnswer, BusError>,
 ) -> Result<UnitLive, BusError> {
-    let Value::Flag(needs_reload) = Reader::new(&reload?.body).variant()? else {
-        return Err(WireError("NeedDaemonReload is no flag").into());
-    };
+    let file = file?;
     Ok(UnitLive {
         load: unit.load,
         active: unit.active,
         sub: unit.sub,
-        enabled: enabled?,
+        enabled: file.enabled,
         restarts: restarts?,
-        needs_reload,
+        needs_reload: file.needs_reload,
         main_pid: main_pid?,
     })
 }
@@ -212,13 +220,17 @@ fn number(answer: Result<Message, BusError>) -> Result<u32, BusError> {
     }
 }
 
-/// A unit without a file of its own, such as a transient one, has no such state.
-fn file_state(answer: Result<Message, BusError>) -> Result<String, BusError> {
-    match answer {
-        Ok(answer) => Ok(Reader::new(&answer.body).text()?.to_owned()),
-        Err(BusError::Refused { name, .. }) if NO_FILE.contains(&name.as_str()) => Ok(String::new()),
-        Err(error) => Err(error),
-    }
+/// A unit without a file of its own, such as a transient one, has no enabled state.
+fn file_answer(reload: Result<Message, BusError>, state: Result<Message, BusError>) -> Result<FileAnswer, BusError> {
+    let Value::Flag(needs_reload) = Reader::new(&reload?.body).variant()? else {
+        return Err(WireError("NeedDaemonReload is no flag").into());
+    };
+    let enabled = match state {
+        Ok(answer) => Reader::new(&answer.body).text()?.to_owned(),
+        Err(BusError::Refused { name, .. }) if NO_FILE.contains(&name.as_str()) => String::new(),
+        Err(error) => return Err(error),
+    };
+    Ok(FileAnswer { enabled, needs_reload })
 }
 
 /// # Source

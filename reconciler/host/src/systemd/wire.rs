@@ -226,6 +226,8 @@ pub(super) enum Value {
     Text(String),
     /// `u`.
     Number(u32),
+    /// `t`.
+    Large(u64),
     /// `b`.
     Flag(bool),
 }
@@ -244,6 +246,7 @@ impl<'a> Reader<'a> {
         Ok(match self.signature()? {
             "s" | "o" => Value::Text(self.text()?.to_owned()),
             "u" => Value::Number(self.number()?),
+            "t" => Value::Large(self.large()?),
             "b" => Value::Flag(self.number()? != 0),
             _ => return Err(WireError("a value has a type that was not asked for")),
         })
@@ -268,6 +271,12 @@ impl<'a> Reader<'a> {
         self.align(4)?;
         let bytes = self.take(4)?;
         Ok(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    }
+
+    fn large(&mut self) -> Result<u64, WireError> {
+        self.align(8)?;
+        let bytes = self.take(8)?.first_chunk().ok_or(WireError("a value is cut off"))?;
+        Ok(u64::from_le_bytes(*bytes))
     }
 
     /// Reads a list of structs and gives the reader to `item` at the beginning of each.
