@@ -3,7 +3,9 @@
 //! `observe`, `apply` and `sync` know the traits of [`ports`] only; `reconciler/cli/wire.rs` is where adapters meet them.
 
 pub mod clock;
+pub mod git;
 pub mod links;
 pub mod local;
+pub mod manager;
 pub mod ports;
 pub mod ssh;

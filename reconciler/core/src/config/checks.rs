@@ -10,17 +10,25 @@ use super::suggest;
 use crate::time::Millis;
 
 /// The names of a component's ports.
-pub(super) struct PortNames<'a>(Vec<&'a str>);
+pub(super) struct PortNames<'a> {
+    names: Vec<&'a str>,
+    /// Whether the map of ports is wrong, so that nothing can be said of names.
+    wrong: bool,
+}
 
 impl<'a> PortNames<'a> {
     /// Returns them, also those whose numbers are wrong.
     pub(super) fn of(component: &'a raw::Component) -> Self {
-        Self(component.ports.iter().flat_map(|ports| &ports.entries).map(|port| port.name.value.0.as_str()).collect())
+        let names = component.ports.iter().flat_map(|ports| &ports.entries).map(|port| port.name.value.0.as_str());
+        Self { names: names.collect(), wrong: component.wrong.any(&["ports"]) }
     }
 
     /// Returns the port that is meant: the named one, or the only one.
     fn pick<T>(&self, named: Option<&At<Identifier>>, check: &At<T>, findings: &mut Findings<'_>) -> Option<String> {
-        match (named, self.0.as_slice()) {
+        if self.wrong {
+            return None;
+        }
+        match (named, self.names.as_slice()) {
             (Some(name), known) if !known.contains(&name.value.0.as_str()) => {
                 let hint = suggest::hint(&name.value.0, "ports", known.iter().copied());
                 findings.error_at("unknown-port", name, format!("the component has no port `{}`", name.value.0), hint);
@@ -49,6 +57,9 @@ pub(super) fn health(
     findings: &mut Findings<'_>,
 ) -> Option<HealthSpec> {
     let raw = &check.value;
+    if raw.wrong.any(&["http", "tcp", "command", "state"]) {
+        return None;
+    }
     let given = [
         ("http", raw.http.is_some()),
         ("tcp", raw.tcp.is_some()),
@@ -64,6 +75,9 @@ pub(super) fn health(
         return None;
     }
     let probe = if let Some(http) = &raw.http {
+        if http.wrong.any(&["port"]) {
+            return None;
+        }
         let json = http.json.iter().flat_map(|json| &json.entries);
         let json: Option<BTreeMap<String, String>> =
             json.map(|entry| Some((entry.name.value.0.clone(), entry.value.as_ref()?.0.clone()))).collect();
@@ -107,6 +121,9 @@ pub(super) fn health(
 /// Returns the proof.
 pub(super) fn prove(prove: &At<raw::Prove>, findings: &mut Findings<'_>) -> Option<ProveSpec> {
     let raw = &prove.value;
+    if raw.wrong.any(&["header", "json"]) {
+        return None;
+    }
     if raw.header.is_some() == raw.json.is_some() {
         let hint = "name the header or the JSON field in which the app says its release";
         findings.error_at("bad-prove", prove, "`prove` has either `header` or `json`", hint);
@@ -132,7 +149,9 @@ pub(super) fn drain(drain: Option<&At<raw::Drain>>, findings: &mut Findings<'_>)
     let until_closed = raw.websockets.as_ref().is_some_and(|way| way.value == WebsocketDrain::UntilClosed);
     let max = raw.max.as_ref().map_or(Millis(3_600_000), |max| max.value);
     if let Some(max_at) = &raw.max {
-        if !until_closed {
+        if raw.wrong.any(&["timeout", "websockets"]) {
+            // Already reported; the two belong together.
+        } else if !until_closed {
             findings.warning(
                 "no-effect",
                 &max_at.file,

@@ -22,6 +22,51 @@ pub(crate) trait Decode: Sized {
     fn absent() -> Option<Self> {
         None
     }
+
+    /// Returns what stands for a value that is wrong, after a finding was added, so that the rest of the record can still be looked
+    /// at; `None` when the record makes no sense without it.
+    fn wrong() -> Option<Self> {
+        Self::absent()
+    }
+}
+
+/// Keys of a record whose values are wrong. What depends on them is not judged: one mistake is one finding.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wrong(Vec<&'static str>);
+
+impl Wrong {
+    /// Returns whether any of these keys has a wrong value.
+    pub(crate) fn any(&self, keys: &[&str]) -> bool {
+        self.0.iter().any(|wrong| keys.contains(wrong))
+    }
+}
+
+/// The value of a key that must be there. Empty after a finding.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Must<T>(pub(crate) Option<T>);
+
+impl<T: Decode> Decode for Must<T> {
+    fn decode(node: &Node, cx: &mut Context<'_, '_>) -> Option<Self> {
+        T::decode(node, cx).map(|value| Self(Some(value)))
+    }
+
+    fn wrong() -> Option<Self> {
+        Some(Self(None))
+    }
+}
+
+impl<T: schemars::JsonSchema> schemars::JsonSchema for Must<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        generator.subschema_for::<T>()
+    }
 }
 
 /// What a decoder knows about where it is.
@@ -162,10 +207,15 @@ impl PlainValue {
 }
 
 /// Returns the text of a scalar that is text, or a finding.
-pub(crate) fn text_of<'n>(node: &'n Node, wanted: &str, cx: &mut Context<'_, '_>) -> Option<&'n str> {
+pub(crate) fn text_of<'n>(
+    node: &'n Node,
+    wanted: &str,
+    quoting_helps: impl Fn(&str) -> bool,
+    cx: &mut Context<'_, '_>,
+) -> Option<&'n str> {
     match &node.kind {
         Kind::Scalar { text, plain } if PlainValue::of(text, *plain) == PlainValue::Text => Some(text),
-        Kind::Scalar { text, plain: true } if !text.is_empty() => {
+        Kind::Scalar { text, plain: true } if !text.is_empty() && quoting_helps(text) => {
             let quoted: String = text.chars().take(60).collect();
             cx.wrong_type(node, wanted, format!("quote it to make it text: \"{quoted}\""))
         }
@@ -178,6 +228,8 @@ pub(crate) struct Fields<'n> {
     entries: &'n [Entry],
     place: Place,
     what: &'static str,
+    /// Keys whose values were wrong so far.
+    pub(crate) wrong: Wrong,
 }
 
 impl<'n> Fields<'n> {
@@ -199,17 +251,21 @@ impl<'n> Fields<'n> {
                 cx.findings.error("unknown-key", cx.file, entry.place, format!("unknown key `{key}` in {what}"), hint);
             }
         }
-        Some(Self { entries, place: node.place, what })
+        Some(Self { entries, place: node.place, what, wrong: Wrong::default() })
     }
 
     /// Returns the value of a key.
-    pub(crate) fn take<T: Decode>(&self, key: &'static str, cx: &mut Context<'_, '_>) -> Option<T> {
-        match self.entries.iter().find(|entry| entry.key == key) {
+    pub(crate) fn take<T: Decode>(&mut self, key: &'static str, cx: &mut Context<'_, '_>) -> Option<T> {
+        let value = match self.entries.iter().find(|entry| entry.key == key) {
             Some(entry) => cx.below(key, |cx| T::decode(&entry.value, cx)),
             None => T::absent().or_else(|| {
                 cx.fail("missing-key", self.place, format!("the key `{key}` is missing in {}", self.what), "")
             }),
-        }
+        };
+        value.or_else(|| {
+            self.wrong.0.push(key);
+            T::wrong()
+        })
     }
 }
 
@@ -222,6 +278,9 @@ macro_rules! record {
         #[schemars(extend("additionalProperties" = false, "patternProperties" = { "^x-": true }))]
         pub(crate) struct $name {
             $($(#[$field_meta])* pub(crate) $field: $type,)*
+            /// Keys whose values are wrong.
+            #[schemars(skip)]
+            pub(crate) wrong: $crate::config::decode::Wrong,
         }
 
         impl $crate::config::decode::Decode for $name {
@@ -229,9 +288,9 @@ macro_rules! record {
                 node: &$crate::config::yaml::Node,
                 cx: &mut $crate::config::decode::Context<'_, '_>,
             ) -> Option<Self> {
-                let fields = $crate::config::decode::Fields::new(node, $what, &[$(stringify!($field)),*], cx)?;
+                let mut fields = $crate::config::decode::Fields::new(node, $what, &[$(stringify!($field)),*], cx)?;
                 $(let $field = fields.take::<$type>(stringify!($field), cx);)*
-                Some(Self { $($field: $field?,)* })
+                Some(Self { $($field: $field?,)* wrong: fields.wrong })
             }
         }
     };
@@ -279,8 +338,9 @@ macro_rules! parsed {
                 node: &$crate::config::yaml::Node,
                 cx: &mut $crate::config::decode::Context<'_, '_>,
             ) -> Option<Self> {
-                let text = $crate::config::decode::text_of(node, $what, cx)?;
                 let parse: fn(&str) -> Result<Self, String> = $parse;
+                let quoting_helps = |text: &str| parse(text).is_ok();
+                let text = $crate::config::decode::text_of(node, $what, quoting_helps, cx)?;
                 match parse(text) {
                     Ok(value) => Some(value),
                     Err(why) => cx.bad_value(node, why, ""),
@@ -313,7 +373,7 @@ pub(crate) fn word_of(
     cx: &mut Context<'_, '_>,
 ) -> Option<&'static str> {
     // `off` is a truth value for readers of YAML 1.1; unquoted it is text here, as YAML 1.2 has it.
-    let text = text_of(node, what, cx)?;
+    let text = text_of(node, what, |_| false, cx)?;
     if let Some(word) = words.iter().find(|word| **word == text) {
         return Some(word);
     }

@@ -40,7 +40,11 @@ impl Hosts {
                 hosts.incomplete = true;
                 continue;
             };
-            for entry in inventory.hosts.entries {
+            let Some(named) = inventory.hosts.0 else {
+                hosts.incomplete = true;
+                continue;
+            };
+            for entry in named.entries {
                 hosts.add(entry.name, entry.value, findings);
             }
         }
@@ -146,7 +150,11 @@ impl Hosts {
 }
 
 fn spec(name: &At<HostName>, host: raw::Host, findings: &mut Findings<'_>) -> Option<HostSpec> {
-    let address = match host.address.value.0.as_str() {
+    if host.wrong.any(&["labels"]) {
+        return None;
+    }
+    let host_address = host.address.0?;
+    let address = match host_address.value.0.as_str() {
         "local" => Address::Local,
         remote => Address::Remote(remote.to_owned()),
     };
@@ -160,11 +168,13 @@ fn spec(name: &At<HostName>, host: raw::Host, findings: &mut Findings<'_>) -> Op
             let message = format!("`{key}` has no effect with `address: local`");
             findings.warning("no-effect", &name.file, place, message, "take it away");
         }
+    } else if host.wrong.any(&["host_key"]) {
+        return None;
     } else if host.host_key.is_none() {
         let message = format!("the host `{}` has no `host_key`", name.value);
         let hint = format!(
             "pin it: `ssh-keyscan -t ed25519 {}`, compared with what the host itself says",
-            host.address.value.0
+            host_address.value.0
         );
         findings.error_at("missing-host-key", name, message, hint);
         return None;

@@ -28,17 +28,10 @@ pub fn load(tree: &SourceTree) -> (Option<Config>, Diagnostics) {
     let files = read::read(tree, &mut findings);
     let (mut defaults, mut variables) = (None, None);
     if let Some(holdfast) = files.holdfast {
-        if holdfast.format.value.0 != FORMAT {
-            let message = format!(
-                "this repository has format {}, and this release reads format {FORMAT}",
-                holdfast.format.value.0
-            );
-            findings.error_at(
-                "unknown-format",
-                &holdfast.format,
-                message,
-                "use the release of Holdfast that it was written for",
-            );
+        if let Some(format) = holdfast.format.0.as_ref().filter(|format| format.value.0 != FORMAT) {
+            let message =
+                format!("this repository has format {}, and this release reads format {FORMAT}", format.value.0);
+            findings.error_at("unknown-format", format, message, "use the release of Holdfast that it was written for");
         }
         (defaults, variables) = (holdfast.defaults, holdfast.variables);
     }
@@ -79,19 +72,19 @@ fn environment(
         );
     }
     let mut selected = Vec::new();
-    if let Some(content) = &files.environment {
+    if let Some(wanted) = files.environment.as_ref().and_then(|content| content.hosts.0.as_ref()) {
         let scope = Scope { among: hosts.all(), of: "the inventory" };
         if hosts.all().is_empty() && !findings.has_errors() {
             let hint = "write `inventory/hosts.yaml` with `hosts:`";
-            findings.error_at("no-host", &content.hosts, "the inventory has no host", hint);
+            findings.error_at("no-host", wanted, "the inventory has no host", hint);
         }
-        selected = hosts.select(&content.hosts, &scope, findings);
+        selected = hosts.select(wanted, &scope, findings);
     }
     let mut apps = BTreeMap::new();
-    for (app, (_, content)) in files.apps {
+    for (app, (file, content)) in files.apps {
         let Some(content) = content else { continue };
         let around = Surroundings { environment: name, hosts, environment_hosts: &selected, templates };
-        if let Some(resolved) = resolve::app(app.clone(), &content, &around, claims, findings) {
+        if let Some(resolved) = resolve::app(app.clone(), file, &content, &around, claims, findings) {
             apps.insert(app, resolved);
         }
     }

@@ -19,6 +19,7 @@ mod findings;
 mod hosts;
 pub mod limits;
 mod load;
+mod manager;
 mod model;
 mod place;
 mod raw;
@@ -31,6 +32,7 @@ mod tree;
 mod yaml;
 
 pub use load::{FORMAT, load};
+pub use manager::{Followed, ManagerFile, load_manager};
 pub use model::*;
 pub use schema::{FileKind, schema};
 pub use suggest::closest;

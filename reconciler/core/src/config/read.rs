@@ -218,9 +218,9 @@ impl<'s> Files<'s> {
                 return;
             }
         };
-        if let Some(content) = content.as_ref().filter(|content| content.app.value != name) {
-            let message = format!("the app `{}` is in a file named `{app}.yaml`", content.app.value);
-            findings.error_at("wrong-name", &content.app, message, format!("write `app: {app}`, or rename the file"));
+        if let Some(at) = content.as_ref().and_then(|content| content.app.0.as_ref()).filter(|at| at.value != name) {
+            let message = format!("the app `{}` is in a file named `{app}.yaml`", at.value);
+            findings.error_at("wrong-name", at, message, format!("write `app: {app}`, or rename the file"));
         }
         if let Some(environment) = self.environment(environment, path, findings) {
             environment.apps.insert(name, (path, content));

@@ -41,6 +41,7 @@ struct Siblings<'a> {
 /// Returns the app, or nothing after a finding.
 pub(super) fn app(
     name: AppName,
+    file: &str,
     content: &raw::App,
     around: &Surroundings<'_>,
     claims: &mut Claims,
@@ -48,23 +49,27 @@ pub(super) fn app(
 ) -> Option<App> {
     let of = format!("environment `{}`", around.environment);
     let hosts = match &content.hosts {
+        // Where a selector is wrong nothing is selected, so that nothing is said of hosts that may not be meant.
+        None if content.wrong.any(&["hosts"]) => Vec::new(),
         None => around.environment_hosts.to_vec(),
         Some(selector) => around.hosts.select(selector, &Scope { among: around.environment_hosts, of: &of }, findings),
     };
-    if content.components.entries.is_empty() {
+    let entries = content.components.0.as_ref().map_or(&[][..], |named| &named.entries);
+    if entries.is_empty() && content.components.0.is_some() {
         let hint = "give it one, such as `web: { compose: compose/web.yaml.j2, strategy: rolling }`";
-        findings.error_at("no-component", &content.app, format!("the app `{name}` has no component"), hint);
+        findings.error("no-component", file, Place::default(), format!("the app `{name}` has no component"), hint);
     }
     let mut siblings = Siblings {
         app: format!("{}/{name}", around.environment),
         stem: format!("{}-{name}", around.environment),
         app_hosts: &hosts,
-        components: content.components.entries.iter().map(|entry| (&entry.name.value, entry.value.as_ref())).collect(),
+        components: entries.iter().map(|entry| (&entry.name.value, entry.value.as_ref())).collect(),
         hosts: BTreeMap::new(),
     };
     let of = format!("app `{name}`");
-    for entry in &content.components.entries {
+    for entry in entries {
         let chosen = match entry.value.as_ref().and_then(|component| component.hosts.as_ref()) {
+            None if entry.value.as_ref().is_none_or(|component| component.wrong.any(&["hosts"])) => Vec::new(),
             None => hosts.clone(),
             Some(selector) => around.hosts.select(selector, &Scope { among: siblings.app_hosts, of: &of }, findings),
         };
@@ -72,18 +77,19 @@ pub(super) fn app(
     }
     let mut components = Vec::new();
     let mut complete = true;
-    for entry in &content.components.entries {
+    for entry in entries {
         let resolved =
             entry.value.as_ref().and_then(|raw| component(&entry.name, raw, &siblings, around, claims, findings));
         complete &= resolved.is_some();
         components.extend(resolved);
     }
+    let (app, release) = (content.app.0.as_ref()?, content.release.0.as_ref()?);
     complete.then(|| App {
-        release: Located { value: content.release.value.0.clone(), origin: content.release.origin() },
+        release: Located { value: release.value.0.clone(), origin: release.origin() },
         hosts: hosts.clone(),
         components,
         variables: content.variables.clone().unwrap_or_default().0,
-        origin: content.app.origin(),
+        origin: app.origin(),
         name,
     })
 }
@@ -96,7 +102,6 @@ fn component(
     claims: &mut Claims,
     findings: &mut Findings<'_>,
 ) -> Option<Component> {
-    let before = findings.len();
     let kind = kind(name, raw, around, findings);
     let strategy = strategy(name, raw, findings);
     let hosts = siblings.hosts.get(&name.value).cloned().unwrap_or_default();
@@ -114,7 +119,7 @@ fn component(
     let upstreams = upstreams(raw, &who, &hosts, siblings, claims, findings);
     let (kind, strategy) = (kind?, strategy?);
     let keep = if strategy.has_slots() { Millis(86_400_000) } else { Millis(0) };
-    (findings.len() == before || !findings.has_errors()).then(|| Component {
+    Some(Component {
         name: name.value.clone(),
         kind,
         strategy,
@@ -163,6 +168,7 @@ fn kind(
             Some(ComponentKind::Systemd { templates, enabled })
         }
         (_, _, Some(template)) => Some(ComponentKind::Nginx { template: self::template(template, around, findings)? }),
+        _ if raw.wrong.any(&["compose", "systemd", "nginx", "files"]) => None,
         _ if raw.files.is_some() => Some(ComponentKind::Files),
         _ => {
             let message = format!("the component `{}` is made of nothing", name.value);
@@ -196,6 +202,9 @@ fn strategy(name: &At<ComponentName>, raw: &raw::Component, findings: &mut Findi
     if let Some(strategy) = &raw.strategy {
         return Some(strategy.value);
     }
+    if raw.wrong.any(&["strategy", "compose", "systemd"]) {
+        return None;
+    }
     if raw.compose.is_some() || raw.systemd.is_some() {
         let message = format!("the component `{}` does not say how it is changed", name.value);
         let hint = "give it a `strategy`: blue_green, rolling, workers, singleton, stateful or in_place";
@@ -220,7 +229,12 @@ fn fits(
             let message = format!("the strategy `{word}` needs `compose` or `systemd`");
             findings.error_at("bad-strategy", at, message, "nginx sites and files are changed `in_place`");
         }
-        if strategy == Strategy::BlueGreen && runs && raw.ports.as_ref().is_none_or(|ports| ports.entries.is_empty()) {
+        let known = !raw.wrong.any(&["ports"]);
+        if strategy == Strategy::BlueGreen
+            && runs
+            && known
+            && raw.ports.as_ref().is_none_or(|ports| ports.entries.is_empty())
+        {
             let hint =
                 "give it `ports: { api: { blue: 8101, green: 8201 } }`; without traffic the strategy is `workers`";
             findings.error_at("bad-strategy", at, "the strategy `blue_green` needs a port for each slot", hint);
@@ -416,7 +430,7 @@ fn upstreams(
             findings.error_at("unknown-component", at, format!("the app has no component `{target}`"), hint);
             continue;
         };
-        let Some(component) = component else { continue };
+        let Some(component) = component.filter(|component| !component.wrong.any(&["ports"])) else { continue };
         let known: Vec<&str> =
             component.ports.iter().flat_map(|ports| &ports.entries).map(|port| port.name.value.0.as_str()).collect();
         if !known.contains(&port.as_str()) {

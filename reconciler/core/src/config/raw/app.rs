@@ -4,7 +4,7 @@ use super::check::{Drain, Healthcheck, Migrate, Prove, Watch};
 use super::leaf::{Account, Destination, Identifier, Mode, Release, TemplatePath};
 use super::selector::Selector;
 use super::values::Values;
-use crate::config::decode::{Context, Decode, Named, Port, record};
+use crate::config::decode::{Context, Decode, Must, Named, Port, record};
 use crate::config::model::{FileFormat, Strategy};
 use crate::config::place::At;
 use crate::config::yaml::{Kind, Node};
@@ -15,13 +15,13 @@ record!(
     /// `environments/<env>/<app>.yaml`: one app, its release and its components.
     App, "an app", {
     /// Its name: that of the file.
-    app: At<AppName>,
+    app: Must<At<AppName>>,
     /// Its release, `{{ release }}` in templates. A promotion changes this line.
-    release: At<Release>,
+    release: Must<At<Release>>,
     /// Its hosts: labels, or a list of names. Default: all of the environment.
     hosts: Option<At<Selector>>,
     /// Its components by name, in the order they are brought up.
-    components: Named<ComponentName, Component>,
+    components: Must<Named<ComponentName, Component>>,
     /// Variables for its templates.
     variables: Option<Values>,
 });

@@ -3,7 +3,7 @@
 use super::leaf::Scalar;
 use super::selector::Selector;
 use super::values::Values;
-use crate::config::decode::{Context, Decode, PlainValue, Whole, integer_of, record};
+use crate::config::decode::{Context, Decode, Must, PlainValue, Whole, integer_of, record};
 use crate::config::model::{DriftPolicy, SyncMode};
 use crate::config::place::At;
 use crate::config::yaml::{Kind, Node};
@@ -13,7 +13,7 @@ record!(
     /// `environments/<env>/environment.yaml`: where an environment runs and how it changes.
     Environment, "an environment", {
     /// Its hosts: labels, or a list of names.
-    hosts: At<Selector>,
+    hosts: Must<At<Selector>>,
     /// When and how it is synced.
     sync: Option<Sync>,
     /// How a change rolls over its hosts.

@@ -2,7 +2,7 @@
 
 use super::leaf::{Account, HostAddress, HostKey, LabelKey, Scalar};
 use super::values::Values;
-use crate::config::decode::{Named, Port, record};
+use crate::config::decode::{Must, Named, Port, record};
 use crate::config::place::At;
 use crate::id::HostName;
 
@@ -10,14 +10,14 @@ record!(
     /// `inventory/*.yaml`: hosts and how they are reached.
     Inventory, "an inventory", {
     /// Hosts by name.
-    hosts: Named<HostName, Host>,
+    hosts: Must<Named<HostName, Host>>,
 });
 
 record!(
     /// One host.
     Host, "a host", {
     /// Name or IP address for `ssh`; `local` for the management box itself.
-    address: At<HostAddress>,
+    address: Must<At<HostAddress>>,
     /// Login: `root`, or a user with password-less sudo for the host program. Default: `root`.
     user: Option<At<Account>>,
     /// SSH port. Default: 22.

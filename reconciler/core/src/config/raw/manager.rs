@@ -1,7 +1,7 @@
 //! The manager's own configuration, `/etc/holdfast/manager.yaml`.
 
 use super::leaf::{LocalPath, RefPattern, Scalar};
-use crate::config::decode::{Named, record};
+use crate::config::decode::{Must, Named, record};
 use crate::config::place::At;
 use crate::id::EnvironmentName;
 use crate::time::Millis;
@@ -11,7 +11,7 @@ record!(
     /// change it.
     Manager, "the manager's configuration", {
     /// The repository: an absolute path, `file://`, `ssh://`, `user@host:path` or `https://`.
-    repository: At<Scalar>,
+    repository: Must<At<Scalar>>,
     /// Where the mirror, the store and the journals live. Default: `/var/lib/holdfast`.
     state_dir: Option<LocalPath>,
     /// Where sockets live while the daemon runs. Default: `/run/holdfast`.
@@ -21,7 +21,7 @@ record!(
     /// How long one fetch may take. Default: `2m`.
     fetch_timeout: Option<At<Millis>>,
     /// The branch or tag that each environment follows, by name.
-    environments: Named<EnvironmentName, At<ManagerEnvironment>>,
+    environments: Must<Named<EnvironmentName, At<ManagerEnvironment>>>,
     /// Files with age identities that decrypt secrets, in the order they are tried.
     age_key_files: Option<Vec<LocalPath>>,
     /// How hosts and the repository are reached.

@@ -17,6 +17,6 @@ pub(crate) use check::{Drain, Healthcheck, Migrate, Prove, Watch, WebsocketDrain
 pub(crate) use environment::{Environment, MaxUnavailable, Rollout, Sync};
 pub(crate) use holdfast::{Defaults, Holdfast};
 pub(crate) use inventory::{Host, Inventory};
-pub(crate) use leaf::{Account, Identifier, LabelKey, TemplatePath};
-pub(crate) use manager::Manager;
+pub(crate) use leaf::{Account, Identifier, LabelKey, LocalPath, TemplatePath};
+pub(crate) use manager::{Manager, ManagerSsh};
 pub(crate) use selector::Selector;

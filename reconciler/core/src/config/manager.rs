@@ -1,0 +1,130 @@
+//! The manager's own configuration, read with the same manners as a repository.
+
+use std::collections::BTreeMap;
+
+use super::decode::Wrong;
+use super::findings::Findings;
+use super::model::Located;
+use super::place::{At, Place};
+use super::raw;
+use super::read;
+use crate::diag::Diagnostics;
+use crate::id::EnvironmentName;
+use crate::time::Millis;
+
+/// What the management box trusts and uses, as written and with defaults. The engine gives it its types of the world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagerFile {
+    /// The repository's location.
+    pub repository: Located<String>,
+    /// Where the mirror, the store and the journals live.
+    pub state_dir: String,
+    /// Where sockets live while the daemon runs.
+    pub runtime_dir: String,
+    /// Between two looks at the repository.
+    pub poll_interval: Millis,
+    /// For one fetch.
+    pub fetch_timeout: Millis,
+    /// What each environment follows.
+    pub environments: BTreeMap<EnvironmentName, Followed>,
+    /// Files with age identities, in the order they are tried.
+    pub age_key_files: Vec<String>,
+    /// An `ssh_config` instead of the user's own.
+    pub ssh_config: Option<String>,
+    /// For an SSH connection to come up.
+    pub ssh_connect_timeout: Millis,
+    /// A private key to offer first.
+    pub ssh_identity: Option<String>,
+    /// The host program to deliver instead of the one that came with this release.
+    pub host_program: Option<String>,
+    /// Whether a branch may move to a commit that does not follow the last one.
+    pub allow_non_fast_forward: bool,
+}
+
+/// What an environment follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Followed {
+    /// A branch, or a pattern of branches.
+    Branch(String),
+    /// A tag, or a pattern of tags.
+    Tag(String),
+}
+
+/// Returns the manager's configuration. `file` is its path, for findings.
+///
+/// # Guarantees
+/// It is there exactly when no finding is an error. The location of the repository is only text yet.
+pub fn load_manager(file: &str, bytes: &[u8]) -> (Option<ManagerFile>, Diagnostics) {
+    let mut findings = Findings::default();
+    let raw: Option<raw::Manager> =
+        read::text_of(file, bytes, &mut findings).and_then(|text| read::decode(file, text, &mut findings));
+    let manager = raw.and_then(|raw| resolve(file, raw, &mut findings));
+    (manager.filter(|_| !findings.has_errors()), findings.finish())
+}
+
+fn resolve(file: &str, raw: raw::Manager, findings: &mut Findings<'_>) -> Option<ManagerFile> {
+    let mut environments = BTreeMap::new();
+    let entries = raw.environments.0.map(|named| named.entries);
+    if entries.as_ref().is_some_and(Vec::is_empty) {
+        let hint = "name at least one, such as `environments: { prod: { branch: main } }`";
+        let at = raw.repository.0.as_ref();
+        let (file, place) = at.map_or((file, Place::default()), |at| (at.file.as_str(), at.place));
+        findings.error("no-environment", file, place, "no environment is followed", hint);
+    }
+    for entry in entries.into_iter().flatten() {
+        let Some(source) = entry.value else { continue };
+        let followed = match (source.value.branch.as_ref(), source.value.tag.as_ref()) {
+            (Some(branch), None) => Followed::Branch(branch.value.0.clone()),
+            (None, Some(tag)) => Followed::Tag(tag.value.0.clone()),
+            _ if source.value.wrong.any(&["branch", "tag"]) => continue,
+            _ => {
+                let message = format!("the environment `{}` follows either a `branch` or a `tag`", entry.name.value);
+                findings.error_at("bad-source", &source, message, "write one of the two");
+                continue;
+            }
+        };
+        environments.insert(entry.name.value, followed);
+    }
+    let poll_interval = within("poll_interval", raw.poll_interval.as_ref(), 60_000, findings);
+    let fetch_timeout = within("fetch_timeout", raw.fetch_timeout.as_ref(), 120_000, findings);
+    let ssh = raw.ssh.unwrap_or(raw::ManagerSsh {
+        config_file: None,
+        connect_timeout: None,
+        identity: None,
+        wrong: Wrong::default(),
+    });
+    let ssh_connect_timeout = within("ssh.connect_timeout", ssh.connect_timeout.as_ref(), 10_000, findings);
+    let text = |path: Option<raw::LocalPath>| path.map(|path| path.0);
+    let repository = raw.repository.0?;
+    Some(ManagerFile {
+        repository: Located { origin: repository.origin(), value: repository.value.0 },
+        state_dir: text(raw.state_dir).unwrap_or_else(|| "/var/lib/holdfast".to_owned()),
+        runtime_dir: text(raw.runtime_dir).unwrap_or_else(|| "/run/holdfast".to_owned()),
+        poll_interval,
+        fetch_timeout,
+        environments,
+        age_key_files: raw.age_key_files.unwrap_or_default().into_iter().map(|path| path.0).collect(),
+        ssh_config: text(ssh.config_file),
+        ssh_connect_timeout,
+        ssh_identity: text(ssh.identity),
+        host_program: text(raw.host_program),
+        allow_non_fast_forward: raw.allow_non_fast_forward.unwrap_or(false),
+    })
+}
+
+/// Shortest interval and timeout: below it the management box would only ask.
+const LEAST: Millis = Millis(1_000);
+
+/// Returns a duration that is long enough.
+fn within(key: &str, at: Option<&At<Millis>>, default: u64, findings: &mut Findings<'_>) -> Millis {
+    let Some(at) = at else { return Millis(default) };
+    if at.value < LEAST {
+        findings.error_at(
+            "bad-value",
+            at,
+            format!("`{key}`: {} is too short", at.value),
+            format!("write {LEAST} or more"),
+        );
+    }
+    at.value
+}

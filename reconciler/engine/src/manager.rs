@@ -1,0 +1,166 @@
+//! The manager's own configuration, `/etc/holdfast/manager.yaml`: what the management box trusts. It lies outside the repository, so
+//! that no commit can change it.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use holdfast_core::config::limits::MAX_FILE_BYTES;
+use holdfast_core::config::{Followed, ManagerFile, load_manager};
+use holdfast_core::diag::{Diagnostic, Diagnostics, Origin, Severity};
+use holdfast_core::id::EnvironmentName;
+
+use crate::git::{FetchOptions, GitRepository, Location, Track};
+
+/// Where the file is when nobody says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/holdfast/manager.yaml";
+
+/// What the management box trusts and uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagerConfig {
+    /// The repository.
+    pub repository: Location,
+    /// Where the mirror, the store and the journals live.
+    pub state_dir: PathBuf,
+    /// Where sockets live while the daemon runs.
+    pub runtime_dir: PathBuf,
+    /// Between two looks at the repository.
+    pub poll_interval: Duration,
+    /// For one fetch.
+    pub fetch_timeout: Duration,
+    /// What each environment follows.
+    pub environments: BTreeMap<EnvironmentName, Track>,
+    /// Files with age identities, in the order they are tried.
+    pub age_key_files: Vec<PathBuf>,
+    /// How hosts and the repository are reached.
+    pub ssh: SshOptions,
+    /// The host program to deliver instead of the one that came with this release.
+    pub host_program: Option<PathBuf>,
+    /// Whether a branch may move to a commit that does not follow the last one.
+    pub allow_non_fast_forward: bool,
+}
+
+/// How hosts and the repository are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshOptions {
+    /// An `ssh_config` instead of the user's own.
+    pub config_file: Option<PathBuf>,
+    /// For a connection to come up.
+    pub connect_timeout: Duration,
+    /// A private key to offer first.
+    pub identity: Option<PathBuf>,
+}
+
+impl ManagerConfig {
+    /// Reads the file. The configuration is there exactly when no finding is an error.
+    ///
+    /// A file that others may write is refused: it decides what runs as root on every host.
+    pub fn read(path: &Path) -> (Option<Self>, Diagnostics) {
+        let shown = path.display().to_string();
+        match bytes_of(path) {
+            Ok(bytes) => Self::parse(&shown, &bytes),
+            Err((code, message, hint)) => {
+                let mut diagnostics = Diagnostics::default();
+                let origin = Origin { file: shown, line: 0, column: 0 };
+                diagnostics.error(code, origin, "", message, hint);
+                (None, diagnostics)
+            }
+        }
+    }
+
+    /// Returns the configuration that a file's bytes say.
+    pub fn parse(file: &str, bytes: &[u8]) -> (Option<Self>, Diagnostics) {
+        let (parsed, mut diagnostics) = load_manager(file, bytes);
+        let Some(parsed) = parsed else { return (None, diagnostics) };
+        match parsed.repository.value.parse::<Location>() {
+            Ok(location) => (Some(Self::of(parsed, location)), diagnostics),
+            Err(error) => {
+                let line_text = String::new();
+                let length = 1;
+                let origin = parsed.repository.origin;
+                let hint = "the location never has a password: the line is not shown for that reason".to_owned();
+                let (code, message) = ("bad-repository".to_owned(), error.to_string());
+                diagnostics.push(Diagnostic {
+                    severity: Severity::Error,
+                    code,
+                    origin,
+                    line_text,
+                    length,
+                    message,
+                    hint,
+                });
+                diagnostics.sort();
+                (None, diagnostics)
+            }
+        }
+    }
+
+    fn of(file: ManagerFile, repository: Location) -> Self {
+        let path = |text: Option<String>| text.map(PathBuf::from);
+        let track = |followed| match followed {
+            Followed::Branch(name) => Track::Branch(name),
+            Followed::Tag(name) => Track::Tag(name),
+        };
+        Self {
+            repository,
+            state_dir: file.state_dir.into(),
+            runtime_dir: file.runtime_dir.into(),
+            poll_interval: Duration::from_millis(file.poll_interval.0),
+            fetch_timeout: Duration::from_millis(file.fetch_timeout.0),
+            environments: file.environments.into_iter().map(|(name, followed)| (name, track(followed))).collect(),
+            age_key_files: file.age_key_files.into_iter().map(PathBuf::from).collect(),
+            ssh: SshOptions {
+                config_file: path(file.ssh_config),
+                connect_timeout: Duration::from_millis(file.ssh_connect_timeout.0),
+                identity: path(file.ssh_identity),
+            },
+            host_program: path(file.host_program),
+            allow_non_fast_forward: file.allow_non_fast_forward,
+        }
+    }
+
+    /// Returns the repository, to be fetched and read.
+    pub fn git(&self) -> GitRepository {
+        let options = FetchOptions {
+            timeout: self.fetch_timeout,
+            connect_timeout: self.ssh.connect_timeout,
+            ssh_config: self.ssh.config_file.clone(),
+            ssh_identity: self.ssh.identity.clone(),
+            ..FetchOptions::default()
+        };
+        GitRepository::new(self.repository.clone(), &self.state_dir, options)
+    }
+}
+
+/// Code, message and hint of a finding.
+type Refusal = (&'static str, String, String);
+
+fn bytes_of(path: &Path) -> Result<Vec<u8>, Refusal> {
+    use std::io::Read;
+    let cannot = |error: std::io::Error| {
+        let hint = "`holdfast init --manager` writes one; `--config` names another place".to_owned();
+        ("missing-file", format!("the manager's configuration cannot be read: {error}"), hint)
+    };
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    let metadata = file.metadata().map_err(cannot)?;
+    if !metadata.is_file() {
+        return Err(("missing-file", "this is no file".to_owned(), String::new()));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        let message = format!(
+            "others may write this file (mode {:04o}), which decides what runs on every host",
+            metadata.mode() & 0o7777
+        );
+        return Err(("unsafe-file", message, "run `chmod go-w` on it".to_owned()));
+    }
+    let ours = rustix::process::geteuid().as_raw();
+    if metadata.uid() != 0 && metadata.uid() != ours {
+        let message = format!("this file belongs to user {}, not to root or to user {ours}", metadata.uid());
+        return Err(("unsafe-file", message, "run `chown root` on it".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    // One byte more than is allowed, so that the reader sees that it is too large.
+    file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    Ok(bytes)
+}
