@@ -9,7 +9,6 @@ use super::ports::port_problems;
 use super::rule::{Finding, Weight};
 use super::slots::plan_slots;
 use super::switches::judge_switches;
-use super::units::is_triggered;
 use super::{Approach, Change, ComponentPlan, PlanAction, Reason, ResourceKey};
 use crate::config::Strategy;
 use crate::desired::{Body, DesiredApp, DesiredComponent};
@@ -150,21 +149,21 @@ fn follow_files(subject: Subject<'_>, comparison: &mut Comparison) {
     let Some(path) = changed else { return };
     let artifacts = subject.component.body.artifacts(None);
     let note = format!("{path} changes");
-    for name in artifacts.units.keys().filter(|name| !is_triggered(name, artifacts)) {
+    for name in artifacts.units.keys() {
         follow(subject, comparison, ResourceKey::Unit(name.clone()), "unit-file-changed", &note);
     }
-    // A change of the compose file shows in the digests of the services it concerns. Any other file may be mounted into each.
+    // What git changes shows in the digests of the services it concerns. What was changed behind our back does not, and a file
+    // that is put back is a new file, which a container that has the old one mounted sees only after a new start.
     let mounted = comparison.found.iter().any(|found| match (&found.key, &artifacts.project) {
         (ResourceKey::File(path), Some(project)) => {
-            let finding = &found.finding;
-            finding.weight == Weight::Content && finding.action != PlanAction::Create && *path != project.file
+            found.finding.weight == Weight::Content && found.finding.reason == Reason::Drifted && *path != project.file
         }
         _ => false,
     });
     if let (true, Some(project)) = (mounted, &artifacts.project) {
         for service in project.services.keys() {
             let key = ResourceKey::Service { project: project.name.clone(), service: service.clone() };
-            follow(subject, comparison, key, "mounted-file-changed", &note);
+            follow(subject, comparison, key, "mounted-file-drifted", &note);
         }
     }
     comparison.found.sort_by_key(|found| (found.finding.action == PlanAction::Prune, order_of_work(&found.key)));

@@ -14,7 +14,6 @@ use super::observe::{file_digest, observe_request};
 use super::prune::recorded;
 use super::sample::image_id;
 use super::switches::port_of;
-use super::units::is_triggered;
 use super::{Approach, Change, ComponentPlan, HostPlan, LiveHost, LiveState, Plan, PlanAction, ResourceKey};
 use crate::desired::{Artifacts, Body, DesiredComponent, DesiredFile, DesiredHost, DesiredState};
 use crate::id::HostName;
@@ -203,8 +202,7 @@ fn carry_out(change: &Change, component: Option<&DesiredComponent>, report: &mut
             // systemd notices that a unit's file is newer than what it loaded; the apply reloads.
         }
         ResourceKey::Unit(unit) => {
-            let triggered = is_triggered(unit, artifacts);
-            report.units.insert(unit.clone(), Observed::Seen(running_unit(artifacts.units[unit].enabled, triggered)));
+            report.units.insert(unit.clone(), Observed::Seen(running_unit(artifacts.units[unit].enabled)));
         }
         ResourceKey::Service { project, service } => {
             let desired = artifacts.project.as_ref().unwrap();
@@ -248,17 +246,12 @@ pub(crate) fn written(file: &DesiredFile) -> FileLive {
     }
 }
 
-pub(crate) fn running_unit(enabled: bool, triggered: bool) -> UnitLive {
+pub(crate) fn running_unit(enabled: bool) -> UnitLive {
     UnitLive {
         load: "loaded".to_owned(),
-        active: if triggered { "inactive" } else { "active" }.to_owned(),
-        sub: if triggered { "dead" } else { "running" }.to_owned(),
-        enabled: match (enabled, triggered) {
-            (_, true) => "static",
-            (true, false) => "enabled",
-            (false, false) => "disabled",
-        }
-        .to_owned(),
+        active: "active".to_owned(),
+        sub: "running".to_owned(),
+        enabled: if enabled { "enabled" } else { "disabled" }.to_owned(),
         restarts: 0,
         needs_reload: false,
         main_pid: 100,

@@ -37,7 +37,6 @@ pub use observe::{file_digest, observe_request};
 pub use options::{PlanOptions, Quarantined};
 pub use seal::{Stale, staleness};
 pub use text_diff::unified;
-pub use units::is_triggered;
 
 #[cfg(test)]
 pub(crate) mod ideal;

@@ -19,8 +19,6 @@ use crate::render::Provenance;
 #[derive(Default, Clone, Copy)]
 pub(super) struct PlaceRecord<'a> {
     pub(super) files: Option<&'a BTreeMap<String, FileRecord>>,
-    /// Files of the other slot: a path that both slots share is recorded in either.
-    pub(super) shared: Option<&'a BTreeMap<String, FileRecord>>,
     pub(super) units: Option<&'a BTreeMap<String, bool>>,
     pub(super) project: Option<&'a str>,
 }
@@ -29,24 +27,21 @@ impl<'a> PlaceRecord<'a> {
     pub(super) fn of_component(record: Option<&'a ComponentRecord>) -> Self {
         record.map_or_else(Self::default, |record| Self {
             files: Some(&record.files),
-            shared: None,
             units: Some(&record.units),
             project: record.project.as_deref(),
         })
     }
 
-    pub(super) fn of_slot(slot: Option<&'a SlotRecord>, other: Option<&'a SlotRecord>) -> Self {
-        let shared = other.map(|slot| &slot.files);
-        slot.map_or(Self { shared, ..Self::default() }, |slot| Self {
+    pub(super) fn of_slot(record: Option<&'a SlotRecord>) -> Self {
+        record.map_or_else(Self::default, |slot| Self {
             files: Some(&slot.files),
-            shared,
             units: Some(&slot.units),
             project: slot.project.as_deref(),
         })
     }
 
     fn file(&self, path: &str) -> Option<&'a FileRecord> {
-        self.files.and_then(|files| files.get(path)).or_else(|| self.shared.and_then(|files| files.get(path)))
+        self.files?.get(path)
     }
 }
 
@@ -133,7 +128,6 @@ pub(super) fn compare(
             desired: unit,
             live: see(&context.report.units, name),
             record: record.units.and_then(|units| units.get(name)).copied(),
-            triggered: units::is_triggered(name, artifacts),
             own_file_absent: own_file(artifacts, name)
                 .is_some_and(|(path, _)| see(&context.report.files, path) == Observed::Absent),
         };

@@ -256,10 +256,7 @@ fn report(version: &Version) -> DesiredComponent {
         ("/etc/systemd/system/nps-report.service".to_owned(), file(&service)),
         ("/etc/systemd/system/nps-report.timer".to_owned(), file("[Timer]\nOnCalendar=daily\n")),
     ]);
-    let units = ["nps-report.service", "nps-report.timer"]
-        .map(|unit| (unit.to_owned(), DesiredUnit { enabled: true }))
-        .into_iter()
-        .collect();
+    let units = BTreeMap::from([("nps-report.timer".to_owned(), DesiredUnit { enabled: true })]);
     component("report", Strategy::InPlace, Body::Single(Artifacts { files, units, project: None }))
 }
 

@@ -17,8 +17,7 @@ use crate::desired::Artifacts;
 use crate::diag::Origin;
 
 fn record_of(record: Option<&ComponentRecord>, slot: Slot) -> PlaceRecord<'_> {
-    let slots = record.map(|record| &record.slots);
-    PlaceRecord::of_slot(slots.and_then(|slots| slots.get(&slot)), slots.and_then(|slots| slots.get(&slot.other())))
+    PlaceRecord::of_slot(record.and_then(|record| record.slots.get(&slot)))
 }
 
 /// Returns what is to change about a component with slots.
@@ -87,9 +86,6 @@ fn new_slot(subject: Subject<'_>, active: Slot, now: &Comparison) -> Outcome {
         let write = target.of(&key);
         if target.blocked.contains(&key) || (cause.is_none() && write.is_none()) {
             unchanged += u32::from(!target.blocked.contains(&key));
-        } else if twin == Some(path) {
-            // One file for both slots: changed where it is.
-            found.extend(cause.or(write).cloned());
         } else {
             let origin = new.files.get(path).map(|file| file.origin.clone()).unwrap_or_default();
             let had = twin.is_some_and(|twin| recorded_file(record, active, twin));
@@ -164,7 +160,6 @@ fn in_new_slot(key: ResourceKey, cause: Option<&Found>, had: bool, origin: Origi
 
 /// Returns what the idle slot still holds from an older release and the new one does not have.
 fn leftovers(subject: Subject<'_>, idle: Slot, new: &Artifacts, target: &Comparison) -> Vec<Change> {
-    let other = subject.component.body.artifacts(Some(idle.other()));
     let Some(slot) = subject.record.and_then(|record| record.slots.get(&idle)) else { return Vec::new() };
     let finding = Finding {
         action: PlanAction::Prune,
@@ -176,13 +171,9 @@ fn leftovers(subject: Subject<'_>, idle: Slot, new: &Artifacts, target: &Compari
         origin: Origin::default(),
         ..subject.found(key, "left-in-idle-slot", finding.clone())
     };
-    let active = subject.record.and_then(|record| record.slots.get(&idle.other()));
     let units =
         slot.units.keys().filter(|unit| !new.units.contains_key(*unit)).map(|unit| ResourceKey::Unit(unit.clone()));
-    let files = slot.files.keys().filter(|path| {
-        let shared = other.files.contains_key(*path) || active.is_some_and(|active| active.files.contains_key(*path));
-        !new.files.contains_key(*path) && !shared
-    });
+    let files = slot.files.keys().filter(|path| !new.files.contains_key(*path));
     let mut found: Vec<Found> = units.chain(files.map(|path| ResourceKey::File(path.clone()))).map(gone).collect();
     found.extend(target.found.iter().filter(|found| found.finding.action == PlanAction::Prune).cloned());
     found.retain(|found| !subject.context.ignore.matches(&found.key));

@@ -4,7 +4,7 @@ use holdfast_protocol::{Observed, UnitLive};
 
 use super::rule::{Rule, Verdict, blocked, content, first_match, in_place};
 use super::{PlanAction, Reason};
-use crate::desired::{Artifacts, DesiredUnit};
+use crate::desired::DesiredUnit;
 
 /// All that is known about one unit.
 pub(super) struct UnitFacts<'a> {
@@ -13,8 +13,6 @@ pub(super) struct UnitFacts<'a> {
     pub(super) live: Observed<&'a UnitLive>,
     /// The enabled state we gave it last.
     pub(super) record: Option<bool>,
-    /// Whether a timer, socket or path unit of the same component starts it: then it runs and is enabled by way of that one.
-    pub(super) triggered: bool,
     /// Whether the file that should hold it is certainly not there.
     pub(super) own_file_absent: bool,
 }
@@ -27,16 +25,6 @@ impl UnitFacts<'_> {
             None => Reason::Missing,
         }
     }
-}
-
-/// Returns whether a unit of these artifacts is started by its timer, socket or path unit and not by itself.
-///
-/// # Source
-/// systemd.timer(5), systemd.socket(5), systemd.path(5): without `Unit=`, the service of the same name is activated.
-pub fn is_triggered(name: &str, artifacts: &Artifacts) -> bool {
-    name.strip_suffix(".service").is_some_and(|stem| {
-        ["timer", "socket", "path"].iter().any(|kind| artifacts.units.contains_key(&format!("{stem}.{kind}")))
-    })
 }
 
 /// Returns what is to be done about a unit, with the word of the rule.
@@ -124,7 +112,7 @@ fn rules<'a>() -> &'a [Rule<UnitFacts<'a>>] {
         Rule {
             word: "unit-failed",
             judge: |u| {
-                (u.live.seen()?.active == "failed" && !u.triggered)
+                (u.live.seen()?.active == "failed")
                     .then(|| in_place(PlanAction::Update, Reason::NotRunning, "it has failed"))
             },
         },
@@ -140,22 +128,18 @@ fn rules<'a>() -> &'a [Rule<UnitFacts<'a>>] {
             word: "unit-not-active",
             judge: |u| {
                 let live = u.live.seen()?;
-                (!u.triggered && matches!(live.active.as_str(), "inactive" | "deactivating" | "maintenance")).then(
-                    || {
-                        let reason = if u.record.is_some() { Reason::NotRunning } else { Reason::Missing };
-                        in_place(PlanAction::Update, reason, format!("it is {}", live.active))
-                    },
-                )
+                matches!(live.active.as_str(), "inactive" | "deactivating" | "maintenance").then(|| {
+                    let reason = if u.record.is_some() { Reason::NotRunning } else { Reason::Missing };
+                    in_place(PlanAction::Update, reason, format!("it is {}", live.active))
+                })
             },
         },
         Rule {
             word: "unit-not-enabled",
             judge: |u| {
                 let live = u.live.seen()?;
-                let off = u.desired.enabled
-                    && !u.triggered
-                    && live.enabled != "enabled"
-                    && !NOT_ENABLABLE.contains(&live.enabled.as_str());
+                let off =
+                    u.desired.enabled && live.enabled != "enabled" && !NOT_ENABLABLE.contains(&live.enabled.as_str());
                 off.then(|| in_place(PlanAction::Update, u.desired_reason(), "it does not start at boot"))
             },
         },

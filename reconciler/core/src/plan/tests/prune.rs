@@ -46,7 +46,7 @@ fn a_removed_app_goes_on_each_host_that_has_it() {
     let plan = plan_of(&head, &ask(&head, &live));
     let changes = &plan.hosts.values().next().unwrap().changes;
     assert!(changes.iter().all(|change| change.rule == "app-not-in-git"));
-    assert_eq!(changes.len(), 16);
+    assert_eq!(changes.len(), 15);
     assert_eq!(plan.apps.values().next().unwrap().release, None);
 }
 
@@ -120,7 +120,7 @@ fn a_shrunken_state_is_refused_until_it_is_allowed() {
     let refused = plan_of(&head, &live);
     assert_eq!(codes(&refused), ["prune-limit * *"]);
     assert!(
-        refused.blockers[0].message.starts_with("6 of 16 things would be removed, and the limit is 30 %"),
+        refused.blockers[0].message.starts_with("6 of 15 things would be removed, and the limit is 30 %"),
         "{}",
         refused.blockers[0].message
     );

@@ -194,22 +194,28 @@ fn equal_content_is_taken_over_silently_and_other_content_is_refused() {
 }
 
 #[test]
-fn a_mounted_file_restarts_the_services_that_may_see_it() {
-    let single = |release: &str, secret: &str| {
+fn only_a_drifted_file_restarts_services_whose_digest_is_as_before() {
+    let single = |secret: &str| {
         only("web", |v| {
             v.slots = false;
-            v.release = release.to_owned();
             v.secret = secret.to_owned();
         })
     };
-    let live = live_as_desired(&single("v1", "00"));
-    let rotated = single("v1", "11");
+    let path = "/etc/holdfast/prod/nps/web/secrets.env";
+    let v1 = single("00");
+    let mut live = live_as_desired(&v1);
+    let rotated = single("11");
     assert_eq!(
         lines(&plan_of(&rotated, &ask(&rotated, &live)), "web1"),
+        [format!("~ file {path} DesiredChanged file-content-differs")]
+    );
+    seen(&mut report(&mut live, "web1").files, path).digest = crate::id::digest_of(b"edited");
+    assert_eq!(
+        lines(&plan_of(&v1, &ask(&v1, &live)), "web1"),
         [
-            "~ file /etc/holdfast/prod/nps/web/secrets.env DesiredChanged file-content-differs",
-            "~ service prod-nps-web/app DependencyChanged mounted-file-changed",
-            "~ service prod-nps-web/cache DependencyChanged mounted-file-changed",
+            format!("~ file {path} Drifted file-content-differs"),
+            "~ service prod-nps-web/app DependencyChanged mounted-file-drifted".to_owned(),
+            "~ service prod-nps-web/cache DependencyChanged mounted-file-drifted".to_owned(),
         ]
     );
 }
