@@ -1,2 +1,44 @@
-//! placeholder
-fn main() {}
+//! `holdfast`: makes plain hosts hold fast to what git says.
+
+mod args;
+mod commands;
+mod error;
+mod exit;
+mod output;
+mod progress;
+mod setup;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+use crate::exit::Exit;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; they come this way too.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    let output = Output::new(cli.common.color, cli.common.verbose > 0);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output.say(&format!("error: no threads can be started: {error}"));
+            return Exit::Failed.into();
+        }
+    };
+    match runtime.block_on(commands::run(output, &cli)) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            output.error(&error);
+            error.exit.into()
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Makes plain hosts hold fast to what git says.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, max_term_width = 100, disable_help_subcommand = true, after_help = TOP_EXAMPLES)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+    /// Options every verb takes.
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options every verb takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Common {
+    /// The management box's own configuration.
+    #[arg(long, global = true, env = "HOLDFAST_CONFIG", value_name = "FILE", help_heading = "Global options")]
+    pub(crate) config: Option<PathBuf>,
+    /// The repository to read; without it the one in the configuration, or the one around the current folder.
+    #[arg(short = 'C', long, global = true, value_name = "PATH|URL", help_heading = "Global options")]
+    pub(crate) repository: Option<String>,
+    /// When to use colour. `NO_COLOR` is honoured.
+    #[arg(long, global = true, value_enum, default_value_t = ColorWhen::Auto, help_heading = "Global options")]
+    pub(crate) color: ColorWhen,
+    /// Say more on standard error (-v, -vv).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub(crate) verbose: u8,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorWhen {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+const TOP_EXAMPLES: &str = "\
+Examples:
+  holdfast init ops && cd ops        start a repository
+  holdfast validate                  check every file of it
+  holdfast plan prod                 what would change on the hosts of prod
+  holdfast apply prod                change it
+  holdfast rollback prod chatbot     go back to the release before
+  holdfast daemon                    do all that by itself, on every push
+
+Exit codes: 0 done, 1 failed, 2 changes (with --detailed-exitcode), 3 refused, 4 rolled back, 5 partial, 64 usage.";
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Start a repository with a small working example.
+    Init(InitArgs),
+    /// Check every file of a commit, and show all errors at once.
+    Validate(ValidateArgs),
+    /// Write the files that hosts would get into a folder.
+    Render(RenderArgs),
+    /// Compare two commits: offline, without keys and hosts.
+    Diff(DiffArgs),
+    /// Show what would change on the hosts.
+    Plan(PlanArgs),
+    /// Say why something would change: commit, file, line, field and rule.
+    Explain(ExplainArgs),
+    /// Change the hosts to what git says.
+    Apply(ApplyArgs),
+    /// Show what serves on each host, and whether it is what git says.
+    Status(StatusArgs),
+    /// Show past syncs.
+    History(HistoryArgs),
+    /// Go back to the release before.
+    Rollback(RollbackArgs),
+    /// Hold a running rollout where it is.
+    Pause(ControlArgs),
+    /// Let a paused or watching rollout go on.
+    Promote(ControlArgs),
+    /// Send a running rollout back.
+    Abort(ControlArgs),
+    /// Show or remove a lock, or lift a quarantine.
+    Unlock(UnlockArgs),
+    /// Watch the repository and keep the hosts as it says.
+    Daemon(DaemonArgs),
+    /// Stream rollouts into the terminal of whoever pushes.
+    Hook(HookArgs),
+    /// Check the management box, and hosts, and say what to do.
+    Doctor(DoctorArgs),
+    /// Print the JSON Schema of a file kind.
+    Schema(SchemaArgs),
+    /// Print shell completions.
+    Completions(CompletionsArgs),
+    /// Encrypt values for a repository.
+    Secrets(SecretsArgs),
+    /// Show the whole story on a fleet.
+    Demo(DemoArgs),
+}
+
+/// Which commit.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RevisionArgs {
+    /// Commit, branch or tag. Without it: what the configuration says for the environment, else HEAD.
+    #[arg(long, value_name = "REV")]
+    pub(crate) revision: Option<String>,
+}
+
+/// How to print data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs; the schema is versioned.
+    Json,
+    /// For a pull request.
+    Markdown,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  holdfast init\n  holdfast init ops")]
+pub(crate) struct InitArgs {
+    /// Folder; made when it is not there. Existing files are never overwritten.
+    #[arg(default_value = ".")]
+    pub(crate) folder: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  holdfast validate\n  holdfast validate --revision main --json")]
+pub(crate) struct ValidateArgs {
+    #[command(flatten)]
+    pub(crate) revision: RevisionArgs,
+    /// Print findings as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  holdfast render prod --out rendered/\n  holdfast render prod --host web1 --out /tmp/web1"
+)]
+pub(crate) struct RenderArgs {
+    /// Environment.
+    pub(crate) environment: String,
+    /// Folder to write to: `HOST/path/on/host`. It must be empty or not exist.
+    #[arg(long, short, value_name = "FOLDER")]
+    pub(crate) out: PathBuf,
+    /// Only this host.
+    #[arg(long)]
+    pub(crate) host: Option<String>,
+    #[command(flatten)]
+    pub(crate) revision: RevisionArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  holdfast diff main..feature\n  holdfast diff HEAD~1..HEAD --format markdown")]
+pub(crate) struct DiffArgs {
+    /// Two commits as `BASE..HEAD`.
+    pub(crate) range: String,
+    /// Only this environment.
+    #[arg(long, short)]
+    pub(crate) environment: Option<String>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// The same as `--format json`.
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+    /// Exit with 2 when something differs.
+    #[arg(long)]
+    pub(crate) detailed_exitcode: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  holdfast plan prod\n  holdfast plan prod --out prod.plan && holdfast apply prod --plan prod.plan\n  \
+                  holdfast plan prod --format markdown\n\nExit codes: 0; with --detailed-exitcode 0 nothing to do, 1 error, 2 changes."
+)]
+pub(crate) struct PlanArgs {
+    /// Environment.
+    pub(crate) environment: String,
+    #[command(flatten)]
+    pub(crate) revision: RevisionArgs,
+    /// Save the plan; `apply --plan` then does exactly this or refuses.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// The same as `--format json`.
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+    /// Exit with 2 when there are changes.
+    #[arg(long)]
+    pub(crate) detailed_exitcode: bool,
+    /// Plan a prune that is over the environment's limit.
+    #[arg(long)]
+    pub(crate) allow_prune: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  holdfast explain prod\n  holdfast explain prod /etc/nginx/conf.d/holdfast-prod-chatbot-edge.conf"
+)]
+pub(crate) struct ExplainArgs {
+    /// Environment.
+    pub(crate) environment: String,
+    /// Part of the name of what to explain: a path, a unit, a service, a host. Without it: all changes.
+    pub(crate) what: Option<String>,
+    #[command(flatten)]
+    pub(crate) revision: RevisionArgs,
+    /// Print it as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  holdfast apply prod\n  holdfast apply prod --plan prod.plan\n  holdfast apply prod --yes --json\n\n\
+                  Exit codes: 0 done, 1 failed, 3 refused (blocked, stale plan, locked), 4 rolled back, 5 partial."
+)]
+pub(crate) struct ApplyArgs {
+    /// Environment.
+    pub(crate) environment: String,
+    #[command(flatten)]
+    pub(crate) revision: RevisionArgs,
+    /// Apply this saved plan, and refuse when anything moved since.
+    #[arg(long, value_name = "FILE", conflicts_with = "revision")]
+    pub(crate) plan: Option<PathBuf>,
+    /// Do not ask. Needed where standard input is no terminal.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Only this app.
+    #[arg(long)]
+    pub(crate) app: Option<String>,
+    /// Allow a prune that is over the environment's limit.
+    #[arg(long)]
+    pub(crate) allow_prune: bool,
+    /// Print events as JSON lines instead of progress.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  holdfast status\n  holdfast status prod --json")]
+pub(crate) struct StatusArgs {
+    /// Environment; without it, all.
+    pub(crate) environment: Option<String>,
+    /// Print it as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  holdfast history prod\n  holdfast history prod --sync 12 --json")]
+pub(crate) struct HistoryArgs {
+    /// Environment; without it, all.
+    pub(crate) environment: Option<String>,
+    /// Show all events of one sync.
+    #[arg(long, value_name = "ID")]
+    pub(crate) sync: Option<i64>,
+    /// How many syncs.
+    #[arg(long, short = 'n', default_value_t = 20)]
+    pub(crate) limit: u32,
+    /// Print it as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  holdfast rollback prod chatbot\n\nThe release that is left is quarantined until its content changes in git."
+)]
+pub(crate) struct RollbackArgs {
+    /// Environment.
+    pub(crate) environment: String,
+    /// App; may be left out when the environment has one.
+    pub(crate) app: Option<String>,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Print events as JSON lines instead of progress.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  holdfast promote prod\n  holdfast abort prod chatbot")]
+pub(crate) struct ControlArgs {
+    /// Environment.
+    pub(crate) environment: String,
+    /// App; without it, whichever rolls out now.
+    pub(crate) app: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  holdfast unlock prod                 show the lock and the quarantine\n  holdfast unlock prod --lock 7f3a      remove that lock\n  holdfast unlock prod --app chatbot    try a quarantined release again"
+)]
+pub(crate) struct UnlockArgs {
+    /// Environment.
+    pub(crate) environment: String,
+    /// The id of the lock to remove: it is shown when something is refused for it.
+    #[arg(long, value_name = "ID")]
+    pub(crate) lock: Option<String>,
+    /// The app whose quarantine is to be lifted.
+    #[arg(long)]
+    pub(crate) app: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  holdfast daemon --config /etc/holdfast/manager.yaml\n\nSIGHUP looks at the repository at once; SIGTERM hands over and ends."
+)]
+pub(crate) struct DaemonArgs {}
+
+/// What to do with the hook.
+#[derive(Debug, Args)]
+pub(crate) struct HookArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: HookVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HookVerb {
+    /// Write the post-receive hook into a bare repository.
+    Install {
+        /// The bare repository.
+        repository: PathBuf,
+    },
+    /// What the hook calls: tells the daemon, and shows the rollout until it ends.
+    Receive,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  holdfast doctor\n  holdfast doctor --host web1 --host web2")]
+pub(crate) struct DoctorArgs {
+    /// Check this host too; may be given several times. `all` means every host.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Vec<String>,
+    /// Print it as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  holdfast schema app > app.schema.json\n  holdfast schema --out docs/reference/schema"
+)]
+pub(crate) struct SchemaArgs {
+    /// File kind: holdfast, inventory, environment, app or manager.
+    #[arg(required_unless_present = "out")]
+    pub(crate) kind: Option<String>,
+    /// Write all of them into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  holdfast completions bash > /etc/bash_completion.d/holdfast")]
+pub(crate) struct CompletionsArgs {
+    /// Shell.
+    pub(crate) shell: Shell,
+}
+
+/// What to do with secrets.
+#[derive(Debug, Args)]
+pub(crate) struct SecretsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: SecretsVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretsVerb {
+    /// Make an age key: the secret part into a 0600 file, the recipient to standard output.
+    Keygen {
+        /// File to write; must not exist.
+        file: PathBuf,
+    },
+    /// Encrypt a plain YAML file from standard input as SOPS for age recipients, to standard output.
+    Encrypt {
+        /// Recipient (`age1…`); may be given several times.
+        #[arg(long, required = true)]
+        recipient: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  holdfast demo --simulated\n\nThe demo on real hosts is `./demo` in the project's repository."
+)]
+pub(crate) struct DemoArgs {
+    /// On an embedded, simulated fleet: no root, no hosts, nothing is changed on this machine.
+    #[arg(long, required = true)]
+    pub(crate) simulated: bool,
+}

@@ -1,0 +1,28 @@
+//! The program's exit codes: stable, documented in `docs/reference/exit-codes.md`, and the same for every verb.
+
+use std::process::ExitCode;
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It is done, or there was nothing to do.
+    Ok = 0,
+    /// It failed: a bad file, an unreachable repository, an internal error.
+    Failed = 1,
+    /// With `--detailed-exitcode`: there are changes.
+    Changes = 2,
+    /// It was refused before anything changed: a blocker, a stale plan, a lock, a quarantined release.
+    Refused = 3,
+    /// It failed on a host and the old release serves again.
+    RolledBack = 4,
+    /// Some hosts differ from others, or one needs an operator.
+    Partial = 5,
+    /// The command line is wrong (`EX_USAGE` of sysexits.h).
+    Usage = 64,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

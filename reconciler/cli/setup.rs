@@ -1,0 +1,169 @@
+//! What a verb works on: the manager's configuration, the repository, one commit of it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use holdfast_core::config::{Config, SourceTree, load};
+use holdfast_core::desired::{DesiredState, resolve};
+use holdfast_core::diag::Diagnostics;
+use holdfast_core::id::{CommitId, EnvironmentName};
+use holdfast_core::view::{DiagnosticStyle, diagnostics_text};
+use holdfast_engine::git::{GitRepository, Location};
+use holdfast_engine::manager::{DEFAULT_PATH, ManagerConfig, SshOptions};
+
+use crate::args::Common;
+use crate::error::{Error, OrHint};
+use crate::exit::Exit;
+use crate::output::Output;
+
+/// The management box as this run sees it.
+pub(crate) struct Setup {
+    /// How this run prints.
+    pub(crate) output: Output,
+    /// The manager's configuration; without a file, one for the repository at hand.
+    pub(crate) manager: ManagerConfig,
+    /// The repository.
+    pub(crate) repository: GitRepository,
+}
+
+/// One commit, validated.
+pub(crate) struct Revision {
+    /// The commit.
+    pub(crate) commit: CommitId,
+    /// Its files.
+    pub(crate) tree: SourceTree,
+    /// Its model.
+    pub(crate) config: Config,
+}
+
+impl Setup {
+    /// Reads the configuration: the named one, else the machine's, else one made up for the repository at hand.
+    pub(crate) fn load(output: Output, common: &Common) -> Result<Self, Error> {
+        let file = common.config.clone().or_else(|| Some(PathBuf::from(DEFAULT_PATH)).filter(|path| path.exists()));
+        let mut manager = match &file {
+            Some(path) => {
+                let (manager, findings) = ManagerConfig::read(path);
+                show(output, &findings);
+                manager.ok_or_else(|| Error::printed(Exit::Failed))?
+            }
+            None => Self::without_file(common)?,
+        };
+        if let Some(repository) = &common.repository {
+            manager.repository = location(repository)?;
+        }
+        let repository = manager.git();
+        Ok(Self { output, manager, repository })
+    }
+
+    fn without_file(common: &Common) -> Result<ManagerConfig, Error> {
+        let repository = common.repository.as_deref().unwrap_or(".");
+        let repository = location(repository)?;
+        if !matches!(repository, Location::Local(_)) {
+            return Err(Error::user(
+                "a remote repository needs the manager's configuration",
+                format!("write {DEFAULT_PATH}, or name a file with --config"),
+            ));
+        }
+        let state = state_folder();
+        let seconds = Duration::from_secs;
+        Ok(ManagerConfig {
+            repository,
+            state_dir: state.join("state"),
+            runtime_dir: state.join("run"),
+            poll_interval: seconds(60),
+            fetch_timeout: seconds(60),
+            // Nothing is followed: only a person applies, from whatever commit he names.
+            environments: BTreeMap::new(),
+            age_key_files: std::env::var_os("SOPS_AGE_KEY_FILE").map(PathBuf::from).into_iter().collect(),
+            ssh: SshOptions { config_file: None, connect_timeout: seconds(10), identity: None },
+            host_program: None,
+            allow_non_fast_forward: false,
+        })
+    }
+
+    /// Returns the commit a word means; without a word what the environment follows, else `HEAD`.
+    pub(crate) async fn commit(
+        &self,
+        environment: Option<&EnvironmentName>,
+        word: Option<&str>,
+    ) -> Result<CommitId, Error> {
+        self.repository.fetch().await.or_hint("is the repository reachable from here? `holdfast doctor` looks")?;
+        let track = environment.and_then(|name| self.manager.environments.get(name));
+        match (word, track) {
+            (Some(word), _) => self.repository.resolve_word(word).await,
+            (None, Some(track)) => self.repository.resolve(track).await,
+            (None, None) => self.repository.resolve_word("HEAD").await,
+        }
+        .or_hint("commit first, or name a commit, branch or tag with --revision")
+    }
+
+    /// Reads and validates a commit; findings are printed.
+    pub(crate) async fn revision(&self, commit: CommitId) -> Result<Revision, Error> {
+        let (tree, config, findings) = self.read(&commit).await?;
+        show(self.output, &findings);
+        let config = config.ok_or_else(|| Error::printed(Exit::Failed))?;
+        Ok(Revision { commit, tree, config })
+    }
+
+    /// Reads a commit and returns what was found, unprinted.
+    pub(crate) async fn read(&self, commit: &CommitId) -> Result<(SourceTree, Option<Config>, Diagnostics), Error> {
+        let tree = self.repository.read(commit).await.or_hint("")?;
+        let (config, findings) = load(&tree);
+        Ok((tree, config, findings))
+    }
+
+    /// Returns what an environment should be at a commit; findings are printed.
+    pub(crate) fn desired(&self, revision: &Revision, environment: &EnvironmentName) -> Result<DesiredState, Error> {
+        known(&revision.config, environment)?;
+        resolve(&revision.config, environment, &revision.commit).map_err(|findings| {
+            show(self.output, &findings);
+            Error::printed(Exit::Failed)
+        })
+    }
+}
+
+/// Parses the name of an environment.
+pub(crate) fn environment(text: &str) -> Result<EnvironmentName, Error> {
+    text.parse().or_hint("environments are the folders below environments/")
+}
+
+/// Checks that a commit has an environment.
+pub(crate) fn known(config: &Config, environment: &EnvironmentName) -> Result<(), Error> {
+    if config.environments.contains_key(environment) {
+        return Ok(());
+    }
+    let names: Vec<_> = config.environments.keys().map(ToString::to_string).collect();
+    Err(Error::user(format!("there is no environment `{environment}`"), format!("there is: {}", names.join(", "))))
+}
+
+/// Prints findings on standard error.
+pub(crate) fn show(output: Output, findings: &Diagnostics) {
+    if !findings.is_empty() {
+        output.say(&diagnostics_text(findings, DiagnosticStyle { color: output.color_err, width: output.width }));
+    }
+}
+
+fn location(text: &str) -> Result<Location, Error> {
+    // A folder inside a work tree stands for the repository around it, as git itself takes it.
+    let path = Path::new(text);
+    if path.is_dir() {
+        let full = path.canonicalize().or_hint("")?;
+        let found = full.ancestors().find(|folder| folder.join(".git").exists() || is_bare(folder));
+        return found
+            .map(|folder| Location::Local(folder.to_owned()))
+            .ok_or_else(|| Error::user(format!("{} is not in a git repository", full.display()), "name one with -C"));
+    }
+    text.parse().or_hint("a path, file://, ssh:// or https://")
+}
+
+fn is_bare(folder: &Path) -> bool {
+    folder.join("HEAD").is_file() && folder.join("objects").is_dir() && folder.join("refs").is_dir()
+}
+
+/// Returns where state lives without a configuration (XDG Base Directory Specification 0.8: `$XDG_STATE_HOME`).
+fn state_folder() -> PathBuf {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
+    state.unwrap_or_else(|| PathBuf::from("/var/lib")).join("holdfast-manager")
+}
