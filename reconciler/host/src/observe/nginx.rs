@@ -88,7 +88,7 @@ impl Nginx {
         let error = match output.code {
             0 => String::new(),
             code => {
-                let told = shown_tail(&output.stderr, MAX_SHOWN);
+                let told = shown_tail(without_times(&String::from_utf8_lossy(&output.stderr)).as_bytes(), MAX_SHOWN);
                 if told.is_empty() { format!("`nginx -t` exited with {code}") } else { told }
             }
         };
@@ -117,6 +117,25 @@ impl Nginx {
         }
         digest::of(&bytes)
     }
+}
+
+/// Returns what nginx told without the time and process number in front of each line: the same fault must read the same each time,
+/// for what was observed is part of a plan's identity.
+///
+/// # Source
+/// nginx `src/core/ngx_log.c`: `1970/09/28 12:00:00 [emerg] 1234#5678: text`.
+fn without_times(text: &str) -> String {
+    let stripped = |line: &str| -> Option<String> {
+        let (stamp, rest) = line.split_at_checked(20)?;
+        let shape = stamp.bytes().map(|byte| if byte.is_ascii_digit() { b'0' } else { byte });
+        if !shape.eq(*b"0000/00/00 00:00:00 ") {
+            return None;
+        }
+        let (level, rest) = rest.split_once(' ')?;
+        let (process, message) = rest.split_once(": ")?;
+        process.contains('#').then(|| format!("{level} {message}"))
+    };
+    text.lines().map(|line| stripped(line).unwrap_or_else(|| line.to_owned())).collect::<Vec<_>>().join("\n")
 }
 
 /// Returns all files and folders below a folder, itself included.
@@ -252,6 +271,13 @@ mod tests {
         assert_eq!(host.look().error, "");
         fs::write(&site, "server { broken }").unwrap();
         assert_eq!(host.look().error, "nginx: [emerg] bad");
+    }
+
+    #[test]
+    fn the_same_fault_reads_the_same_each_time() {
+        let told = "2026/11/21 09:01:42 [emerg] 7851#7851: unknown directive \"x\" in /a:1\nnginx: test failed\n";
+        assert_eq!(without_times(told), "[emerg] unknown directive \"x\" in /a:1\nnginx: test failed");
+        assert_eq!(without_times("2026/11/21 odd ünd short"), "2026/11/21 odd ünd short");
     }
 
     #[test]

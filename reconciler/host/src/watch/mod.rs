@@ -27,8 +27,11 @@ const ALIVE: Duration = Duration::from_secs(10);
 /// How long events are gathered: one write is several events of the kernel, one restart several of systemd.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// How long to wait before a lost source is tried again.
-const RETRY: Duration = Duration::from_secs(5);
+/// How long to wait before a lost source is tried again; it doubles with each failure.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The most doublings of [`RETRY`].
+const MAX_DOUBLINGS: u32 = 5;
 
 /// How long a source may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -116,12 +119,14 @@ struct Sources {
 struct Link<T> {
     up: Option<T>,
     retry_at: Option<Instant>,
+    /// Failures in a row.
+    failures: u32,
     /// Whether it was up before, so that what happened while it was down is unknown.
     was_up: bool,
 }
 
 impl<T> Link<T> {
-    const DOWN: Self = Self { up: None, retry_at: None, was_up: false };
+    const DOWN: Self = Self { up: None, retry_at: None, failures: 0, was_up: false };
 
     fn due(&self, wanted: bool, now: Instant) -> bool {
         wanted && self.up.is_none() && self.retry_at.is_none_or(|at| at <= now)
@@ -129,7 +134,8 @@ impl<T> Link<T> {
 
     /// Notes what came of connecting, and returns whether changes may have been missed.
     fn connected(&mut self, up: Option<T>, now: Instant) -> bool {
-        self.retry_at = up.is_none().then(|| now + RETRY);
+        self.failures = if up.is_some() { 0 } else { self.failures + 1 };
+        self.retry_at = up.is_none().then(|| now + RETRY * 2_u32.pow(self.failures.min(MAX_DOUBLINGS)));
         let missed = up.is_some() && self.was_up;
         self.was_up |= up.is_some();
         self.up = up;
@@ -318,6 +324,20 @@ mod tests {
     fn labels_on_the_bus() {
         assert_eq!(bus_label("app@blue.service"), "app_40blue_2eservice");
         assert_eq!(bus_label("3x-y.timer"), "_33x_2dy_2etimer");
+    }
+
+    #[test]
+    fn a_source_that_comes_back_says_that_something_may_have_been_missed() {
+        let now = Instant::now();
+        let mut link = Link::<()>::DOWN;
+        assert!(link.due(true, now) && !link.due(false, now));
+        assert!(!link.connected(Some(()), now), "the first time nothing was missed");
+        link.lost(now);
+        assert!(!link.due(true, now));
+        assert!(!link.connected(None, now + RETRY));
+        let due = link.retry_at.unwrap();
+        assert!(due > now + RETRY * 2 && !link.due(true, now + RETRY * 2) && link.due(true, due));
+        assert!(link.connected(Some(()), due));
     }
 
     /// A watch of one file on a host without systemd and Docker.
