@@ -10,6 +10,9 @@ use super::{Act, Probed, StepError, Work, decode, encode, fail};
 use crate::docker::Engine;
 use crate::exec::{Call, shown_tail};
 
+/// Times `up` is tried when something that was asked for before still takes a name.
+const TRIES: u32 = 5;
+
 /// `docker compose up`.
 pub(super) struct Up<'a> {
     pub(super) project: &'a str,
@@ -112,6 +115,14 @@ impl Up<'_> {
         wrong
     }
 
+    fn up(&self, work: &Work<'_>) -> Result<(), StepError> {
+        let folder = Path::new(self.file).parent().unwrap_or(Path::new("/"));
+        let mut args = vec!["compose", "--progress", "plain", "-p", self.project, "-f", self.file];
+        args.extend(["up", "-d", "--no-build", "--pull", "never", "--"]);
+        args.extend(self.services.keys().map(String::as_str));
+        work.call(&Call::new("docker", args).directory(folder).keep_tail()).map(drop)
+    }
+
     /// Containers of ours whose service is no longer in the file. Anything without our label is not ours to remove.
     fn orphans<'c>(&self, containers: &'c [ContainerLive]) -> Vec<&'c str> {
         // Without a list of services everything in the file is meant, and nobody can tell what is not.
@@ -128,13 +139,17 @@ impl Act for Up<'_> {
     }
 
     fn apply(&self, work: &Work<'_>, _before: &[u8]) -> Result<String, StepError> {
-        let folder = Path::new(self.file).parent().unwrap_or(Path::new("/"));
-        let mut args = vec!["compose", "--progress", "plain", "-p", self.project, "-f", self.file];
-        args.extend(["up", "-d", "--no-build", "--pull", "never", "--"]);
-        args.extend(self.services.keys().map(String::as_str));
-        let call = Call::new("docker", args).directory(folder).keep_tail();
-        if let Err(error) = work.call(&call) {
+        let mut tries = 0;
+        loop {
+            tidy(work, self.project)?;
+            let Err(error) = self.up(work) else { break };
             let StepError::Failed(error) = error else { return Err(error) };
+            // What a compose that was cut down had asked for last may be carried out after we looked.
+            tries += 1;
+            if tries < TRIES && error.contains("is already in use by container") {
+                work.pause(Duration::from_secs(1), "docker compose up")?;
+                continue;
+            }
             let mut engine = Engine::new(work.host.system.clone());
             return fail(format!("{error}{}", project_logs(&mut engine, self.project)));
         }
@@ -162,6 +177,32 @@ impl Act for Up<'_> {
     fn undo(&self, work: &Work<'_>, before: &[u8]) -> Result<(), StepError> {
         if decode::<bool>(before)? { Ok(()) } else { down(work, self.project) }
     }
+}
+
+/// The name that a container had to get, when compose was cut down while it recreated it.
+///
+/// # Source
+/// docker/compose, `recreateContainer`: the new container is created as `<first 12 of the old id>_<name>`, the old one is stopped and
+/// removed, the new one renamed and only then started. Cut down in between, the next `up` fails on the name for ever.
+fn final_name(name: &str) -> Option<&str> {
+    let (id, rest) = name.split_at_checked(13)?;
+    let id = id.strip_suffix('_')?;
+    (!rest.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))).then_some(rest)
+}
+
+/// Clears away what a compose that was cut down in the middle of recreating left, so that `up` can begin anew.
+fn tidy(work: &Work<'_>, project: &str) -> Result<(), StepError> {
+    let live = containers(work, project)?;
+    for container in live.iter().filter(|container| container.state == "created" && !container.digest.is_empty()) {
+        let Some(name) = final_name(&container.name) else { continue };
+        if live.iter().any(|other| other.name == name) {
+            work.run("docker", &["rm", "--force", "--", &container.id])?;
+        } else {
+            // The old one is gone, and its anonymous volumes are with this one by now: it is kept.
+            work.run("docker", &["rename", "--", &container.id, name])?;
+        }
+    }
+    Ok(())
 }
 
 /// By the project's name only: what is there is known by its labels, and a file that no longer parses must not be in the way.
@@ -290,6 +331,14 @@ mod tests {
         let live =
             [container("api", "d1", "running"), container("old", "d9", "running"), container("theirs", "", "running")];
         assert_eq!(up.orphans(&live), ["id-old"]);
+    }
+
+    #[test]
+    fn what_a_cut_compose_left_is_known_by_its_name() {
+        assert_eq!(final_name("19b02deb2291_shop-blue-web-1"), Some("shop-blue-web-1"));
+        for other in ["shop-blue-web-1", "19b02deb2291_", "19b02deb229_shop-web-1", "19B02deb2291_shop", ""] {
+            assert_eq!(final_name(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Checks that the way is clear, before anything changes.
 
-use holdfast_protocol::Ledger;
+use holdfast_protocol::{Ledger, Tool};
 
 use super::{Act, StepError, Work, fail, nginx, sockets};
+use crate::docker::Engine;
 use crate::ledger;
 
 /// Checks that the way is clear. Changes nothing.
@@ -66,9 +67,10 @@ impl Preflight<'_> {
 }
 
 fn engine(work: &Work<'_>) -> Option<String> {
-    match work.run("docker", &["version", "--format", "{{.Server.Version}}"]) {
-        Ok(_) => None,
-        Err(error) => Some(format!("the Docker engine does not answer: {error}")),
+    match Engine::new(work.host.system.clone()).version() {
+        Tool::Version(_) => None,
+        Tool::Missing => Some("Docker is not installed: install it on this host".to_owned()),
+        Tool::Broken(why) => Some(format!("the Docker engine does not answer: {why}")),
     }
 }
 
