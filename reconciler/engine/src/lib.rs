@@ -2,10 +2,12 @@
 //!
 //! `observe`, `apply` and `sync` know the traits of [`ports`] only; `reconciler/cli/wire.rs` is where adapters meet them.
 
+pub mod apply;
 pub mod clock;
 pub mod git;
 pub mod links;
 pub mod local;
 pub mod manager;
+pub mod observe;
 pub mod ports;
 pub mod ssh;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::config::HostSpec;
-use holdfast_core::event::SyncEvent;
+use holdfast_core::event::{SyncEvent, SyncEventKind};
 use holdfast_core::secret::{Secret, SecretRef};
 use holdfast_core::time::Timestamp;
 use holdfast_protocol::{Fault, Hello, HostEvent, JournalEntry, ObserveRequest, Reply, Request, TransactionId};
@@ -138,4 +138,24 @@ pub trait Clock: Send + Sync {
 pub trait EventSink: Send + Sync {
     /// Takes one event.
     fn emit(&self, event: &SyncEvent);
+}
+
+/// All that a sync asks of the world.
+#[derive(Clone)]
+pub struct Ports {
+    /// Channels to hosts.
+    pub connector: Arc<dyn Connector>,
+    /// Secrets.
+    pub secrets: Arc<dyn SecretSource>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Who watches.
+    pub events: Arc<dyn EventSink>,
+}
+
+impl Ports {
+    /// Tells everyone who watches that something happened now.
+    pub fn tell(&self, kind: SyncEventKind) {
+        self.events.emit(&SyncEvent { at: self.clock.now(), kind });
+    }
 }

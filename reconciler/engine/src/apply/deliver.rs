@@ -1,0 +1,122 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use holdfast_core::config::HostSpec;
+use holdfast_core::id::digest_of;
+use holdfast_core::render::RevealError;
+use holdfast_core::rollout::{Draft, FileKey, MissingContent, finish};
+use holdfast_core::secret::Secret;
+use holdfast_protocol::{Digest, Reply, Request, StageProblem, TransactionSpec};
+
+use crate::observe::unexpected;
+use crate::ports::{HostLink, LinkError, Ports, SecretError};
+
+use super::Payload;
+
+/// Bytes of one piece: well below the largest frame.
+const PIECE: usize = 1 << 20;
+
+/// For one small request.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Staging asks nginx, systemd and compose, on a machine that may be slow.
+const STAGE: Duration = Duration::from_secs(120);
+
+/// Times the whole delivery is tried when the channel breaks: everything in it is idempotent.
+const TRIES: u32 = 3;
+
+/// A staged transaction.
+#[derive(Debug)]
+pub(super) struct Delivered {
+    pub(super) spec: Box<TransactionSpec>,
+    /// Bytes of content sent.
+    pub(super) bytes: u64,
+}
+
+/// Why a transaction could not be staged. Nothing has changed on the host.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DeliverError {
+    #[error("{path} of component `{component}`: {source}")]
+    Reveal { component: String, path: String, source: RevealError<SecretError> },
+    #[error(transparent)]
+    Draft(#[from] MissingContent),
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("the host found problems")]
+    Problems(Vec<StageProblem>),
+}
+
+/// Reveals, sends and stages. Revealed content lives as long as this call.
+pub(super) async fn deliver(ports: &Ports, host: &HostSpec, payload: Payload) -> Result<Delivered, DeliverError> {
+    let (spec, blobs) = match payload {
+        Payload::Complete(spec) => (spec, BTreeMap::new()),
+        Payload::Draft(draft) => reveal(ports, *draft)?,
+    };
+    let mut tries = 0;
+    loop {
+        match send(ports, host, &spec, &blobs).await {
+            Ok(bytes) => return Ok(Delivered { spec, bytes }),
+            Err(DeliverError::Link(LinkError::Lost { .. })) if tries < TRIES => {
+                tries += 1;
+                ports.clock.sleep(Duration::from_millis(500 << tries)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+type Blobs = BTreeMap<Digest, Secret<Vec<u8>>>;
+
+fn reveal(ports: &Ports, draft: Draft) -> Result<(Box<TransactionSpec>, Blobs), DeliverError> {
+    let mut digests: BTreeMap<FileKey, Digest> = BTreeMap::new();
+    let mut blobs = BTreeMap::new();
+    for (key, content) in draft.files() {
+        let bytes = content.reveal(&mut |secret| ports.secrets.reveal(secret)).map_err(|source| {
+            DeliverError::Reveal { component: key.component.clone(), path: key.path.clone(), source }
+        })?;
+        let digest = digest_of(bytes.expose());
+        digests.insert(key.clone(), digest);
+        blobs.insert(digest, bytes);
+    }
+    Ok((Box::new(finish(draft, &digests)?), blobs))
+}
+
+async fn send(ports: &Ports, host: &HostSpec, spec: &TransactionSpec, blobs: &Blobs) -> Result<u64, DeliverError> {
+    let link = ports.connector.connect(host).await?;
+    let mut bytes = 0;
+    if !blobs.is_empty() {
+        let missing = match link.call(Request::Missing(blobs.keys().copied().collect()), ANSWER).await? {
+            Reply::Missing(missing) => missing,
+            other => return Err(unexpected(host, &other).into()),
+        };
+        for digest in missing {
+            // A host can only miss what it was asked for.
+            if let Some(blob) = blobs.get(&digest) {
+                put(link.as_ref(), host, digest, blob.expose()).await?;
+                bytes += blob.expose().len() as u64;
+            }
+        }
+    }
+    match link.call(Request::Stage(Box::new(spec.clone())), STAGE).await? {
+        Reply::Staged(problems) if problems.is_empty() => Ok(bytes),
+        Reply::Staged(problems) => Err(DeliverError::Problems(problems)),
+        other => Err(unexpected(host, &other).into()),
+    }
+}
+
+async fn put(link: &dyn HostLink, host: &HostSpec, digest: Digest, blob: &[u8]) -> Result<(), LinkError> {
+    let mut offset = 0;
+    loop {
+        let end = (offset + PIECE).min(blob.len());
+        let last = end == blob.len();
+        let bytes = blob[offset..end].to_vec();
+        match link.call(Request::PutBlob { digest, offset: offset as u64, bytes, last }, ANSWER).await? {
+            Reply::Stored => {}
+            other => return Err(unexpected(host, &other)),
+        }
+        if last {
+            return Ok(());
+        }
+        offset = end;
+    }
+}
