@@ -10,4 +10,6 @@ pub mod local;
 pub mod manager;
 pub mod observe;
 pub mod ports;
+pub mod rollback;
 pub mod ssh;
+pub mod sync;

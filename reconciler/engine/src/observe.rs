@@ -53,9 +53,8 @@ async fn ask(connector: &dyn Connector, host: &HostSpec, request: ObserveRequest
         host: host.name.to_string(),
         reason: format!("{what} took longer than {} s", limit.as_secs()),
     };
-    let link = tokio::time::timeout(CONNECT, connector.connect(host))
-        .await
-        .map_err(|_| late("connecting", CONNECT))??;
+    let link =
+        tokio::time::timeout(CONNECT, connector.connect(host)).await.map_err(|_| late("connecting", CONNECT))??;
     match link.call(Request::Observe(request), ANSWER).await? {
         Reply::Observed(report) => Ok(LiveHost::Reached { hello: Box::new(link.hello().clone()), report }),
         other => Err(unexpected(host, &other)),

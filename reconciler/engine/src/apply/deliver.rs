@@ -37,7 +37,7 @@ pub(super) struct Delivered {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DeliverError {
     #[error("{path} of component `{component}`: {source}")]
-    Reveal { component: String, path: String, source: RevealError<SecretError> },
+    Reveal { component: String, path: String, source: Box<RevealError<SecretError>> },
     #[error(transparent)]
     Draft(#[from] MissingContent),
     #[error(transparent)]
@@ -72,7 +72,8 @@ fn reveal(ports: &Ports, draft: Draft) -> Result<(Box<TransactionSpec>, Blobs), 
     let mut blobs = BTreeMap::new();
     for (key, content) in draft.files() {
         let bytes = content.reveal(&mut |secret| ports.secrets.reveal(secret)).map_err(|source| {
-            DeliverError::Reveal { component: key.component.clone(), path: key.path.clone(), source }
+            let (component, path) = (key.component.clone(), key.path.clone());
+            DeliverError::Reveal { component, path, source: Box::new(source) }
         })?;
         let digest = digest_of(bytes.expose());
         digests.insert(key.clone(), digest);

@@ -95,9 +95,9 @@ impl Member {
             }
             JournalEvent::Failed { phase, step, error, .. } if self.end.failed.is_none() => {
                 let title = self.titles.get(&(*phase, *step)).map_or("a step", String::as_str);
-                let environmental = self.step(*phase, *step).is_some_and(|step| {
-                    matches!(step.action, Action::Preflight { .. } | Action::Images { .. })
-                });
+                let environmental = self
+                    .step(*phase, *step)
+                    .is_some_and(|step| matches!(step.action, Action::Preflight { .. } | Action::Images { .. }));
                 self.end.failed = Some(StepFailure { text: format!("`{title}` failed: {error}"), environmental });
             }
             JournalEvent::Ended { outcome, reason } => {
@@ -275,7 +275,8 @@ impl<'a> Drive<'a> {
             Decision::Settle => "settle",
             Decision::GoBack => "go_back",
         };
-        let decided = SyncEventKind::Decided { app: self.app.clone(), host: host.clone(), decision: word.to_owned(), reason };
+        let decided =
+            SyncEventKind::Decided { app: self.app.clone(), host: host.clone(), decision: word.to_owned(), reason };
         self.ports.tell(decided);
         let request = Request::Decide { id: member.id.clone(), fence: member.fence, decision };
         let (ports, spec, to) = (self.ports.clone(), member.host.clone(), self.inbox.0.clone());

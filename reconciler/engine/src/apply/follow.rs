@@ -56,7 +56,8 @@ async fn follow(
         };
         // Once for each time it goes away: what it does meanwhile is unknown, not failed.
         if patience.is_fresh() {
-            let _ = to.send(Message::Trouble(host.name.clone(), format!("{error}; following on when it is back"))).await;
+            let _ =
+                to.send(Message::Trouble(host.name.clone(), format!("{error}; following on when it is back"))).await;
         }
         if !patience.wait(ports).await {
             return Err(error);

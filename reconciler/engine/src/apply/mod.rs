@@ -9,6 +9,7 @@ mod drive;
 mod follow;
 mod operator;
 mod tell;
+mod unfinished;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ use tokio::task::JoinSet;
 use crate::ports::Ports;
 
 pub use operator::{Operator, OperatorHandle, OperatorVerb, OperatorWord, operator};
+
+pub use unfinished::unfinished;
 
 use deliver::{DeliverError, Delivered, deliver};
 use drive::{Drive, Member};
@@ -113,7 +116,13 @@ pub async fn roll_out(ports: &Ports, rollout: AppRollout, operator: &mut Operato
 }
 
 /// Follows the transactions of a rollout whose manager was cut down to their end, forward where a host has switched, else back.
-pub async fn resume(ports: &Ports, app: AppName, release: String, unfinished: Vec<Unfinished>, operator: &mut Operator) -> AppEnd {
+pub async fn resume(
+    ports: &Ports,
+    app: AppName,
+    release: String,
+    unfinished: Vec<Unfinished>,
+    operator: &mut Operator,
+) -> AppEnd {
     let waves = vec![unfinished.iter().map(|one| one.host.name.clone()).collect()];
     ports.tell(SyncEventKind::AppStarted { app: app.clone(), release, waves });
     let states = unfinished.iter().map(|one| (one.host.name.clone(), (one.phase, one.outcome))).collect();

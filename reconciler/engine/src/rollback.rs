@@ -1,0 +1,117 @@
+//! Sends one app back to its previous release on all hosts, from what their ledgers remember.
+
+use std::collections::BTreeMap;
+
+use holdfast_core::config::HostSpec;
+use holdfast_core::desired::DesiredState;
+use holdfast_core::event::{AppResult, SyncEventKind, SyncResult};
+use holdfast_core::id::{AppName, HostName};
+use holdfast_core::plan::{LiveHost, app_digest};
+use holdfast_core::report::Report;
+use holdfast_core::rollout::{FleetPolicy, FleetShape, RollbackInput, compile_rollback};
+use holdfast_protocol::ObserveRequest;
+
+use crate::apply::{AppRollout, Operator, Payload, roll_out};
+use crate::observe::observe;
+use crate::ports::Ports;
+use crate::sync::{Recorder, finish_unfinished, next_fence, word};
+
+/// What is to go back.
+#[derive(Debug, Clone)]
+pub struct RollbackRequest {
+    /// The environment as git has it: its hosts, and the release that is not to come again by itself.
+    pub desired: DesiredState,
+    /// The app.
+    pub app: AppName,
+}
+
+/// Brings the release before the present one back and returns how that went. Git is not changed: the release that was left is
+/// quarantined, so that a daemon does not bring it again.
+///
+/// Hosts go back all at once, since what they leave is not wanted any more.
+pub async fn rollback(ports: &Ports, request: &RollbackRequest, operator: &mut Operator) -> Report {
+    let (ports, recorder) = Recorder::on(ports);
+    ports.tell(SyncEventKind::Started {
+        environment: request.desired.environment.clone(),
+        commit: request.desired.commit.clone(),
+        cause: "rollback".to_owned(),
+    });
+    let result = go_back(&ports, request, operator).await;
+    ports.tell(SyncEventKind::Ended { result });
+    recorder.report()
+}
+
+async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operator) -> SyncResult {
+    let RollbackRequest { desired, app } = request;
+    let specs: BTreeMap<&HostName, &HostSpec> = desired.hosts.iter().map(|(name, host)| (name, &host.host)).collect();
+    // What the ledger names is in every answer: nothing that git says is needed to go back.
+    let questions = || specs.values().map(|host| ((*host).clone(), ObserveRequest::default())).collect();
+    let mut live = observe(ports, questions()).await;
+    if finish_unfinished(ports, desired, &specs, &live, operator).await {
+        live = observe(ports, questions()).await;
+    }
+    let fence = next_fence(&live);
+    let word = word(ports.clock.now(), fence);
+    let order: Vec<&HostName> = desired.order.iter().filter(|host| specs.contains_key(*host)).collect();
+    let fleet = FleetShape { hosts: order.len() as u32, waves: 1 };
+    let (mut hosts, mut missing) = (BTreeMap::new(), Vec::new());
+    let (mut left, mut back_to) = (String::new(), String::new());
+    let key = format!("{}/{app}", desired.environment);
+    let mut rollout = desired.rollout.clone();
+    rollout.all_or_nothing = false;
+    for name in order {
+        let (hello, report) = match live.hosts.get(name) {
+            Some(LiveHost::Reached { hello, report }) => (hello, report),
+            Some(LiveHost::Unreachable { reason }) => {
+                ports.tell(SyncEventKind::HostTrouble { app: None, host: name.clone(), error: reason.clone() });
+                missing.push(format!("{name} cannot be reached: {reason}"));
+                continue;
+            }
+            None => continue,
+        };
+        let Some(record) = report.ledger.seen().and_then(|ledger| ledger.apps.get(&key)) else { continue };
+        let input = RollbackInput {
+            environment: &desired.environment,
+            app,
+            hello,
+            live: report,
+            fence,
+            sync: &word,
+            rollout: &rollout,
+            fleet,
+        };
+        match compile_rollback(&input) {
+            Some(spec) => {
+                left.clone_from(&record.release);
+                back_to.clone_from(&spec.release);
+                hosts.insert(name.clone(), (specs[name].clone(), Payload::Complete(Box::new(spec))));
+            }
+            None => missing.push(format!("{name} remembers no release of {app} before {}", record.release)),
+        }
+    }
+    if hosts.is_empty() && missing.is_empty() {
+        missing.push(format!("no host of {} has {app}", desired.environment));
+    }
+    let blocked = !missing.is_empty();
+    ports.tell(SyncEventKind::Planned { changes: hosts.len() as u32, blockers: missing, seal: String::new() });
+    if hosts.is_empty() {
+        return SyncResult::Blocked;
+    }
+    let waves = vec![hosts.keys().cloned().collect()];
+    let policy = FleetPolicy { all_or_nothing: false, pause_after_first: false, migrating: None };
+    let end = roll_out(ports, AppRollout { app: app.clone(), release: back_to, hosts, waves, policy }, operator).await;
+    if matches!(end.result, AppResult::Done | AppResult::Partial) {
+        ports.tell(SyncEventKind::Quarantined {
+            app: app.clone(),
+            release: left.clone(),
+            reason: format!("it was rolled back from {left}"),
+            content: app_digest(desired, app).to_string(),
+        });
+    }
+    match end.result {
+        AppResult::Done if !blocked => SyncResult::Synced,
+        AppResult::Blocked => SyncResult::Blocked,
+        AppResult::RolledBack => SyncResult::RolledBack,
+        AppResult::Done | AppResult::Partial | AppResult::Stuck => SyncResult::Failed,
+    }
+}

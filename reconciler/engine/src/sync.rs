@@ -1,0 +1,363 @@
+//! One whole pass for one environment at one commit: the one function that knows the order of the flow.
+//!
+//! # Flow
+//! Observe; finish what a former manager left; observe again if anything was; plan; refuse a stale approval; roll out app by app;
+//! observe and plan once more, which must find nothing. Everything that happens is an event, and the [`Report`] is their fold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use holdfast_core::config::HostSpec;
+use holdfast_core::desired::DesiredState;
+use holdfast_core::event::{AppResult, SyncEvent, SyncEventKind, SyncResult};
+use holdfast_core::id::{AppName, HostName};
+use holdfast_core::plan::{
+    Blocker, Change, LiveHost, LiveState, Plan, PlanOptions, Quarantined, ResourceKey, observe_request, plan, staleness,
+};
+use holdfast_core::report::Report;
+use holdfast_core::rollout::{CompileInput, FleetPolicy, FleetShape, compile, waves};
+use holdfast_core::time::Timestamp;
+use holdfast_protocol::{Digest, Outcome};
+
+use crate::apply::{AppEnd, AppRollout, Operator, Payload, resume, roll_out, unfinished};
+use crate::observe::observe;
+use crate::ports::{EventSink, Ports};
+
+/// What is to be synced, and under which conditions.
+#[derive(Debug, Clone)]
+pub struct SyncRequest {
+    /// What every host should be.
+    pub desired: DesiredState,
+    /// Why: `apply`, `commit`, `drift`, `resume`.
+    pub cause: String,
+    /// What was reviewed; nothing is applied when it has moved.
+    pub expected: Option<Expected>,
+    /// Releases that failed and are not tried again. Empty when a person insists.
+    pub quarantined: BTreeSet<Quarantined>,
+    /// Lifts the limit on how much one sync may prune.
+    pub allow_prune: bool,
+    /// Takes over files that stand in our place with other content.
+    pub adopt: bool,
+    /// Only this app.
+    pub only: Option<AppName>,
+}
+
+/// What was reviewed.
+#[derive(Debug, Clone)]
+pub enum Expected {
+    /// The seal of a plan.
+    Seal(Digest),
+    /// A whole plan: a refusal can say what moved.
+    Plan(Box<Plan>),
+}
+
+/// Folds events while passing them on.
+pub(crate) struct Recorder {
+    inner: Arc<dyn EventSink>,
+    report: Mutex<Report>,
+}
+
+impl Recorder {
+    /// Returns the ports with a recorder in their event sink, and the recorder.
+    pub(crate) fn on(ports: &Ports) -> (Ports, Arc<Self>) {
+        let recorder = Arc::new(Self { inner: Arc::clone(&ports.events), report: Mutex::new(Report::new()) });
+        let events: Arc<dyn EventSink> = Arc::clone(&recorder) as Arc<dyn EventSink>;
+        (Ports { events, ..ports.clone() }, recorder)
+    }
+
+    /// Returns the report so far.
+    pub(crate) fn report(&self) -> Report {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl EventSink for Recorder {
+    fn emit(&self, event: &SyncEvent) {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).add(event);
+        self.inner.emit(event);
+    }
+}
+
+/// Returns what all hosts of a desired state say.
+pub async fn observe_desired(ports: &Ports, desired: &DesiredState) -> LiveState {
+    let questions = desired.hosts.values().map(|host| (host.host.clone(), observe_request(host))).collect();
+    observe(ports, questions).await
+}
+
+/// Brings an environment to a commit and returns how that went. Never fails otherwise: what goes wrong is in the report.
+pub async fn sync(ports: &Ports, request: &SyncRequest, operator: &mut Operator) -> Report {
+    let (ports, recorder) = Recorder::on(ports);
+    let desired = &request.desired;
+    ports.tell(SyncEventKind::Started {
+        environment: desired.environment.clone(),
+        commit: desired.commit.clone(),
+        cause: request.cause.clone(),
+    });
+    let result = pass(&ports, request, operator).await;
+    ports.tell(SyncEventKind::Ended { result });
+    recorder.report()
+}
+
+async fn pass(ports: &Ports, request: &SyncRequest, operator: &mut Operator) -> SyncResult {
+    let desired = &request.desired;
+    let mut live = observe_desired(ports, desired).await;
+    let specs: BTreeMap<&HostName, &HostSpec> = desired.hosts.iter().map(|(name, host)| (name, &host.host)).collect();
+    if finish_unfinished(ports, desired, &specs, &live, operator).await {
+        live = observe_desired(ports, desired).await;
+    }
+    let plan = planned(request, &live, ports.clock.now());
+    let mut blockers: Vec<String> = plan.blockers.iter().filter(|b| concerns(request, b)).map(line).collect();
+    let stale = stale(request, &plan);
+    blockers.extend(stale.iter().cloned());
+    let apps = changed_apps(request, &plan);
+    ports.tell(SyncEventKind::Planned {
+        changes: apps.iter().map(|app| app_changes(&plan, app).count() as u32).sum(),
+        blockers: blockers.clone(),
+        seal: plan.seal.to_string(),
+    });
+    if stale.is_some() {
+        return SyncResult::Blocked;
+    }
+    let mut ends = BTreeMap::new();
+    for (index, app) in apps.iter().enumerate() {
+        if operator.aborted {
+            ports.tell(SyncEventKind::AppEnded { app: app.clone(), result: AppResult::Blocked });
+            ends.insert(app.clone(), AppResult::Blocked);
+            continue;
+        }
+        let end = sync_app(ports, request, (&plan, &live), app, index as u64, operator).await;
+        quarantine(ports, &plan, app, &end);
+        ends.insert(app.clone(), end.result);
+    }
+    let clean = ends.is_empty() || is_clean(ports, request, &ends).await;
+    result(&ends, !blockers.is_empty(), clean)
+}
+
+/// Follows what a former manager left to its end; returns whether there was anything.
+pub(crate) async fn finish_unfinished(
+    ports: &Ports,
+    desired: &DesiredState,
+    specs: &BTreeMap<&HostName, &HostSpec>,
+    live: &LiveState,
+    operator: &mut Operator,
+) -> bool {
+    let open = unfinished(&desired.environment, specs, live);
+    let any = !open.is_empty();
+    for (app, release, hosts) in open {
+        resume(ports, app, release, hosts, operator).await;
+    }
+    any
+}
+
+fn planned(request: &SyncRequest, live: &LiveState, now: Timestamp) -> Plan {
+    let options = PlanOptions {
+        observed_at: now,
+        quarantined: &request.quarantined,
+        allow_prune: request.allow_prune,
+        adopt: request.adopt,
+    };
+    plan(&request.desired, live, &options)
+}
+
+fn stale(request: &SyncRequest, plan: &Plan) -> Option<String> {
+    match request.expected.as_ref()? {
+        Expected::Seal(seal) if *seal == plan.seal => None,
+        Expected::Seal(seal) => Some(format!(
+            "the approved plan (seal {}) is stale: now it would be {}; look at the new plan and approve that",
+            seal.short(),
+            plan.seal.short()
+        )),
+        Expected::Plan(saved) => staleness(saved, plan)
+            .map(|stale| format!("the saved plan is stale: {}; make and review a new one", stale.moved.join("; "))),
+    }
+}
+
+/// Returns whether a blocker concerns what is to be synced.
+fn concerns(request: &SyncRequest, blocker: &Blocker) -> bool {
+    match (&request.only, &blocker.app) {
+        (Some(only), Some(app)) => only == app,
+        _ => true,
+    }
+}
+
+fn line(blocker: &Blocker) -> String {
+    format!("{}: {}", blocker.code, blocker.message)
+}
+
+fn app_changes<'a>(plan: &'a Plan, app: &'a AppName) -> impl Iterator<Item = (&'a HostName, &'a Change)> {
+    plan.hosts
+        .iter()
+        .flat_map(|(name, host)| host.changes.iter().map(move |change| (name, change)))
+        .filter(move |(_, change)| change.app == *app)
+}
+
+/// Returns the apps that change, those git no longer has last.
+fn changed_apps(request: &SyncRequest, plan: &Plan) -> Vec<AppName> {
+    let mut apps: Vec<AppName> = plan
+        .hosts
+        .values()
+        .flat_map(|host| host.changes.iter().map(|change| change.app.clone()))
+        .filter(|app| request.only.as_ref().is_none_or(|only| only == app))
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    apps.sort_by_key(|app| plan.apps.get(app).is_none_or(|known| known.release.is_none()));
+    apps
+}
+
+async fn sync_app(
+    ports: &Ports,
+    request: &SyncRequest,
+    (plan, live): (&Plan, &LiveState),
+    app: &AppName,
+    index: u64,
+    operator: &mut Operator,
+) -> AppEnd {
+    let blocked = |ports: &Ports| {
+        ports.tell(SyncEventKind::AppEnded { app: app.clone(), result: AppResult::Blocked });
+        AppEnd { result: AppResult::Blocked, hosts: BTreeMap::new() }
+    };
+    let desired = &request.desired;
+    let Some(hosts) = hosts_to_change(desired, plan, app) else { return blocked(ports) };
+    let migrating = app_changes(plan, app)
+        .find(|(_, change)| matches!(change.key, ResourceKey::Migration(_)))
+        .map(|(host, _)| host.clone());
+    let waves = waves(&hosts, migrating.as_ref(), &desired.rollout);
+    let fleet = FleetShape { hosts: hosts.len() as u32, waves: waves.len() as u32 };
+    let fence = next_fence(live) + index;
+    let word = word(ports.clock.now(), fence);
+    let mut payloads = BTreeMap::new();
+    for host in &hosts {
+        let (Some(LiveHost::Reached { hello, report }), Some(wanted), Some(changes)) =
+            (live.hosts.get(host), desired.hosts.get(host), plan.hosts.get(host))
+        else {
+            continue;
+        };
+        let changes = &changes.changes;
+        let input = CompileInput { desired, app, host, changes, hello, live: report, fence, sync: &word, fleet };
+        if let Some(draft) = compile(&input) {
+            payloads.insert(host.clone(), (wanted.host.clone(), Payload::Draft(Box::new(draft))));
+        }
+    }
+    if payloads.len() != hosts.len() {
+        return blocked(ports);
+    }
+    let release = plan.apps.get(app).and_then(|known| known.release.clone()).unwrap_or_else(|| "removed".to_owned());
+    let policy = FleetPolicy::new(&desired.rollout, migrating);
+    roll_out(ports, AppRollout { app: app.clone(), release, hosts: payloads, waves, policy }, operator).await
+}
+
+/// Returns the hosts on which an app changes now, in rollout order; `None` when it must not begin.
+///
+/// A host that something stands in the way of is left out and comes later, but not with all or nothing, and not when it is the one
+/// that migrates: the others would serve a release whose tables are not there.
+fn hosts_to_change(desired: &DesiredState, plan: &Plan, app: &AppName) -> Option<Vec<HostName>> {
+    let has = |host: &HostName| desired.hosts.get(host).is_some_and(|wanted| wanted.apps.contains_key(app));
+    if desired.rollout.all_or_nothing && plan.order.iter().any(|host| has(host) && plan.is_blocked(host, app)) {
+        return None;
+    }
+    let migrates = |change: &Change| matches!(change.key, ResourceKey::Migration(_));
+    if app_changes(plan, app).any(|(host, change)| migrates(change) && plan.is_blocked(host, app)) {
+        return None;
+    }
+    let changing: BTreeSet<&HostName> = app_changes(plan, app).map(|(host, _)| host).collect();
+    let hosts: Vec<HostName> =
+        plan.order.iter().filter(|host| changing.contains(*host) && !plan.is_blocked(host, app)).cloned().collect();
+    (!hosts.is_empty()).then_some(hosts)
+}
+
+/// Returns a fence above that of every host.
+pub(crate) fn next_fence(live: &LiveState) -> u64 {
+    let fences = live.hosts.values().map(|host| match host {
+        LiveHost::Reached { hello, report } => hello.fence.max(report.fence),
+        LiveHost::Unreachable { .. } => 0,
+    });
+    fences.max().unwrap_or_default() + 1
+}
+
+/// Returns a word unique to one rollout: the time and the fence in base 36.
+pub(crate) fn word(now: Timestamp, fence: u64) -> String {
+    let digits = |mut number: u64| {
+        let mut text = Vec::new();
+        loop {
+            text.push(char::from_digit((number % 36) as u32, 36).expect("BUG: a digit of base 36"));
+            number /= 36;
+            if number == 0 {
+                break;
+            }
+        }
+        text.into_iter().rev().collect::<String>()
+    };
+    format!("{}x{}", digits(now.0), digits(fence))
+}
+
+/// Says that a release is not tried again, when it failed by itself and not because of a machine or a person.
+fn quarantine(ports: &Ports, plan: &Plan, app: &AppName, end: &AppEnd) {
+    let Some(known) = plan.apps.get(app) else { return };
+    let Some(release) = &known.release else { return };
+    let failed = end.hosts.iter().find_map(|(host, end)| {
+        let failure = end.failed.as_ref().filter(|failure| !failure.environmental)?;
+        (end.outcome != Some(Outcome::Done)).then(|| format!("on {host}, {}", failure.text))
+    });
+    if let Some(reason) = failed {
+        let (app, release, content) = (app.clone(), release.clone(), known.content.to_string());
+        ports.tell(SyncEventKind::Quarantined { app, release, reason, content });
+    }
+}
+
+/// Returns whether a plan finds nothing to do about the apps that were applied; says what it finds.
+async fn is_clean(ports: &Ports, request: &SyncRequest, ends: &BTreeMap<AppName, AppResult>) -> bool {
+    let live = observe_desired(ports, &request.desired).await;
+    let plan = planned(request, &live, ports.clock.now());
+    let mut clean = true;
+    for app in ends.iter().filter(|(_, result)| **result == AppResult::Done).map(|(app, _)| app) {
+        for (host, change) in app_changes(&plan, app).filter(|(host, _)| !plan.is_blocked(host, app)) {
+            clean = false;
+            let (symbol, key, rule) = (change.action.symbol(), &change.key, &change.rule);
+            let error = format!("it was applied, and yet there is something to do: {symbol} {key} ({rule})");
+            ports.tell(SyncEventKind::HostTrouble { app: Some(app.clone()), host: host.clone(), error });
+        }
+    }
+    clean
+}
+
+fn result(ends: &BTreeMap<AppName, AppResult>, blocked: bool, clean: bool) -> SyncResult {
+    let any = |wanted: &[AppResult]| ends.values().any(|result| wanted.contains(result));
+    if !clean || any(&[AppResult::Stuck, AppResult::Partial]) {
+        SyncResult::Failed
+    } else if any(&[AppResult::RolledBack]) {
+        SyncResult::RolledBack
+    } else if blocked || any(&[AppResult::Blocked]) {
+        SyncResult::Blocked
+    } else if ends.is_empty() {
+        SyncResult::NoChange
+    } else {
+        SyncResult::Synced
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_short_and_names_time_and_fence() {
+        assert_eq!(word(Timestamp(0), 0), "0x0");
+        assert_eq!(word(Timestamp(36), 35), "10xz");
+        assert!(word(Timestamp(1_795_000_000_000), 9_999).len() <= 14);
+    }
+
+    #[test]
+    fn the_worst_end_names_the_sync() {
+        let ends = |results: &[AppResult]| -> BTreeMap<AppName, AppResult> {
+            let name = |index| format!("app-{index}").parse().unwrap();
+            results.iter().enumerate().map(|(index, result)| (name(index), *result)).collect()
+        };
+        assert_eq!(result(&ends(&[]), false, true), SyncResult::NoChange);
+        assert_eq!(result(&ends(&[]), true, true), SyncResult::Blocked);
+        assert_eq!(result(&ends(&[AppResult::Done]), false, true), SyncResult::Synced);
+        assert_eq!(result(&ends(&[AppResult::Done]), false, false), SyncResult::Failed);
+        assert_eq!(result(&ends(&[AppResult::Done, AppResult::RolledBack]), false, true), SyncResult::RolledBack);
+        assert_eq!(result(&ends(&[AppResult::RolledBack, AppResult::Partial]), false, true), SyncResult::Failed);
+    }
+}
