@@ -85,15 +85,14 @@ impl Claims {
                     1 => String::new(),
                     count => format!(" and {} more", count - 1),
                 };
-                let message = format!(
-                    "the {} `{name}` is claimed twice on host `{}`{more}: by {} at {}:{}, and here by {}",
-                    resource.word(),
-                    hosts[0],
-                    first.who,
-                    first.file,
-                    first.place.0,
-                    later.who
-                );
+                let first_at = format!("{}:{}", first.file, first.place.0);
+                let whose = if first.who == later.who {
+                    format!("by {}, at {first_at} and here", first.who)
+                } else {
+                    format!("by {} at {first_at}, and here by {}", first.who, later.who)
+                };
+                let message =
+                    format!("the {} `{name}` is claimed twice on host `{}`{more}: {whose}", resource.word(), hosts[0]);
                 let (line, column, length) = later.place;
                 let hint = match resource {
                     Resource::Port => "give one of the two another port",

@@ -228,6 +228,8 @@ pub(crate) struct Fields<'n> {
     entries: &'n [Entry],
     place: Place,
     what: &'static str,
+    /// Known keys that unknown ones were probably meant to be: they are not reported as missing too.
+    meant: Vec<&'static str>,
     /// Keys whose values were wrong so far.
     pub(crate) wrong: Wrong,
 }
@@ -244,20 +246,23 @@ impl<'n> Fields<'n> {
             let known = keys.join("`, `");
             return cx.wrong_type(node, "a map", format!("its keys are `{known}`"));
         };
+        let mut meant = Vec::new();
         for entry in entries {
             if !keys.contains(&entry.key.as_str()) && !entry.key.starts_with("x-") {
                 let key: String = entry.key.chars().take(60).collect();
+                meant.extend(suggest::closest(&entry.key, keys.iter().copied()));
                 let hint = suggest::hint(&entry.key, "its keys are", keys.iter().copied());
                 cx.findings.error("unknown-key", cx.file, entry.place, format!("unknown key `{key}` in {what}"), hint);
             }
         }
-        Some(Self { entries, place: node.place, what, wrong: Wrong::default() })
+        Some(Self { entries, place: node.place, what, meant, wrong: Wrong::default() })
     }
 
     /// Returns the value of a key.
     pub(crate) fn take<T: Decode>(&mut self, key: &'static str, cx: &mut Context<'_, '_>) -> Option<T> {
         let value = match self.entries.iter().find(|entry| entry.key == key) {
             Some(entry) => cx.below(key, |cx| T::decode(&entry.value, cx)),
+            None if self.meant.contains(&key) => T::absent(),
             None => T::absent().or_else(|| {
                 cx.fail("missing-key", self.place, format!("the key `{key}` is missing in {}", self.what), "")
             }),

@@ -31,6 +31,11 @@ impl<'s> Findings<'s> {
         self.hidden.push(file);
     }
 
+    /// Returns whether the lines of a file are kept out of findings.
+    pub(crate) fn hides(&self, file: &str) -> bool {
+        self.hidden.contains(&file)
+    }
+
     /// Returns how many findings there are.
     pub(crate) fn len(&self) -> usize {
         self.list.0.len() + self.dropped
@@ -88,7 +93,7 @@ impl<'s> Findings<'s> {
             self.dropped += 1;
             return;
         }
-        let line_text = if self.hidden.contains(&file) || place.line == 0 {
+        let line_text = if self.hides(file) || place.line == 0 {
             String::new()
         } else {
             let text = self.texts.get(file).copied().unwrap_or_default();

@@ -67,6 +67,11 @@ impl Hosts {
         }
     }
 
+    /// Returns whether every host of every inventory file could be read.
+    pub(super) fn is_complete(&self) -> bool {
+        !self.incomplete
+    }
+
     /// Returns the names of all hosts in inventory order.
     pub(super) fn all(&self) -> &[HostName] {
         &self.order

@@ -74,7 +74,7 @@ fn environment(
     let mut selected = Vec::new();
     if let Some(wanted) = files.environment.as_ref().and_then(|content| content.hosts.0.as_ref()) {
         let scope = Scope { among: hosts.all(), of: "the inventory" };
-        if hosts.all().is_empty() && !findings.has_errors() {
+        if hosts.all().is_empty() && hosts.is_complete() {
             let hint = "write `inventory/hosts.yaml` with `hosts:`";
             findings.error_at("no-host", wanted, "the inventory has no host", hint);
         }

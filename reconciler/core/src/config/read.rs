@@ -84,7 +84,8 @@ pub(super) fn read<'s>(tree: &'s SourceTree, findings: &mut Findings<'s>) -> Fil
         findings.error(&problem.code, &problem.path, Place::default(), problem.message.clone(), "");
     }
     let mut files = Files::default();
-    let total: usize = tree.files.values().map(Vec::len).sum();
+    // A single file that is too large is refused by its own name, below.
+    let total: usize = tree.files.values().map(|bytes| bytes.len().min(MAX_FILE_BYTES)).sum();
     if tree.files.len() > MAX_FILES || total > MAX_TREE_BYTES {
         let message =
             format!("the commit has more than {MAX_FILES} files or {MAX_TREE_BYTES} bytes that would be read");

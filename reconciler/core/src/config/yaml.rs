@@ -176,7 +176,7 @@ impl Builder<'_, '_> {
     fn event(&mut self, event: Event<'_>, span: &Span) -> Result<(), Stop> {
         let place = place_of(span);
         if let Some(tag) = event.tag() {
-            let message = format!("the tag `{}` is not allowed", tag.original());
+            let message = format!("the tag `{}` is not allowed", self.shown(&tag.original()));
             self.findings.error("tag", self.file, place, message, "quote the value to make it text");
         }
         match event {
@@ -220,12 +220,16 @@ impl Builder<'_, '_> {
                 self.finish(node, 0)
             }
             Event::UnresolvedAlias(name) => {
-                let name: String = name.chars().take(60).collect();
-                let message = format!("no anchor `&{name}` stands before this alias");
+                let message = format!("no anchor `&{}` stands before this alias", self.shown(&name));
                 self.stop("alias", place, message, "quote a value that begins with `*`")
             }
             _ => Ok(()),
         }
+    }
+
+    /// Returns text for a message. In a file of secrets a value that someone forgot to quote may look like a tag or an alias.
+    fn shown(&self, text: &str) -> String {
+        if self.findings.hides(self.file) { "…".to_owned() } else { short(text) }
     }
 
     fn push(&mut self, open: Open, place: Place) -> Result<(), Stop> {
