@@ -27,6 +27,7 @@ mod rule;
 mod seal;
 mod services;
 mod slots;
+mod status;
 mod switches;
 mod text_diff;
 mod units;
@@ -36,6 +37,7 @@ pub use model::*;
 pub use observe::{file_digest, observe_request};
 pub use options::{PlanOptions, Quarantined};
 pub use seal::{Stale, staleness};
+pub use status::{AppStatus, Health, SyncStatus, status};
 pub use text_diff::unified;
 
 #[cfg(test)]

@@ -1,0 +1,173 @@
+//! What serves on each host, how well, and whether it is what git says.
+
+use holdfast_protocol::{AppRecord, LiveReport, Observed, Slot};
+use serde::{Deserialize, Serialize};
+
+use super::{LiveHost, LiveState, Plan};
+use crate::desired::{DesiredApp, DesiredState};
+use crate::id::{AppName, HostName};
+
+/// Whether an app is as git says. The words are Argo CD's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum SyncStatus {
+    /// Nothing is to change.
+    Synced,
+    /// Something is.
+    OutOfSync,
+    /// It could not be told.
+    Unknown,
+}
+
+/// How well an app is. Ordered: the worst of several counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Health {
+    /// Everything that should run runs.
+    Healthy,
+    /// Its release is quarantined: the one before serves on purpose.
+    Suspended,
+    /// A transaction is under way, or something is still starting.
+    Progressing,
+    /// Something that should run does not.
+    Degraded,
+    /// It was never applied here.
+    Missing,
+    /// It could not be told.
+    Unknown,
+}
+
+/// One app on one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppStatus {
+    /// Host.
+    pub host: HostName,
+    /// App.
+    pub app: AppName,
+    /// The release git says.
+    pub desired: String,
+    /// The release that serves; empty when none was applied.
+    pub live: String,
+    /// The slot that serves, of the first component that has slots.
+    pub slot: Option<Slot>,
+    /// The release a rollback goes back to; empty when there is none.
+    pub previous: String,
+    /// Whether it is as git says.
+    pub sync: SyncStatus,
+    /// How well it is.
+    pub health: Health,
+    /// What to know about it; may be empty.
+    pub note: String,
+}
+
+/// Returns the status of every app on every host, in rollout order.
+pub fn status(desired: &DesiredState, live: &LiveState, plan: &Plan) -> Vec<AppStatus> {
+    let mut all = Vec::new();
+    for name in &desired.order {
+        let Some(host) = desired.hosts.get(name) else { continue };
+        for app in host.apps.values() {
+            all.push(of_app(desired, name, app, live.hosts.get(name), plan));
+        }
+    }
+    all
+}
+
+fn of_app(
+    desired: &DesiredState,
+    host: &HostName,
+    app: &DesiredApp,
+    live: Option<&LiveHost>,
+    plan: &Plan,
+) -> AppStatus {
+    let mut status = AppStatus {
+        host: host.clone(),
+        app: app.name.clone(),
+        desired: app.release.clone(),
+        live: String::new(),
+        slot: None,
+        previous: String::new(),
+        sync: SyncStatus::Unknown,
+        health: Health::Unknown,
+        note: String::new(),
+    };
+    let report = match live {
+        Some(LiveHost::Reached { report, .. }) => report,
+        Some(LiveHost::Unreachable { reason }) => return AppStatus { note: reason.clone(), ..status },
+        None => return status,
+    };
+    let key = format!("{}/{}", desired.environment, app.name);
+    let ledger = match &report.ledger {
+        Observed::Unknown(reason) => return AppStatus { note: reason.clone(), ..status },
+        Observed::Absent => None,
+        Observed::Seen(ledger) => Some(ledger),
+    };
+    let changes =
+        plan.hosts.get(host).into_iter().flat_map(|host| &host.changes).filter(|change| change.app == app.name);
+    let blockers: Vec<_> = plan
+        .blockers
+        .iter()
+        .filter(|blocker| blocker.host.as_ref().is_none_or(|named| named == host))
+        .filter(|blocker| blocker.app.as_ref().is_none_or(|named| *named == app.name))
+        .collect();
+    let unknown = blockers.iter().any(|blocker| blocker.code == "unknown");
+    status.sync = match (unknown, changes.count()) {
+        (true, _) => SyncStatus::Unknown,
+        (false, 0) if blockers.is_empty() => SyncStatus::Synced,
+        (false, _) => SyncStatus::OutOfSync,
+    };
+    status.note = blockers.first().map(|blocker| blocker.message.clone()).unwrap_or_default();
+    let under_way = report.transactions.iter().find(|tx| tx.app == key && tx.outcome.is_none());
+    let Some(record) = ledger.and_then(|ledger| ledger.apps.get(&key)) else {
+        status.health = if under_way.is_some() { Health::Progressing } else { Health::Missing };
+        return status;
+    };
+    status.live.clone_from(&record.release);
+    status.slot = record.components.values().find_map(|component| component.active);
+    status.previous = record.previous.as_ref().map(|previous| previous.release.clone()).unwrap_or_default();
+    status.health = health(record, report);
+    if let Some(transaction) = under_way {
+        status.health = status.health.max(Health::Progressing);
+        if status.note.is_empty() {
+            status.note = format!("{} is under way", transaction.release);
+        }
+    } else if status.health == Health::Healthy && blockers.iter().any(|blocker| blocker.code == "quarantined") {
+        status.health = Health::Suspended;
+    }
+    status
+}
+
+fn health(record: &AppRecord, report: &LiveReport) -> Health {
+    let mut worst = Health::Healthy;
+    for component in record.components.values() {
+        let slot = component.active.and_then(|slot| component.slots.get(&slot));
+        let units = component.units.keys().chain(slot.into_iter().flat_map(|slot| slot.units.keys()));
+        for unit in units {
+            worst = worst.max(match report.units.get(unit) {
+                Some(Observed::Seen(live)) => match live.active.as_str() {
+                    "active" => Health::Healthy,
+                    "activating" | "reloading" => Health::Progressing,
+                    _ => Health::Degraded,
+                },
+                Some(Observed::Absent) => Health::Degraded,
+                Some(Observed::Unknown(_)) | None => Health::Unknown,
+            });
+        }
+        let projects = component.project.iter().chain(slot.into_iter().filter_map(|slot| slot.project.as_ref()));
+        for project in projects {
+            worst = worst.max(match report.projects.get(project) {
+                Some(Observed::Seen(live)) => live
+                    .containers
+                    .iter()
+                    .map(|container| match (container.state.as_str(), container.health.as_str()) {
+                        ("running", "starting") => Health::Progressing,
+                        ("running", "unhealthy") => Health::Degraded,
+                        ("running", _) => Health::Healthy,
+                        _ => Health::Degraded,
+                    })
+                    .max()
+                    .unwrap_or(Health::Degraded),
+                Some(Observed::Absent) => Health::Degraded,
+                Some(Observed::Unknown(_)) | None => Health::Unknown,
+            });
+        }
+    }
+    worst
+}
