@@ -13,3 +13,4 @@ pub mod ports;
 pub mod rollback;
 pub mod ssh;
 pub mod sync;
+pub mod store;
