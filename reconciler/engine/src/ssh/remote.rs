@@ -45,7 +45,7 @@ pub(super) fn path(digest: &Digest) -> String {
 pub(super) fn serve(digest: &Digest, login: Login) -> String {
     let (path, prefix) = (path(digest), login.prefix());
     format!(
-        "test -f {path} || exit {ABSENT}; echo '{digest}  {path}' | sha256sum -c --status || exit {DIFFERENT}; \
+        "test -x {path} || exit {ABSENT}; echo '{digest}  {path}' | sha256sum -c --status || exit {DIFFERENT}; \
          exec {prefix}{path} serve"
     )
 }

@@ -17,7 +17,7 @@ use crate::ports::LinkError;
 const REFUSED_PAUSES: [Duration; 3] =
     [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(400)];
 /// How long a process may take to end once its streams have.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a delivery may take.
 const DELIVERY: Duration = Duration::from_secs(120);
 
@@ -87,23 +87,26 @@ pub(super) type StdStreams = (openssh::ChildStdin, openssh::ChildStdout);
 
 impl Started {
     /// Waits for the end.
+    ///
+    /// Standard error is read to its end first: the exit status can overtake it, and openssh then closes the session, with which
+    /// `ssh` throws away what it has not handed over yet.
     async fn ended(self) -> Ending {
+        if let Some(collecting) = self.collecting {
+            let _ = collecting.await;
+        }
         let status = match self.child.wait().await {
             Ok(status) => status.code(),
             // openssh turns the status 127 into this error.
             Err(Error::Remote(_)) => Some(127),
             Err(_) => None,
         };
-        if let Some(collecting) = self.collecting {
-            let _ = tokio::time::timeout(PATIENCE, collecting).await;
-        }
         Ending { status, raw: self.complaints.raw(), text: self.complaints.text() }
     }
 
     /// Returns how it ended; waits only a moment when it has not.
     pub(super) async fn ending(self) -> Ending {
         let complaints = self.complaints.clone();
-        let waited = tokio::time::timeout(2 * PATIENCE, self.ended()).await;
+        let waited = tokio::time::timeout(PATIENCE, self.ended()).await;
         waited.unwrap_or_else(|_| Ending { status: None, raw: complaints.raw(), text: complaints.text() })
     }
 
