@@ -12,5 +12,5 @@ pub mod observe;
 pub mod ports;
 pub mod rollback;
 pub mod ssh;
-pub mod sync;
 pub mod store;
+pub mod sync;
