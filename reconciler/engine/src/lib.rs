@@ -11,6 +11,7 @@ pub mod manager;
 pub mod observe;
 pub mod ports;
 pub mod rollback;
+pub mod secrets;
 pub mod ssh;
 pub mod store;
 pub mod sync;
