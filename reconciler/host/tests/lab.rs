@@ -505,3 +505,68 @@ fn killed_after_every_entry_it_still_ends_and_the_migration_ran_once() {
         }
     }
 }
+
+fn lab(verb: &str) {
+    let program = std::env::var("HOLDFAST_LAB_PROGRAM")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/lab/lab").to_owned());
+    let output = Command::new(program).args([verb, "host1"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Power loss at the ready gate, in the migration and in the watch window: nobody comes, and yet it ends.
+#[test]
+#[ignore = "needs a lab host"]
+fn power_loss_ends_unattended() {
+    let mut channel = fresh();
+    let v1 = spec(&mut channel, "t0", 1, &release("v1", Slot::Blue, None));
+    assert_eq!(channel.run(&v1).0, Outcome::Done);
+    let cases = [("at the ready gate", false), ("migrating", true), ("in the watch window", true)];
+    for (number, (case, promote)) in cases.into_iter().enumerate() {
+        let (from, to) = (Slot::Blue, Slot::Green);
+        let name = format!("p{number}");
+        let mut spec =
+            spec(&mut channel, &name, 10 + number as u64, &Release { migrate: true, ..release(&name, to, Some(from)) });
+        // Long enough to be cut in its middle, and nothing is settled.
+        spec.ready_deadline_ms = 3000;
+        on_host("rm -f /root/counter/ran");
+        channel.begin(&spec);
+        if promote {
+            let decide = Request::Decide { id: spec.id.clone(), fence: spec.fence, decision: Decision::Promote };
+            assert_eq!(channel.ask(decide), Reply::Decided);
+        }
+        let request = channel.send(Request::Follow { id: spec.id.clone(), from: 0 });
+        loop {
+            let Reply::Entry(entry) = channel.receive(request) else { panic!("ended before the power loss") };
+            let now = match &entry.event {
+                JournalEvent::Entered { phase } => format!("{phase:?}") == "Ready" && !promote,
+                JournalEvent::Progress { text } => case == "migrating" && text == "migrating",
+                JournalEvent::Intent { title, .. } => case == "in the watch window" && title == "watch",
+                _ => false,
+            };
+            if now {
+                break;
+            }
+        }
+        lab("kill");
+        let started = Instant::now();
+        lab("start");
+        wait_for("the host is back", || on_host("true").is_empty());
+        channel = Channel::open();
+        let (outcome, reason, entries) = channel.follow(&spec.id, |_| ());
+        eprintln!("power loss {case}: {outcome:?} {:?} after power on: {reason}", started.elapsed());
+        assert!(entries.iter().any(|entry| entry.event == JournalEvent::Resumed));
+        assert_eq!(outcome == Outcome::Stuck, reason.contains("look into the database"), "{reason}");
+        let ran = on_host("cat /root/counter/ran").lines().count();
+        let serving = match (case, outcome) {
+            // Cut in its middle, a migration that may not run twice is for an operator; the old release serves.
+            ("at the ready gate", Outcome::Abandoned) | ("migrating", Outcome::Stuck) => "v1".to_owned(),
+            (_, Outcome::Done) => name,
+            other => panic!("{other:?}: {reason}"),
+        };
+        assert_eq!(ran, 1, "the migration was started once");
+        wait_for("the right release answers", || answers().contains(&serving));
+        if outcome == Outcome::Done {
+            assert_eq!(channel.observe().ledger.seen().unwrap().apps["test/shop"].release, serving);
+        }
+    }
+}

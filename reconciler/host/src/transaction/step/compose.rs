@@ -10,8 +10,22 @@ use super::{Act, Probed, StepError, Work, decode, encode, fail};
 use crate::docker::Engine;
 use crate::exec::{Call, shown_tail};
 
-/// Times `up` is tried when something that was asked for before still takes a name.
-const TRIES: u32 = 5;
+/// Times `up` is tried when it fails for a reason that passes by itself.
+const TRIES: u64 = 5;
+
+/// Returns whether a failure passes by itself: what a compose that was cut down had asked for last is carried out after we looked,
+/// or the engine is restarting just now.
+fn passes(error: &str) -> bool {
+    const PASSING: [&str; 6] = [
+        "is already in use by container",
+        "connection reset by peer",
+        "Cannot connect to the Docker daemon",
+        "error during connect",
+        "no Docker engine listens",
+        "the connection was closed",
+    ];
+    PASSING.iter().any(|text| error.contains(text))
+}
 
 /// `docker compose up`.
 pub(super) struct Up<'a> {
@@ -140,14 +154,12 @@ impl Act for Up<'_> {
 
     fn apply(&self, work: &Work<'_>, _before: &[u8]) -> Result<String, StepError> {
         let mut tries = 0;
-        loop {
-            tidy(work, self.project)?;
-            let Err(error) = self.up(work) else { break };
+        while let Err(error) = tidy(work, self.project).and_then(|()| self.up(work)) {
             let StepError::Failed(error) = error else { return Err(error) };
-            // What a compose that was cut down had asked for last may be carried out after we looked.
             tries += 1;
-            if tries < TRIES && error.contains("is already in use by container") {
-                work.pause(Duration::from_secs(1), "docker compose up")?;
+            if tries < TRIES && passes(&error) {
+                (work.tell)(&format!("docker compose up once more: {error}"));
+                work.pause(Duration::from_secs(tries), "docker compose up")?;
                 continue;
             }
             let mut engine = Engine::new(work.host.system.clone());

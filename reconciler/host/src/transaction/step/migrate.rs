@@ -50,6 +50,8 @@ enum Run {
     Created,
     Running,
     Ended(i32),
+    /// It did not end by itself, so nobody can tell how far it came.
+    Cut(String),
 }
 
 impl Act for Migrate<'_> {
@@ -73,10 +75,26 @@ impl Act for Migrate<'_> {
                 }
             }
             Run::Created => drop(work.run("docker", &["start", "--", &self.name()])?),
-            Run::Running | Run::Ended(_) => {}
+            Run::Running | Run::Ended(_) | Run::Cut(_) => {}
         }
+        let mut again = self.idempotent;
         loop {
             match self.look(work) {
+                Ok(Run::Cut(how)) => {
+                    let text = format!("migration {} {how}; its log ends: {}", self.id, self.log());
+                    self.remove(work)?;
+                    if !self.idempotent {
+                        // The note stays: nobody runs it again before an operator looked.
+                        return Err(StepError::Operator(format!("{text}; {}", self.what_to_do(work))));
+                    }
+                    if !again {
+                        self.clean(work)?;
+                        return fail(text);
+                    }
+                    again = false;
+                    self.note_start(work)?;
+                    self.start(work)?;
+                }
                 Ok(Run::Ended(0)) => {
                     ledger::update(&work.host.root, &work.host.disk, |ledger| {
                         ledger.migrations.insert(self.id.to_owned());
@@ -235,6 +253,15 @@ impl Migrate<'_> {
 
     /// Removes what ran it. The note goes last: as long as it is there, a missing run is unknown.
     fn clean(&self, work: &Work<'_>) -> Result<(), StepError> {
+        self.remove(work)?;
+        let path = self.note_path(work);
+        work.host.disk.remove(&path).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => fail(format!("{}: {error}", path.display())),
+        })
+    }
+
+    fn remove(&self, work: &Work<'_>) -> Result<(), StepError> {
         let name = self.name();
         if self.look(work)? != Run::Missing {
             match self.runner {
@@ -246,11 +273,7 @@ impl Migrate<'_> {
                 }
             }
         }
-        let path = self.note_path(work);
-        work.host.disk.remove(&path).or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Ok(()),
-            _ => fail(format!("{}: {error}", path.display())),
-        })
+        Ok(())
     }
 
     fn overdue(&self, work: &Work<'_>) -> Result<String, StepError> {
@@ -270,16 +293,20 @@ impl Migrate<'_> {
             return fail(text);
         }
         // The note stays: nobody runs it again before an operator looked.
-        if let MigrationRunner::Service { .. } = self.runner {
-            work.ask("docker", &["rm", "--force", "--", &name])?;
-        }
+        self.remove(work)?;
         Err(StepError::Operator(format!("{text}; {}", self.what_to_do(work))))
     }
 }
 
+/// # Source
+/// Docker says 255 of a container that it finds dead when it starts after a crash, and 128 plus the signal's number of one that was
+/// killed: neither is the program's own word.
 fn container_run(text: &str) -> Result<Run, StepError> {
     let mut words = text.split_whitespace();
     match (words.next(), words.next().and_then(|code| code.parse().ok())) {
+        (Some("exited" | "dead"), Some(code)) if code > 128 => {
+            Ok(Run::Cut(format!("was cut down (exit status {code})")))
+        }
         (Some("exited" | "dead"), Some(code)) => Ok(Run::Ended(code)),
         (Some("created"), _) => Ok(Run::Created),
         (Some("running" | "restarting" | "paused" | "removing"), _) => Ok(Run::Running),
@@ -291,6 +318,7 @@ fn container_run(text: &str) -> Result<Run, StepError> {
 fn unit_run(state: &unit::UnitState) -> Run {
     match (state.load.as_str(), state.active.as_str(), state.sub.as_str()) {
         ("not-found", _, _) | (_, "inactive", _) => Run::Missing,
+        (_, "failed", _) if state.result != "exit-code" => Run::Cut(format!("was cut down ({})", state.result)),
         (_, "failed", _) => Run::Ended(if state.exit_code == 0 { 1 } else { state.exit_code }),
         (_, "active", "exited") => Run::Ended(state.exit_code),
         _ => Run::Running,
@@ -341,7 +369,9 @@ mod tests {
     #[test]
     fn states() {
         assert_eq!(container_run("exited 0\n").unwrap(), Run::Ended(0));
-        assert_eq!(container_run("exited 137").unwrap(), Run::Ended(137));
+        assert_eq!(container_run("exited 3").unwrap(), Run::Ended(3));
+        assert!(matches!(container_run("exited 137").unwrap(), Run::Cut(_)));
+        assert!(matches!(container_run("exited 255").unwrap(), Run::Cut(_)));
         assert_eq!(container_run("created 0").unwrap(), Run::Created);
         assert_eq!(container_run("running 0").unwrap(), Run::Running);
         assert!(container_run("").is_err());
@@ -355,8 +385,12 @@ mod tests {
         assert_eq!(unit_run(&state("not-found", "inactive", "dead", 0)), Run::Missing);
         assert_eq!(unit_run(&state("loaded", "active", "exited", 0)), Run::Ended(0));
         assert_eq!(unit_run(&state("loaded", "active", "running", 0)), Run::Running);
-        assert_eq!(unit_run(&state("loaded", "failed", "failed", 3)), Run::Ended(3));
-        assert_eq!(unit_run(&state("loaded", "failed", "failed", 0)), Run::Ended(1));
+        let failed = |result: &str, exit_code| unit::UnitState {
+            result: result.to_owned(),
+            ..state("loaded", "failed", "failed", exit_code)
+        };
+        assert_eq!(unit_run(&failed("exit-code", 3)), Run::Ended(3));
+        assert!(matches!(unit_run(&failed("oom-kill", 9)), Run::Cut(_)));
     }
 
     #[test]

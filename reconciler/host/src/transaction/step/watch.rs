@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use holdfast_protocol::Watch as Window;
+use holdfast_protocol::{HealthCheck, Watch as Window};
 
 use super::judge::{Judge, Verdict};
 use super::{Act, StepError, Work, fail, health};
@@ -25,7 +25,7 @@ impl Act for Watch<'_> {
         let work = &Work { deadline: work.deadline.max(started + window + Duration::from_secs(60)), ..*work };
         let mut engine = Engine::new(work.host.system.clone());
         let mut judges: Vec<(Judge, Duration)> =
-            self.0.checks.iter().map(|check| (Judge::watching(check), Duration::ZERO)).collect();
+            self.0.checks.iter().map(|check| (judge(check), Duration::ZERO)).collect();
         let mut told = started;
         while started.elapsed() < window {
             for (check, (judge, due)) in self.0.checks.iter().zip(&mut judges) {
@@ -75,13 +75,22 @@ impl Watch<'_> {
     }
 }
 
+/// How long after a boot a component may still be starting.
+const BOOTING: Duration = Duration::from_secs(180);
+
+/// What was healthy before the switch has no start period any more, unless the machine went down in the window: then everything
+/// starts again, which is no fault of the release.
+fn judge(check: &HealthCheck) -> Judge {
+    if crate::serve::since_boot() < BOOTING { Judge::starting(check) } else { Judge::watching(check) }
+}
+
 fn counts(judges: &[(Judge, Duration)]) -> (u32, u32) {
     judges.iter().fold((0, 0), |(asked, failed), (judge, _)| (asked + judge.asked, failed + judge.failures))
 }
 
 #[cfg(test)]
 mod tests {
-    use holdfast_protocol::{HealthCheck, Probe};
+    use holdfast_protocol::Probe;
 
     use super::super::testing::Bench;
     use super::*;
