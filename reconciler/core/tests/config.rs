@@ -176,7 +176,7 @@ hosts:
   web5: { address: local, prot: 22, user: \"a b\", port: 0, variables: { a-b: 1, mode: 0644, big: 123456789012345678901234567890 } }
 ",
             ),
-            ("inventory/more.yaml", "hosts:\n  web1: { address: local }\n"),
+            ("inventory/more.yaml", "hosts:\n  web1: { address: local }\n  box1: { address: local }\n  box2: { address: local }\n"),
             ("inventory/other.yml", "hosts: {}\n"),
             ("inventory/deep/a.yaml", "hosts: {}\n"),
         ],

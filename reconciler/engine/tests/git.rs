@@ -397,3 +397,25 @@ async fn a_refusal_says_what_the_server_said() {
     let git = GitRepository::new(remote(Path::new("/srv/x.git")), state.path(), missing);
     assert!(matches!(git.fetch().await, Err(FetchError::Start { .. })));
 }
+
+#[tokio::test]
+async fn the_working_example_goes_from_a_commit_to_a_model() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut files = Vec::new();
+    let mut open = ["holdfast.yaml", "inventory", "environments", "templates"].map(|part| root.join(part)).to_vec();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+            files.push((name, std::fs::read(&path).unwrap()));
+        }
+    }
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, content)| (name.as_str(), content.as_slice())).collect();
+    let repo = Repo::new();
+    let commit = repo.commit_of(&files, None);
+    let tree = repo.open().read(&commit).await.unwrap();
+    let (config, diagnostics) = holdfast_core::config::load(&tree);
+    assert!(config.is_some(), "{diagnostics:?}");
+    assert_eq!(tree.files.len(), files.len(), "every file of the example is read");
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::findings::Findings;
 use super::model::{Address, HostSpec};
-use super::place::At;
+use super::place::{At, Place};
 use super::raw::{self, Selector};
 use super::suggest;
 use crate::diag::Origin;
@@ -48,7 +48,26 @@ impl Hosts {
                 hosts.add(entry.name, entry.value, findings);
             }
         }
+        hosts.compare_addresses(findings);
         hosts
+    }
+
+    /// Warns of two names for one machine: what is claimed on it could not be compared. Two names can still be meant, where an
+    /// `ssh_config` sends one address to several machines.
+    fn compare_addresses(&self, findings: &mut Findings<'_>) {
+        let mut first: BTreeMap<(Option<&str>, u16), &HostName> = BTreeMap::new();
+        for spec in self.order.iter().filter_map(|name| self.specs.get(name)) {
+            let machine = match &spec.address {
+                Address::Local => (None, 0),
+                Address::Remote(address) => (Some(address.as_str()), spec.port),
+            };
+            let Some(other) = first.insert(machine, &spec.name) else { continue };
+            let length = spec.name.as_str().len() as u32;
+            let place = Place { line: spec.origin.line, column: spec.origin.column, length };
+            let message = format!("the hosts `{other}` and `{}` have the same address", spec.name);
+            let hint = "if they are one machine, keep one of the two: ports and units on it are compared by host";
+            findings.warning("same-address", &spec.origin.file, place, message, hint);
+        }
     }
 
     fn add(&mut self, name: At<HostName>, host: Option<raw::Host>, findings: &mut Findings<'_>) {

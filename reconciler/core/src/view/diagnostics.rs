@@ -3,6 +3,7 @@
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::{Value, json};
 
+use super::harmless;
 use crate::diag::{Diagnostic, Diagnostics, Severity};
 
 /// Version of the JSON form. Rises when a field changes its meaning or goes away.
@@ -84,14 +85,11 @@ fn byte_of(text: &str, chars: usize) -> usize {
     text.char_indices().nth(chars).map_or(text.len(), |(byte, _)| byte)
 }
 
-/// Returns text in which nothing can act on a terminal: control characters, also those that turn the direction of writing, become
-/// one replacement character each, so that columns stay right.
+/// Returns text in which nothing can act on a terminal and nothing is hidden: a key with an invisible character in it would look
+/// like the key that it is not. One character stays one character, so that columns are right.
 fn printable(text: &str) -> String {
-    let odd = |c: char| {
-        (c.is_control() && c != '\t')
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    text.chars().map(|c| if odd(c) { '\u{fffd}' } else { c }).collect()
+    let hidden = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{2060}' | '\u{feff}');
+    harmless(text).chars().map(|c| if hidden(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// Returns findings for programs.
