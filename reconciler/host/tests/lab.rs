@@ -570,3 +570,90 @@ fn power_loss_ends_unattended() {
         }
     }
 }
+
+fn unit_spec(channel: &mut Channel, id: &str, fence: u64, exec: &str, extra: &str) -> TransactionSpec {
+    use holdfast_protocol::ActiveGoal;
+    let text = format!(
+        "[Unit]\nDescription=test\n[Service]\nExecStart={exec}\nRestart=always\nRestartSec=100ms\n{extra}[Install]\nWantedBy=multi-user.target\n"
+    );
+    let blob = channel.put(&text);
+    let unit = "shoptest@blue.service".to_owned();
+    let check = HealthCheck {
+        probe: Probe::State,
+        interval_ms: 100,
+        timeout_ms: 1000,
+        retries: 3,
+        start_period_ms: 500,
+        passes: 2,
+        min_healthy_ms: 3000,
+        units: vec![unit.clone()],
+        projects: Vec::new(),
+    };
+    let bring = Action::Unit { unit, enabled: Some(true), active: Some(ActiveGoal::Restarted) };
+    let mut spec = spec(channel, id, fence, &release("v1", Slot::Blue, None));
+    spec.prepare = vec![
+        step("reload back", Action::OnUndo(Box::new(Action::DaemonReload))),
+        step("unit", Action::PutFile(file("/etc/systemd/system/shoptest@.service", blob))),
+        step("reload", Action::DaemonReload),
+        step("bring", bring),
+        step("healthy", Action::Health(check)),
+        step(
+            "migrate",
+            Action::Migrate {
+                id: format!("test/shop/unit/{id}"),
+                runner: MigrationRunner::Host { directory: "/root/counter".to_owned(), user: String::new() },
+                argv: ["sh", "-c", "echo ran >>ran; sleep 1"].map(str::to_owned).to_vec(),
+                idempotent: false,
+            },
+        ),
+    ];
+    spec.promote.clear();
+    spec.watch.clear();
+    spec.settle.clear();
+    spec
+}
+
+#[test]
+#[ignore = "needs a lab host"]
+fn units_come_up_crash_loops_are_seen_and_odd_keys_refused() {
+    let mut channel = fresh();
+    on_host(
+        "systemctl disable --now shoptest@blue; rm -f /etc/systemd/system/shoptest@.service; systemctl daemon-reload",
+    );
+    let state = || on_host("systemctl is-active shoptest@blue; systemctl is-enabled shoptest@blue");
+
+    let odd = unit_spec(&mut channel, "u0", 1, "/bin/sleep 1000", "Afer=x\n");
+    let Reply::Staged(problems) = channel.ask(Request::Stage(Box::new(odd))) else { panic!("staged") };
+    assert!(problems.iter().any(|problem| problem.message.contains("'Afer'")), "{problems:?}");
+
+    // It is active nearly always when it is looked at.
+    let loops = unit_spec(&mut channel, "u1", 1, "/bin/sleep 1", "");
+    let (outcome, reason, _) = channel.run(&loops);
+    assert_eq!(outcome, Outcome::Abandoned, "{reason}");
+    assert!(reason.contains("restarted"), "{reason}");
+    assert!(state().starts_with("inactive") && !on_host("ls /etc/systemd/system").contains("shoptest"), "{}", state());
+
+    let good = unit_spec(&mut channel, "u2", 1, "/bin/sleep 1000", "");
+    let (outcome, reason, _) = channel.run(&good);
+    assert_eq!(outcome, Outcome::Done, "{reason}");
+    assert_eq!(state(), "active\nenabled\n");
+    assert_eq!(on_host("cat /root/counter/ran").lines().count(), 1);
+
+    // Killed in its migration: it is found again by its name.
+    on_host("rm /root/counter/ran");
+    let killed = unit_spec(&mut channel, "u3", 1, "/bin/sleep 1001", "");
+    channel.begin(&killed);
+    let decide = Request::Decide { id: killed.id.clone(), fence: killed.fence, decision: Decision::Promote };
+    assert_eq!(channel.ask(decide), Reply::Decided);
+    let (outcome, reason, entries) = channel.follow(&killed.id, |entry| {
+        if matches!(&entry.event, JournalEvent::Progress { text } if text == "migrating") {
+            on_host("systemctl kill -s KILL --kill-whom=main holdfast-tx-u3");
+        }
+    });
+    assert_eq!(outcome, Outcome::Done, "{reason}");
+    assert!(entries.iter().any(|entry| entry.event == JournalEvent::Resumed));
+    assert_eq!(on_host("cat /root/counter/ran").lines().count(), 1);
+    on_host(
+        "systemctl disable --now shoptest@blue; rm -f /etc/systemd/system/shoptest@.service; systemctl daemon-reload",
+    );
+}
