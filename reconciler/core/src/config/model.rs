@@ -239,7 +239,7 @@ pub struct Component {
     pub files: Vec<FileSpec>,
     /// nginx upstream names and what they go to.
     pub upstreams: BTreeMap<String, UpstreamSpec>,
-    /// Its variables, the strongest.
+    /// Its variables, stronger than the app's; only the host's are stronger.
     pub variables: Variables,
     /// Where it is declared.
     pub origin: Origin,

@@ -7,6 +7,7 @@
 
 mod compose;
 mod content;
+pub mod corpus;
 mod encoding;
 mod engine;
 mod envfile;
@@ -35,3 +36,5 @@ pub(crate) use scope::Scope;
 
 #[cfg(test)]
 mod engine_tests;
+#[cfg(test)]
+mod quoting_tests;
