@@ -2,11 +2,15 @@
 
 mod args;
 mod commands;
+mod control;
 mod error;
 mod exit;
 mod output;
 mod progress;
+mod report;
+mod runner;
 mod setup;
+mod wire;
 
 use std::process::ExitCode;
 

@@ -1,12 +1,21 @@
 //! The verbs, one file each.
 
+mod apply;
 mod completions;
+mod control;
+mod history;
 mod init;
+mod plan;
 mod render;
+mod rollback;
 mod schema;
+mod secrets;
+mod status;
+mod unlock;
 mod validate;
 
 use crate::args::{Cli, Verb};
+use crate::control::Verb as Word;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::output::Output;
@@ -19,6 +28,16 @@ pub(crate) async fn run(output: Output, cli: &Cli) -> Result<Exit, Error> {
         Verb::Init(arguments) => init::run(output, arguments),
         Verb::Validate(arguments) => validate::run(&setup()?, arguments).await,
         Verb::Render(arguments) => render::run(&setup()?, arguments).await,
+        Verb::Plan(arguments) => plan::run(&setup()?, arguments).await,
+        Verb::Apply(arguments) => apply::run(&setup()?, arguments).await,
+        Verb::Status(arguments) => status::run(&setup()?, arguments).await,
+        Verb::History(arguments) => history::run(&setup()?, arguments).await,
+        Verb::Rollback(arguments) => rollback::run(&setup()?, arguments).await,
+        Verb::Pause(arguments) => control::run(&setup()?, arguments, Word::Pause).await,
+        Verb::Promote(arguments) => control::run(&setup()?, arguments, Word::Promote).await,
+        Verb::Abort(arguments) => control::run(&setup()?, arguments, Word::Abort).await,
+        Verb::Unlock(arguments) => unlock::run(&setup()?, arguments).await,
+        Verb::Secrets(arguments) => secrets::run(output, arguments),
         Verb::Schema(arguments) => schema::run(output, arguments),
         Verb::Completions(arguments) => Ok(completions::run(output, arguments)),
         _ => Err(Error::user("not yet", "")),

@@ -1,0 +1,84 @@
+//! `holdfast history`: past syncs.
+
+use std::fmt::Write;
+
+use holdfast_core::time::Timestamp;
+use holdfast_core::view::{harmless, progress_line, took};
+use holdfast_engine::store::{EventSeq, Store, SyncId, SyncRecord};
+
+use crate::args::HistoryArgs;
+use crate::error::{Error, OrHint};
+use crate::exit::Exit;
+use crate::progress::paint;
+use crate::setup::{Setup, environment};
+
+/// Prints the last syncs, or all events of one.
+pub(crate) async fn run(setup: &Setup, arguments: &HistoryArgs) -> Result<Exit, Error> {
+    let store = Store::open(&setup.manager.state_dir.join("holdfast.sqlite"))
+        .or_hint("set `state_dir` in the configuration")?;
+    if let Some(id) = arguments.sync {
+        return one(setup, &store, SyncId(id), arguments.json).await;
+    }
+    let wanted = arguments.environment.as_deref().map(environment).transpose()?;
+    let syncs = store.syncs(wanted.as_ref(), arguments.limit).await.or_hint("")?;
+    if arguments.json {
+        setup.output.json(&serde_json::json!({ "format_version": 1, "syncs": syncs }))?;
+    } else {
+        setup.output.data(&table(&syncs));
+    }
+    Ok(Exit::Ok)
+}
+
+async fn one(setup: &Setup, store: &Store, id: SyncId, json: bool) -> Result<Exit, Error> {
+    let record = store.sync(id).await.or_hint("")?;
+    let Some(record) = record else {
+        return Err(Error::user(format!("there is no sync {id}"), "`holdfast history` lists them"));
+    };
+    let events = store.events(id, EventSeq::default(), u32::MAX).await.or_hint("")?;
+    let events: Vec<_> = events.into_iter().map(|(_, event)| event).collect();
+    if json {
+        setup.output.json(&serde_json::json!({ "format_version": 1, "sync": record, "events": events }))?;
+        return Ok(Exit::Ok);
+    }
+    let mut plain = setup.output;
+    plain.color_err = plain.color;
+    let mut text = table(&[record.clone()]);
+    for line in events.iter().filter_map(|event| progress_line(record.started, event)) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}", paint(plain, &line));
+    }
+    setup.output.data(&text);
+    Ok(Exit::Ok)
+}
+
+fn table(syncs: &[SyncRecord]) -> String {
+    if syncs.is_empty() {
+        return "no sync yet\n".to_owned();
+    }
+    let mut text = format!(
+        "{:>5}  {:<20} {:<12} {:<10} {:<9} {:<11} {:>9}  {}\n",
+        "SYNC", "STARTED", "ENVIRONMENT", "COMMIT", "CAUSE", "RESULT", "TOOK", "WHAT"
+    );
+    for sync in syncs {
+        let result = sync.result.map_or_else(|| "unfinished".to_owned(), |result| format!("{result:?}"));
+        let length = sync.ended.map_or_else(String::new, |ended| took(ended.since_ms(sync.started)));
+        let _ = writeln!(
+            text,
+            "{:>5}  {:<20} {:<12} {:<10} {:<9} {:<11} {:>9}  {}",
+            sync.id.to_string(),
+            when(sync.started),
+            sync.environment,
+            sync.commit.short(),
+            sync.cause,
+            result,
+            length,
+            harmless(&sync.reason)
+        );
+    }
+    text
+}
+
+fn when(at: Timestamp) -> String {
+    let stamp = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    stamp.map_or_else(|| "?".to_owned(), |stamp| stamp.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
+}

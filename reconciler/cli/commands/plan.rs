@@ -1,0 +1,57 @@
+//! `holdfast plan`: what would change on the hosts.
+
+use std::fs;
+use std::sync::Arc;
+
+use holdfast_core::id::EnvironmentName;
+use holdfast_core::plan::{Plan, PlanOptions, plan};
+use holdfast_engine::sync::observe_desired;
+
+use crate::args::{Format, PlanArgs};
+use crate::error::{Error, OrHint};
+use crate::exit::Exit;
+use crate::runner::quarantined;
+use crate::setup::{Revision, Setup, environment};
+use crate::wire::{Silent, Wire};
+
+/// Plans and prints.
+pub(crate) async fn run(setup: &Setup, arguments: &PlanArgs) -> Result<Exit, Error> {
+    let environment = environment(&arguments.environment)?;
+    let commit = setup.commit(Some(&environment), arguments.revision.revision.as_deref()).await?;
+    let revision = setup.revision(commit).await?;
+    let wire = Wire::open(&setup.manager).await?;
+    let plan = make(setup, &wire, &revision, &environment, arguments.allow_prune).await?;
+    print(setup, &plan, if arguments.json { Format::Json } else { arguments.format })?;
+    if let Some(path) = &arguments.out {
+        let text = serde_json::to_string_pretty(&plan).or_hint("")?;
+        fs::write(path, text + "\n").or_hint("choose a file that can be written to")?;
+        setup
+            .output
+            .say(&format!("saved to {0}; `holdfast apply {environment} --plan {0}` does exactly this", path.display()));
+    }
+    Ok(if arguments.detailed_exitcode && !plan.is_empty() { Exit::Changes } else { Exit::Ok })
+}
+
+/// Asks all hosts and plans. No key is used.
+pub(crate) async fn make(
+    setup: &Setup,
+    wire: &Wire,
+    revision: &Revision,
+    environment: &EnvironmentName,
+    allow_prune: bool,
+) -> Result<Plan, Error> {
+    let desired = setup.desired(revision, environment)?;
+    let ports = wire.ports(revision, Arc::new(Silent));
+    let live = observe_desired(&ports, &desired).await;
+    let quarantined = quarantined(&wire.store, environment).await?;
+    let options = PlanOptions { observed_at: wire.clock.now(), quarantined: &quarantined, allow_prune, adopt: false };
+    Ok(plan(&desired, &live, &options))
+}
+
+/// Prints a plan on standard output.
+pub(crate) fn print(setup: &Setup, plan: &Plan, format: Format) -> Result<(), Error> {
+    let output = setup.output;
+    let _ = format;
+    output.json(plan)?;
+    Ok(())
+}

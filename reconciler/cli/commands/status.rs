@@ -1,0 +1,45 @@
+//! `holdfast status`: what serves on each host, and whether it is what git says.
+
+use std::sync::Arc;
+
+use holdfast_core::plan::{PlanOptions, plan, status};
+use holdfast_core::view::status_text;
+use holdfast_engine::sync::observe_desired;
+
+use crate::args::StatusArgs;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::runner::quarantined;
+use crate::setup::{Setup, environment};
+use crate::wire::{Silent, Wire};
+
+/// Asks the hosts of one or all environments.
+pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, Error> {
+    let output = setup.output;
+    let wanted = arguments.environment.as_deref().map(environment).transpose()?;
+    let wire = Wire::open(&setup.manager).await?;
+    let names = match wanted {
+        Some(name) => vec![name],
+        None if !setup.manager.environments.is_empty() => setup.manager.environments.keys().cloned().collect(),
+        None => setup.revision(setup.commit(None, None).await?).await?.config.environments.keys().cloned().collect(),
+    };
+    let mut all = Vec::new();
+    for name in names {
+        let revision = setup.revision(setup.commit(Some(&name), None).await?).await?;
+        let desired = setup.desired(&revision, &name)?;
+        let live = observe_desired(&wire.ports(&revision, Arc::new(Silent)), &desired).await;
+        let held = quarantined(&wire.store, &name).await?;
+        let options =
+            PlanOptions { observed_at: wire.clock.now(), quarantined: &held, allow_prune: true, adopt: false };
+        let rows = status(&desired, &live, &plan(&desired, &live, &options));
+        if arguments.json {
+            all.push(serde_json::json!({ "environment": name, "commit": revision.commit, "apps": rows }));
+        } else {
+            output.data(&format!("{name} at {}\n{}", revision.commit.short(), status_text(&rows, output.color)));
+        }
+    }
+    if arguments.json {
+        output.json(&serde_json::json!({ "format_version": 1, "environments": all }))?;
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,78 @@
+//! The end of a sync as its user sees it: a few lines and an exit code.
+
+use std::fmt::Write;
+
+use holdfast_core::event::{AppResult, SyncResult};
+use holdfast_core::report::Report;
+use holdfast_core::view::{harmless, took};
+
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::output::Output;
+
+/// Prints the report: lines on standard error, or JSON on standard output.
+pub(crate) fn print(output: Output, report: &Report, json: bool) -> Result<(), Error> {
+    if json {
+        let line = serde_json::to_string(report).map_err(|error| Error::internal(error.to_string()))?;
+        output.data(&line);
+        return Ok(());
+    }
+    output.say(&text(report));
+    Ok(())
+}
+
+/// Returns how the program ends after this report.
+pub(crate) fn exit(report: &Report) -> Exit {
+    let any = |wanted: &[AppResult]| {
+        report.apps.values().any(|app| app.result.is_some_and(|result| wanted.contains(&result)))
+    };
+    match report.result {
+        Some(SyncResult::Synced | SyncResult::NoChange) => Exit::Ok,
+        Some(SyncResult::RolledBack) => Exit::RolledBack,
+        Some(SyncResult::Blocked) => Exit::Refused,
+        _ if any(&[AppResult::Partial, AppResult::Stuck]) => Exit::Partial,
+        _ => Exit::Failed,
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut text = String::new();
+    let total = took(report.ended_at.since_ms(report.began_at));
+    let word = match report.result {
+        Some(SyncResult::Synced) => "synced",
+        Some(SyncResult::NoChange) => "nothing to do",
+        Some(SyncResult::RolledBack) => "rolled back",
+        Some(SyncResult::Blocked) => "blocked",
+        Some(SyncResult::Failed) | None => "failed",
+    };
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "\n{word} in {total}");
+    for (name, app) in &report.apps {
+        for (host, said) in &app.hosts {
+            let outcome =
+                said.outcome.map_or_else(|| "no answer".to_owned(), |outcome| format!("{outcome:?}").to_lowercase());
+            let _ = write!(text, "  {name} on {host:<10} {outcome:<11} {:>9}", took(said.took_ms));
+            if !said.switch_ms.is_empty() {
+                let switches: Vec<_> = said.switch_ms.iter().map(|ms| format!("{ms} ms")).collect();
+                let _ = write!(text, "  switch {}", switches.join(", "));
+            }
+            if said.probes.run > 0 {
+                let _ = write!(text, "  probes {} ({} failed)", said.probes.run, said.probes.failed);
+            }
+            if said.migrated {
+                text.push_str("  migrated");
+            }
+            text.push('\n');
+            if !said.failed.is_empty() {
+                let _ = writeln!(text, "    {}", harmless(&said.failed));
+            }
+        }
+        if !app.quarantined.is_empty() {
+            let _ = writeln!(text, "  {name} {} is quarantined: {}", app.release, harmless(&app.quarantined));
+        }
+    }
+    for blocker in &report.blockers {
+        let _ = writeln!(text, "  blocked: {}", harmless(blocker));
+    }
+    text.trim_end().to_owned()
+}

@@ -1,0 +1,164 @@
+//! One sync or rollback with everything around it: lock, quarantine, history, the operator's words.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use holdfast_core::desired::DesiredState;
+use holdfast_core::event::{SyncEvent, SyncEventKind, SyncResult};
+use holdfast_core::id::{AppName, EnvironmentName};
+use holdfast_core::plan::Quarantined;
+use holdfast_core::report::Report;
+use holdfast_engine::apply::operator;
+use holdfast_engine::ports::EventSink;
+use holdfast_engine::rollback::{RollbackRequest, rollback};
+use holdfast_engine::store::{Holder, Lock, LockOutcome, Quarantine, Store, SyncId};
+use holdfast_engine::sync::{Expected, SyncRequest, sync};
+
+use crate::control::Listener;
+use crate::error::{Error, OrHint};
+use crate::setup::{Revision, Setup};
+use crate::wire::{Fan, Wire};
+
+/// What is to be done.
+pub(crate) enum Work {
+    /// Bring the environment to the commit.
+    Sync {
+        /// Why: `apply`, `commit`, `drift`, `resume`.
+        cause: String,
+        /// What was reviewed.
+        expected: Option<Expected>,
+        /// Lifts the limit on pruning.
+        allow_prune: bool,
+        /// Only this app.
+        only: Option<AppName>,
+    },
+    /// Bring an app's release before the present one back.
+    Rollback(AppName),
+}
+
+/// Runs one piece of work under the environment's lock and writes it into the history.
+pub(crate) async fn run(
+    setup: &Setup,
+    wire: &Wire,
+    revision: &Revision,
+    environment: &EnvironmentName,
+    work: Work,
+    watcher: Arc<dyn EventSink>,
+) -> Result<Report, Error> {
+    let desired = setup.desired(revision, environment)?;
+    let lock = lock(wire, environment).await?;
+    let report = locked(setup, wire, revision, desired, work, watcher).await;
+    let freed = wire.store.unlock(&lock.id).await.or_hint("");
+    let report = report?;
+    freed?;
+    Ok(report)
+}
+
+async fn lock(wire: &Wire, environment: &EnvironmentName) -> Result<Lock, Error> {
+    let who = std::env::args().nth(1).unwrap_or_default();
+    let who = format!("{who} by {}", std::env::var("USER").unwrap_or_else(|_| "root".to_owned()));
+    let name = format!("environment/{environment}");
+    let holder = Holder::this_process(&who);
+    match wire.store.acquire_lock(&name, holder, wire.clock.now(), Holder::is_alive).await.or_hint("")? {
+        LockOutcome::Acquired(lock, _) => Ok(lock),
+        LockOutcome::Held(lock) => Err(Error::refused(
+            format!(
+                "{environment} is being changed by `{}` (process {}, lock {})",
+                lock.holder.who, lock.holder.pid, lock.id
+            ),
+            format!(
+                "wait until it is done, or look with `holdfast status {environment}`; the lock of a dead process is taken over by itself"
+            ),
+        )),
+    }
+}
+
+async fn locked(
+    setup: &Setup,
+    wire: &Wire,
+    revision: &Revision,
+    desired: DesiredState,
+    work: Work,
+    watcher: Arc<dyn EventSink>,
+) -> Result<Report, Error> {
+    let environment = desired.environment.clone();
+    let store = &wire.store;
+    let cause = match &work {
+        Work::Sync { cause, .. } => cause.clone(),
+        Work::Rollback(_) => "rollback".to_owned(),
+    };
+    let id = store.begin_sync(&environment, &desired.commit, &cause, wire.clock.now()).await.or_hint("")?;
+    let recorded = Arc::new(Recorded { store: store.clone(), id, quarantined: Mutex::default() });
+    let ports = wire.ports(revision, Arc::new(Fan(vec![Arc::clone(&recorded) as Arc<dyn EventSink>, watcher])));
+    let (handle, mut operator) = operator();
+    let listener = Listener::open(&setup.manager.runtime_dir, &environment, handle)
+        .or_hint("set `runtime_dir` in the configuration")?;
+    let report = match work {
+        Work::Sync { cause, expected, allow_prune, only } => {
+            let quarantined = quarantined(store, &environment).await?;
+            let request = SyncRequest { desired, cause, expected, quarantined, allow_prune, adopt: false, only };
+            sync(&ports, &request, &mut operator).await
+        }
+        Work::Rollback(app) => rollback(&ports, &RollbackRequest { desired, app }, &mut operator).await,
+    };
+    drop(listener);
+    for (app, release, reason, content) in recorded.take() {
+        let Ok(digest) = content.parse() else { continue };
+        let at = wire.clock.now();
+        let entry = Quarantine { environment: environment.clone(), app, digest, release, reason, at };
+        store.quarantine(entry).await.or_hint("")?;
+    }
+    let result = report.result.unwrap_or(SyncResult::Failed);
+    let reason = reason(&report);
+    store.end_sync(id, result, &reason, wire.clock.now()).await.or_hint("")?;
+    store.flush().await.or_hint("")?;
+    Ok(report)
+}
+
+/// Returns what is in quarantine, as a plan wants it.
+pub(crate) async fn quarantined(store: &Store, environment: &EnvironmentName) -> Result<BTreeSet<Quarantined>, Error> {
+    let entries = store.quarantined(environment).await.or_hint("")?;
+    let plain = |entry: Quarantine| Quarantined {
+        app: entry.app,
+        content: entry.digest,
+        reason: format!("{}: {}", entry.release, entry.reason),
+    };
+    Ok(entries.into_iter().map(plain).collect())
+}
+
+/// Returns one line for the history.
+fn reason(report: &Report) -> String {
+    let apps = report.apps.iter().map(|(app, said)| {
+        let why = said.hosts.values().find(|host| !host.failed.is_empty()).map(|host| host.failed.as_str());
+        match why {
+            Some(why) => format!("{app} {}: {why}", said.release),
+            None => format!("{app} {}", said.release),
+        }
+    });
+    apps.chain(report.blockers.iter().cloned()).collect::<Vec<_>>().join("; ").chars().take(400).collect()
+}
+
+type Failed = (AppName, String, String, String);
+
+/// Writes events into the history, and keeps what is to be quarantined.
+struct Recorded {
+    store: Store,
+    id: SyncId,
+    quarantined: Mutex<Vec<Failed>>,
+}
+
+impl Recorded {
+    fn take(&self) -> Vec<Failed> {
+        std::mem::take(&mut self.quarantined.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl EventSink for Recorded {
+    fn emit(&self, event: &SyncEvent) {
+        self.store.record_event(self.id, event);
+        if let SyncEventKind::Quarantined { app, release, reason, content } = &event.kind {
+            let failed = (app.clone(), release.clone(), reason.clone(), content.clone());
+            self.quarantined.lock().unwrap_or_else(PoisonError::into_inner).push(failed);
+        }
+    }
+}
