@@ -1,5 +1,6 @@
 //! Fakes, generators and lab access for the tests.
 
+pub mod fake_host;
 pub mod lab;
 pub mod load;
 pub mod ops;

@@ -1,0 +1,246 @@
+//! Effects: what each action does to the world, and how it is undone.
+
+use std::collections::BTreeMap;
+
+use holdfast_core::id::digest_of;
+use holdfast_protocol::{Action, ActiveGoal, AppRecord, FilePut, Ledger, TransactionSpec};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::behaviour::Behaviour;
+use super::world::{Container, StoredFile, UnitState, World};
+
+/// What undo needs, as it stands in the journal.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+enum Before {
+    #[default]
+    Nothing,
+    File(Option<StoredFile>),
+    Unit {
+        enabled: bool,
+        running: bool,
+    },
+    /// Whether the project had containers.
+    Project(bool),
+    /// Services that ran.
+    Ran(Vec<String>),
+    Switch(Option<u16>),
+    Record(Option<Box<AppRecord>>),
+}
+
+/// Returns what undo of an action will need.
+pub(super) fn capture(world: &World, spec: &TransactionSpec, action: &Action) -> Vec<u8> {
+    let before = match action {
+        Action::PutFile(FilePut { path, .. }) | Action::RemoveFile { path } => {
+            Before::File(world.files.get(path).cloned())
+        }
+        Action::Unit { unit, .. } => {
+            let state = world.units.get(unit).cloned().unwrap_or_default();
+            Before::Unit { enabled: state.enabled, running: state.running.is_some() }
+        }
+        Action::ComposeUp { project, .. } => {
+            Before::Project(world.projects.get(project).is_some_and(|p| !p.is_empty()))
+        }
+        Action::ComposeStart { project } => Before::Ran(services(world, project, false)),
+        Action::ComposeStop { project, .. } => Before::Ran(services(world, project, true)),
+        Action::Switch { listen, .. } | Action::RemoveSwitch { listen } => {
+            Before::Switch(world.switches.get(listen).copied())
+        }
+        Action::Record(_) => {
+            let record = world.ledger.as_ref().and_then(|ledger| ledger.apps.get(&spec.app));
+            Before::Record(record.cloned().map(Box::new))
+        }
+        _ => Before::Nothing,
+    };
+    serde_json::to_vec(&before).expect("what undo needs is plain data")
+}
+
+fn services(world: &World, project: &str, running: bool) -> Vec<String> {
+    let containers = world.projects.get(project).into_iter().flatten();
+    containers.filter(|(_, c)| c.running.is_some() == running).map(|(service, _)| service.clone()).collect()
+}
+
+/// Does an action that takes no time of its own. The text is the step's note, or why it failed.
+pub(super) fn apply(world: &mut World, spec: &TransactionSpec, action: &Action) -> Result<String, String> {
+    match action {
+        Action::Preflight { ports_free, .. } => preflight(world, ports_free)?,
+        Action::Images { images } => world.images.extend(images.iter().cloned()),
+        Action::PutFile(file) => put(world, file)?,
+        Action::RemoveFile { path } => drop(world.files.remove(path)),
+        Action::DaemonReload => daemon_reload(world),
+        Action::Unit { unit, enabled, active } => set_unit(world, unit, *enabled, *active)?,
+        Action::ComposeUp { project, file, services } => up(world, project, file, services)?,
+        Action::ComposeStart { project } => start(world, project, |_| true),
+        Action::ComposeStop { project, .. } => {
+            world
+                .projects
+                .entry(project.clone())
+                .or_default()
+                .values_mut()
+                .for_each(|container| container.running = None);
+        }
+        Action::ComposeDown { project } => drop(world.projects.remove(project)),
+        Action::Migrate { id, runner: _, argv: _, idempotent: _ } => return migrate(world, spec, id),
+        Action::NginxTest { put, remove: _ } => {
+            for file in put {
+                let bytes = world.blobs.get(&file.blob).ok_or("a blob is missing")?;
+                if String::from_utf8_lossy(bytes).contains("simulate: nginx error") {
+                    return Err(format!("nginx: [emerg] simulated in {}:1", file.path));
+                }
+            }
+        }
+        Action::NginxReload => {
+            let files = world.files.iter().filter(|(path, _)| path.starts_with("/etc/nginx/"));
+            world.nginx = files.map(|(path, file)| (path.clone(), file.bytes.clone())).collect();
+        }
+        Action::Switch { listen, to, .. } => {
+            world.switches.insert(listen.clone(), *to);
+        }
+        Action::RemoveSwitch { listen } => drop(world.switches.remove(listen)),
+        Action::Record(record) => {
+            let ledger = world.ledger.get_or_insert_with(|| Ledger { version: 1, ..Ledger::default() });
+            match record {
+                Some(record) => drop(ledger.apps.insert(spec.app.clone(), (**record).clone())),
+                None => drop(ledger.apps.remove(&spec.app)),
+            }
+        }
+        // They take time, or do nothing going forward.
+        Action::Health(_) | Action::Prove(_) | Action::Watch(_) | Action::Drain { .. } | Action::OnUndo(_) => {}
+    }
+    Ok(String::new())
+}
+
+/// Undoes an action.
+pub(super) fn undo(world: &mut World, spec: &TransactionSpec, action: &Action, before: &[u8]) -> Result<(), String> {
+    let before: Before = serde_json::from_slice(before).map_err(|error| error.to_string())?;
+    match (action, before) {
+        (Action::PutFile(FilePut { path, .. }) | Action::RemoveFile { path }, Before::File(file)) => match file {
+            Some(file) => drop(world.files.insert(path.clone(), file)),
+            None => drop(world.files.remove(path)),
+        },
+        (Action::DaemonReload, _) => daemon_reload(world),
+        (Action::Unit { unit, .. }, Before::Unit { enabled, running }) => {
+            let goal = if running { ActiveGoal::Started } else { ActiveGoal::Stopped };
+            set_unit(world, unit, Some(enabled), Some(goal))?;
+        }
+        (Action::ComposeUp { project, .. }, Before::Project(false)) => drop(world.projects.remove(project)),
+        (Action::ComposeStart { project }, Before::Ran(stopped)) => {
+            let containers = world.projects.entry(project.clone()).or_default();
+            containers.iter_mut().filter(|(name, _)| stopped.contains(name)).for_each(|(_, c)| c.running = None);
+        }
+        (Action::ComposeStop { project, .. }, Before::Ran(ran)) => start(world, project, |name| ran.contains(name)),
+        (Action::Switch { listen, .. } | Action::RemoveSwitch { listen }, Before::Switch(to)) => match to {
+            Some(to) => drop(world.switches.insert(listen.clone(), to)),
+            None => drop(world.switches.remove(listen)),
+        },
+        (Action::OnUndo(inner), _) => drop(apply(world, spec, inner)?),
+        (Action::Record(_), Before::Record(record)) => {
+            apply(world, spec, &Action::Record(record))?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn preflight(world: &World, ports: &[u16]) -> Result<(), String> {
+    for port in ports {
+        if let Some(place) = world.places.get(port)
+            && world.running(&place.units, &place.project).is_some()
+            && world.switches.values().any(|to| to == port)
+        {
+            return Err(format!("port {port} is in use"));
+        }
+    }
+    Ok(())
+}
+
+fn put(world: &mut World, file: &FilePut) -> Result<(), String> {
+    let bytes = world.blobs.get(&file.blob).ok_or_else(|| format!("blob {} is not here", file.blob.short()))?.clone();
+    let stored = StoredFile { bytes, mode: file.mode, owner: file.owner.clone(), group: file.group.clone() };
+    world.files.insert(file.path.clone(), stored);
+    Ok(())
+}
+
+fn daemon_reload(world: &mut World) {
+    let files = world.files.iter().filter(|(path, _)| path.starts_with("/etc/systemd/system/"));
+    world.systemd = files.map(|(path, file)| (path.clone(), digest_of(&file.bytes))).collect();
+}
+
+fn set_unit(world: &mut World, unit: &str, enabled: Option<bool>, active: Option<ActiveGoal>) -> Result<(), String> {
+    let text = world.unit_text(unit);
+    let state: &mut UnitState = world.units.entry(unit.to_owned()).or_default();
+    if let Some(enabled) = enabled {
+        state.enabled = enabled;
+    }
+    let now = Instant::now();
+    let started = || text.clone().map(|text| (text, now)).ok_or_else(|| format!("unit {unit} not found"));
+    match active {
+        None => {}
+        Some(ActiveGoal::Stopped) => state.running = None,
+        Some(ActiveGoal::Started | ActiveGoal::Reloaded) if state.running.is_some() => {}
+        Some(ActiveGoal::Started | ActiveGoal::Reloaded | ActiveGoal::Restarted) => state.running = Some(started()?),
+    }
+    Ok(())
+}
+
+fn up(world: &mut World, project: &str, file: &str, services: &BTreeMap<String, String>) -> Result<(), String> {
+    let text = world.text(file).ok_or_else(|| format!("{file} is not there"))?;
+    let containers = world.projects.entry(project.to_owned()).or_default();
+    if !services.is_empty() {
+        containers.retain(|service, _| services.contains_key(service));
+    }
+    for (service, digest) in services {
+        let same = containers.get(service).is_some_and(|container| container.digest == *digest);
+        if !same {
+            let image = image_of(&text, service);
+            let container = Container { digest: digest.clone(), image, text: text.clone(), running: None };
+            containers.insert(service.clone(), container);
+        }
+    }
+    start(world, project, |_| true);
+    Ok(())
+}
+
+fn start(world: &mut World, project: &str, which: impl Fn(&String) -> bool) {
+    let now = Instant::now();
+    let containers = world.projects.entry(project.to_owned()).or_default();
+    for (_, container) in containers.iter_mut().filter(|(service, _)| which(service)) {
+        container.running.get_or_insert(now);
+    }
+}
+
+/// Returns the image a compose file names for a service: good enough for the canonical text that is rendered.
+fn image_of(text: &str, service: &str) -> String {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let mut lines = text.lines();
+    let Some(head) =
+        lines.find(|line| line.trim().trim_matches('"') == format!("{service}:").as_str() && indent(line) > 0)
+    else {
+        return String::new();
+    };
+    let inside = lines.take_while(|line| line.trim().is_empty() || indent(line) > indent(head));
+    inside
+        .filter_map(|line| line.trim().strip_prefix("image:"))
+        .map(|image| image.trim().trim_matches(['"', '\'']).to_owned())
+        .next()
+        .unwrap_or_default()
+}
+
+fn migrate(world: &mut World, spec: &TransactionSpec, id: &str) -> Result<String, String> {
+    let component = id.split('/').nth(2).unwrap_or_default();
+    let record = spec.settle.iter().find_map(|step| match &step.action {
+        Action::Record(Some(record)) => record.components.get(component),
+        _ => None,
+    });
+    let file = record.and_then(|record| match record.active {
+        Some(slot) => record.slots.get(&slot).map(|slot| slot.compose_file.clone()),
+        None => Some(record.compose_file.clone()),
+    });
+    let text = file.and_then(|file| world.text(&file)).unwrap_or_default();
+    *world.migrations.entry(id.to_owned()).or_default() += 1;
+    if Behaviour::of(&text).migration_fails {
+        return Err("the migration exited with 1".to_owned());
+    }
+    world.ledger.get_or_insert_with(|| Ledger { version: 1, ..Ledger::default() }).migrations.insert(id.to_owned());
+    Ok(String::new())
+}

@@ -1,0 +1,130 @@
+//! What a fake host says when it is observed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast_core::id::digest_of;
+use holdfast_protocol::{
+    ComponentRecord, ContainerLive, FileLive, LiveReport, NginxLive, ObserveRequest, Observed, ProjectLive, Resources,
+    SwitchLive, TransactionStatus, UnitLive,
+};
+
+use super::host::FakeHost;
+use super::runner::phase;
+use super::world::World;
+
+impl FakeHost {
+    pub(super) fn observe(&self, question: &ObserveRequest) -> LiveReport {
+        let state = self.lock();
+        let world = &state.world;
+        let (mut files, mut units, mut projects) = named(world);
+        files.extend(question.files.iter().map(|query| query.path.clone()));
+        units.extend(question.units.iter().cloned());
+        projects.extend(question.projects.iter().cloned());
+        let expected: BTreeMap<_, _> = question.files.iter().map(|query| (&query.path, query.expected)).collect();
+        let look = |path: &String| {
+            let Some(file) = world.files.get(path) else { return Observed::Absent };
+            let digest = digest_of(&file.bytes);
+            let wanted = expected.get(path).copied().flatten().is_some_and(|expected| expected != digest);
+            Observed::Seen(FileLive {
+                digest,
+                mode: file.mode,
+                owner: file.owner.clone(),
+                group: file.group.clone(),
+                size: file.bytes.len() as u64,
+                regular: true,
+                content: wanted.then(|| file.bytes.clone()),
+            })
+        };
+        LiveReport {
+            files: files.into_iter().map(|path| (path.clone(), look(&path))).collect(),
+            units: units.into_iter().map(|unit| (unit.clone(), unit_live(world, &unit))).collect(),
+            projects: projects.into_iter().map(|project| (project.clone(), project_live(world, &project))).collect(),
+            images: question.images.iter().map(|image| (image.clone(), Observed::Seen(image_id(image)))).collect(),
+            nginx: Observed::Seen(NginxLive { active: true, error: String::new() }),
+            switches: Observed::Seen(
+                world.switches.iter().map(|(listen, to)| (listen.clone(), SwitchLive { to: *to })).collect(),
+            ),
+            listening: Vec::new(),
+            resources: Resources {
+                disk_free: 1 << 40,
+                inodes_free: 1 << 20,
+                memory_available: 1 << 33,
+                memory_total: 1 << 34,
+            },
+            ledger: world.ledger.clone().map_or(Observed::Absent, Observed::Seen),
+            transactions: state
+                .transactions
+                .values()
+                .filter(|transaction| transaction.begun)
+                .map(|transaction| TransactionStatus {
+                    id: transaction.spec.id.clone(),
+                    app: transaction.spec.app.clone(),
+                    release: transaction.spec.release.clone(),
+                    fence: transaction.spec.fence,
+                    phase: phase(transaction),
+                    outcome: transaction.outcome(),
+                    running: transaction.running,
+                })
+                .collect(),
+            fence: state.fence,
+        }
+    }
+}
+
+/// Returns files, units and projects that the ledger names.
+fn named(world: &World) -> (BTreeSet<String>, BTreeSet<String>, BTreeSet<String>) {
+    let (mut files, mut units, mut projects) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let records = world.ledger.iter().flat_map(|ledger| ledger.apps.values()).flat_map(|app| app.components.values());
+    for ComponentRecord { files: own, units: own_units, project, slots, .. } in records {
+        files.extend(own.keys().chain(slots.values().flat_map(|slot| slot.files.keys())).cloned());
+        units.extend(own_units.keys().chain(slots.values().flat_map(|slot| slot.units.keys())).cloned());
+        projects.extend(project.iter().chain(slots.values().filter_map(|slot| slot.project.as_ref())).cloned());
+    }
+    (files, units, projects)
+}
+
+fn unit_live(world: &World, unit: &str) -> Observed<UnitLive> {
+    let path = format!("/etc/systemd/system/{unit}");
+    let Some(text) = world.unit_text(unit) else { return Observed::Absent };
+    let state = world.units.get(unit).cloned().unwrap_or_default();
+    let running = state.running.is_some();
+    Observed::Seen(UnitLive {
+        load: "loaded".to_owned(),
+        active: if running { "active" } else { "inactive" }.to_owned(),
+        sub: if running { "running" } else { "dead" }.to_owned(),
+        enabled: match (state.enabled, text.contains("[Install]")) {
+            (true, _) => "enabled",
+            (false, true) => "disabled",
+            (false, false) => "static",
+        }
+        .to_owned(),
+        restarts: 0,
+        needs_reload: world
+            .files
+            .get(&path)
+            .is_some_and(|file| world.systemd.get(&path) != Some(&digest_of(&file.bytes))),
+        main_pid: u32::from(running) * 100,
+    })
+}
+
+fn project_live(world: &World, project: &str) -> Observed<ProjectLive> {
+    let Some(containers) = world.projects.get(project).filter(|containers| !containers.is_empty()) else {
+        return Observed::Absent;
+    };
+    let containers = containers.iter().map(|(service, container)| ContainerLive {
+        service: service.clone(),
+        name: format!("{project}-{service}-1"),
+        id: format!("{project}/{service}"),
+        image: image_id(&container.image),
+        digest: container.digest.clone(),
+        state: if container.running.is_some() { "running" } else { "exited" }.to_owned(),
+        health: String::new(),
+        restarts: 0,
+        started_at: String::new(),
+    });
+    Observed::Seen(ProjectLive { containers: containers.collect() })
+}
+
+fn image_id(reference: &str) -> String {
+    format!("sha256:{}", digest_of(reference.as_bytes()))
+}

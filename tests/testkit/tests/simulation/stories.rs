@@ -1,0 +1,346 @@
+use std::time::Duration;
+
+use holdfast_core::config::RolloutPolicy;
+use holdfast_core::event::{SyncEventKind, SyncResult};
+use holdfast_core::plan::Quarantined;
+use holdfast_engine::apply::{OperatorVerb, OperatorWord, operator};
+use holdfast_engine::rollback::{RollbackRequest, rollback};
+use holdfast_engine::sync::{Expected, sync};
+use holdfast_protocol::{JournalEvent, Outcome};
+
+use super::sample::{Release, host_names, policy, shop};
+use super::*;
+
+fn together() -> RolloutPolicy {
+    RolloutPolicy { all_or_nothing: true, ..policy() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_releases_and_nothing_left_to_do() {
+    for policy in [policy(), together()] {
+        let fleet = fleet(3);
+        for name in ["v1", "v2", "v3"] {
+            let release = Release::good(name);
+            let report = bring(&fleet, 3, &release, &policy).await;
+            assert_result(&report, SyncResult::Synced);
+            assert_serves(&fleet, name);
+            assert_eq!(left_to_do(&fleet, &shop(3, Some(&release), &policy)).await, Vec::<String>::new());
+            let again = bring(&fleet, 3, &release, &policy).await;
+            assert_result(&again, SyncResult::NoChange);
+            let app = &report.apps[&"shop".parse().unwrap()];
+            assert!(report.probes().run > 0, "{report:#?}");
+            assert!(app.hosts.values().all(|host| host.switch_ms.len() == 1 || name == "v1"), "{app:#?}");
+            assert_eq!(app.hosts.values().filter(|host| host.migrated).count(), 1);
+        }
+        assert!(migrations(&fleet).values().all(|runs| *runs == 1), "{:?}", migrations(&fleet));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_old_slot_stays_startable_and_nothing_else_runs() {
+    let fleet = fleet(1);
+    for name in ["v1", "v2"] {
+        bring(&fleet, 1, &Release::good(name), &policy()).await;
+    }
+    let world = fleet.host(&host_names(1)[0]).world();
+    let container = |slot: &str| world.projects[&format!("prod-shop-web-{slot}")]["api"].clone();
+    assert_eq!((container("blue").image.as_str(), container("blue").running), ("shop:v1", None));
+    assert!(container("green").running.is_some());
+    assert!(world.units["shop-worker@green.service"].running.is_some());
+    assert!(world.units["shop-worker@blue.service"].running.is_none());
+    assert!(!world.units["shop-worker@blue.service"].enabled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_never_gets_healthy_takes_no_traffic_and_is_quarantined() {
+    for policy in [policy(), together()] {
+        let fleet = fleet(3);
+        bring(&fleet, 3, &Release::good("v1"), &policy).await;
+        let bad = Release::bad("v2", "simulate: unhealthy");
+        let report = bring(&fleet, 3, &bad, &policy).await;
+        assert_result(&report, SyncResult::RolledBack);
+        assert_serves(&fleet, "v1");
+        let app = &report.apps[&"shop".parse().unwrap()];
+        assert!(app.quarantined.contains("unhealthy"), "{app:#?}");
+        assert!(app.hosts.values().all(|host| host.switch_ms.is_empty()), "nobody switched");
+        assert_eq!(migrations(&fleet).get("prod/shop/web/v2"), None, "what never got healthy migrates nothing");
+
+        let mut held = request(shop(3, Some(&bad), &policy));
+        held.quarantined.insert(Quarantined {
+            app: "shop".parse().unwrap(),
+            content: app.quarantined_content.parse().unwrap(),
+            reason: app.quarantined.clone(),
+        });
+        let report = sync(&fleet.ports(), &held, &mut silent()).await;
+        assert_result(&report, SyncResult::Blocked);
+        assert!(report.blockers[0].starts_with("quarantined"), "{:?}", report.blockers);
+
+        let report = bring(&fleet, 3, &Release::good("v3"), &policy).await;
+        assert_result(&report, SyncResult::Synced);
+        assert_serves(&fleet, "v3");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_dies_in_its_watch_window_goes_back_by_itself() {
+    for policy in [policy(), together()] {
+        let fleet = fleet(2);
+        bring(&fleet, 2, &Release::good("v1"), &policy).await;
+        let report = bring(&fleet, 2, &Release::bad("v2", "simulate: dies"), &policy).await;
+        assert_result(&report, SyncResult::RolledBack);
+        assert_serves(&fleet, "v1");
+        assert_eq!(left_to_do(&fleet, &shop(2, Some(&Release::good("v1")), &policy)).await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_does_not_say_its_name_goes_back() {
+    let fleet = fleet(1);
+    bring(&fleet, 1, &Release::good("v1"), &policy()).await;
+    let report = bring(&fleet, 1, &Release::bad("v2", "simulate: wrong release"), &policy()).await;
+    assert_result(&report, SyncResult::RolledBack);
+    assert_serves(&fleet, "v1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_migration_stops_before_traffic() {
+    let fleet = fleet(2);
+    bring(&fleet, 2, &Release::good("v1"), &policy()).await;
+    let report = bring(&fleet, 2, &Release::bad("v2", "simulate: migration fails"), &policy()).await;
+    assert_result(&report, SyncResult::RolledBack);
+    assert_serves(&fleet, "v1");
+    assert_eq!(fleet.host(&host_names(2)[1]).journals().len(), 1, "the second host never began");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_host_that_cannot_stops_everyone_before_anything_begins() {
+    let fleet = fleet(3);
+    bring(&fleet, 3, &Release::good("v1"), &policy()).await;
+    let report = bring(&fleet, 3, &Release::bad("v2", "simulate: invalid"), &policy()).await;
+    assert_result(&report, SyncResult::Blocked);
+    assert_serves(&fleet, "v1");
+    assert!(fleet.hosts().all(|(_, host)| host.journals().len() == 1), "nothing began");
+    assert!(report.troubles[0].error.contains("is not valid"), "{:?}", report.troubles);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_fails_is_no_reason_for_a_quarantine() {
+    let fleet = fleet(1);
+    let host = fleet.host(&host_names(1)[0]);
+    host.break_step("images");
+    let report = bring(&fleet, 1, &Release::good("v1"), &policy()).await;
+    assert_result(&report, SyncResult::RolledBack);
+    assert_eq!(report.apps[&"shop".parse().unwrap()].quarantined, "");
+    assert_eq!(host.world().files.len(), 0, "an abandoned first release leaves nothing");
+    host.repair();
+    assert_result(&bring(&fleet, 1, &Release::good("v1"), &policy()).await, SyncResult::Synced);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreachable_host_waits_for_later_or_stops_everyone() {
+    let (h1, h2) = (host_names(2)[0].clone(), host_names(2)[1].clone());
+    // Whether a host out of reach has migrated is not known, so a release that migrates waits for all.
+    for (policy, migrates, moved) in
+        [(policy(), false, Some("v2")), (policy(), true, Some("v1")), (together(), false, Some("v1"))]
+    {
+        let fleet = fleet(2);
+        let mut v2 = shop(2, Some(&Release::good("v2")), &policy);
+        if !migrates {
+            let apps = v2.hosts.values_mut().flat_map(|host| host.apps.values_mut());
+            apps.flat_map(|app| &mut app.components).for_each(|component| component.migrate = None);
+        }
+        bring(&fleet, 2, &Release::good("v1"), &policy).await;
+        fleet.host(&h2).cut(Duration::from_secs(3600));
+        let report = sync(&fleet.ports(), &request(v2.clone()), &mut silent()).await;
+        assert_result(&report, SyncResult::Blocked);
+        assert_eq!(serving(&fleet.host(&h1).world()).as_deref(), moved);
+        assert_eq!(serving(&fleet.host(&h2).world()).as_deref(), Some("v1"), "unknown is not absent");
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_result(&sync(&fleet.ports(), &request(v2), &mut silent()).await, SyncResult::Synced);
+        assert_serves(&fleet, "v2");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rollback_needs_no_version_and_the_left_release_does_not_come_back() {
+    let fleet = fleet(3);
+    for name in ["v1", "v2"] {
+        bring(&fleet, 3, &Release::good(name), &policy()).await;
+    }
+    let before: Vec<_> = fleet.hosts().map(|(_, host)| host.world().ledger.unwrap()).collect();
+    let desired = shop(3, Some(&Release::good("v2")), &policy());
+    let back = RollbackRequest { desired: desired.clone(), app: "shop".parse().unwrap() };
+    let report = rollback(&fleet.ports(), &back, &mut silent()).await;
+    assert_result(&report, SyncResult::Synced);
+    assert_serves(&fleet, "v1");
+    assert_eq!(left_to_do(&fleet, &shop(3, Some(&Release::good("v1")), &policy())).await, Vec::<String>::new());
+    let app = &report.apps[&"shop".parse().unwrap()];
+    assert!(app.quarantined.contains("v2"), "{app:#?}");
+
+    let mut next = request(desired);
+    next.quarantined.insert(Quarantined {
+        app: "shop".parse().unwrap(),
+        content: app.quarantined_content.parse().unwrap(),
+        reason: app.quarantined.clone(),
+    });
+    assert_result(&sync(&fleet.ports(), &next, &mut silent()).await, SyncResult::Blocked);
+    assert_serves(&fleet, "v1");
+
+    // There is nothing before it any more.
+    let report = rollback(&fleet.ports(), &back, &mut silent()).await;
+    assert_result(&report, SyncResult::Blocked);
+    // The ledger of before named v1 as its previous release.
+    assert!(before.iter().all(|ledger| ledger.apps["prod/shop"].previous.as_ref().unwrap().release == "v1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn drift_is_healed_where_it_is() {
+    let fleet = fleet(1);
+    let release = Release::good("v1");
+    bring(&fleet, 1, &release, &policy()).await;
+    let host = fleet.host(&host_names(1)[0]);
+    host.tamper(|world| {
+        world.units.get_mut("shop-beat.service").unwrap().running = None;
+        world.files.remove("/etc/nginx/conf.d/shop.conf");
+        world.files.get_mut("/etc/holdfast/apps/prod-shop-data/secret.env").unwrap().bytes = b"PASSWORD=other".to_vec();
+    });
+    assert_result(&bring(&fleet, 1, &release, &policy()).await, SyncResult::Synced);
+    assert_serves(&fleet, "v1");
+    let world = host.world();
+    assert!(world.units["shop-beat.service"].running.is_some());
+    let secret = world.text("/etc/holdfast/apps/prod-shop-data/secret.env");
+    assert_eq!(secret.as_deref(), Some("PASSWORD=value of database.password"));
+    assert!(world.nginx.contains_key("/etc/nginx/conf.d/shop.conf"));
+    assert_eq!(world.switches["127.0.83.1:8101"], 8101, "nothing switched");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_that_git_lost_is_taken_away_and_its_secrets_with_it() {
+    let fleet = fleet(2);
+    for name in ["v1", "v2"] {
+        bring(&fleet, 2, &Release::good(name), &policy()).await;
+    }
+    let report = sync(&fleet.ports(), &request(shop(2, None, &policy())), &mut silent()).await;
+    assert_result(&report, SyncResult::Synced);
+    for (name, host) in fleet.hosts() {
+        let world = host.world();
+        assert_eq!(world.files.keys().collect::<Vec<_>>(), Vec::<&String>::new(), "{name}");
+        assert!(world.projects.is_empty() && world.switches.is_empty(), "{name}: {world:#?}");
+        assert!(world.units.values().all(|unit| unit.running.is_none() && !unit.enabled), "{name}");
+        assert!(world.ledger.unwrap().apps.is_empty());
+    }
+    assert_sound(&fleet);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_approval_is_refused() {
+    let fleet = fleet(1);
+    let desired = shop(1, Some(&Release::good("v1")), &policy());
+    let mut approved = request(desired.clone());
+    approved.expected = Some(Expected::Seal(holdfast_core::id::digest_of(b"another plan")));
+    let report = sync(&fleet.ports(), &approved, &mut silent()).await;
+    assert_result(&report, SyncResult::Blocked);
+    assert!(report.blockers.iter().any(|blocker| blocker.contains("stale")), "{:?}", report.blockers);
+    assert!(fleet.host(&host_names(1)[0]).journals().is_empty());
+    approved.expected = Some(Expected::Seal(report.seal.parse().unwrap()));
+    assert_result(&sync(&fleet.ports(), &approved, &mut silent()).await, SyncResult::Synced);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operator_pauses_promotes_and_aborts() {
+    let careful = RolloutPolicy { pause_after_canary: true, ..policy() };
+    for (verb, result, release) in
+        [(OperatorVerb::Promote, SyncResult::Synced, "v2"), (OperatorVerb::Abort, SyncResult::Failed, "v1")]
+    {
+        let fleet = fleet(2);
+        let (handle, mut words) = operator();
+        handle.say(OperatorWord { app: None, verb: OperatorVerb::Promote });
+        let first = request(shop(2, Some(&Release::good("v1")), &policy()));
+        sync(&fleet.ports(), &first, &mut words).await;
+        let speaker = {
+            let fleet = fleet.clone();
+            tokio::spawn(async move {
+                let paused =
+                    |event: &holdfast_core::event::SyncEvent| matches!(event.kind, SyncEventKind::Paused { .. });
+                while !fleet.events().iter().any(paused) {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+                handle.say(OperatorWord { app: Some("shop".parse().unwrap()), verb });
+            })
+        };
+        let report = sync(&fleet.ports(), &request(shop(2, Some(&Release::good("v2")), &careful)), &mut words).await;
+        speaker.await.unwrap();
+        assert_result(&report, result);
+        assert!(report.took_ms() > 3_600_000, "it waited for the operator");
+        assert_eq!(serving(&fleet.host(&host_names(2)[0]).world()).as_deref(), Some("v2"), "the canary has settled");
+        assert_eq!(serving(&fleet.host(&host_names(2)[1]).world()).as_deref(), Some(release));
+        assert_sound(&fleet);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_link_is_followed_on_and_loses_no_entry() {
+    let fleet = fleet(1);
+    bring(&fleet, 1, &Release::good("v1"), &policy()).await;
+    let host = fleet.host(&host_names(1)[0]).clone();
+    let cutter = tokio::spawn(async move {
+        for _ in 0..6 {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            host.cut(Duration::from_secs(1));
+        }
+    });
+    let report = bring(&fleet, 1, &Release::good("v2"), &policy()).await;
+    cutter.await.unwrap();
+    assert_result(&report, SyncResult::Synced);
+    assert!(report.troubles.iter().any(|trouble| trouble.error.contains("following on")), "{:?}", report.troubles);
+    let seen: Vec<u64> = fleet
+        .events()
+        .iter()
+        .filter_map(|event| match &event.kind {
+            SyncEventKind::Host { entry, .. } => Some(entry.seq),
+            _ => None,
+        })
+        .collect();
+    let written: Vec<u64> =
+        fleet.host(&host_names(1)[0]).journals().values().flatten().map(|entry| entry.seq).collect();
+    assert_eq!(seen.len(), written.len(), "each entry once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_can_cut_the_manager_off_is_confirmed_over_a_new_connection() {
+    let firewall = |text: &str| {
+        let mut desired = shop(1, Some(&Release::good("v1")), &policy());
+        let app = desired.hosts.values_mut().next().unwrap().apps.values_mut().next().unwrap();
+        let edge = app.components.last_mut().unwrap();
+        let holdfast_core::desired::Body::Single(artifacts) = &mut edge.body else { panic!("edge has one place") };
+        let mut file = artifacts.files.values().next().unwrap().clone();
+        file.content = holdfast_core::render::Content::plain(text);
+        file.nginx = false;
+        artifacts.files.insert("/etc/nftables.conf".to_owned(), file);
+        request(desired)
+    };
+    let fleet = fleet(1);
+    let host = fleet.host(&host_names(1)[0]).clone();
+    assert_result(&sync(&fleet.ports(), &firewall("accept"), &mut silent()).await, SyncResult::Synced);
+
+    // From the moment the file is in place nobody gets in for ten minutes.
+    let locker = {
+        let host = host.clone();
+        tokio::spawn(async move {
+            while host.world().text("/etc/nftables.conf").as_deref() != Some("drop") {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            host.cut(Duration::from_secs(600));
+        })
+    };
+    let report = sync(&fleet.ports(), &firewall("drop"), &mut silent()).await;
+    locker.await.unwrap();
+    assert_eq!(host.world().text("/etc/nftables.conf").as_deref(), Some("accept"), "it undid itself");
+    assert_result(&report, SyncResult::RolledBack);
+    let ended = host.journals().into_values().flatten().filter_map(|entry| match entry.event {
+        JournalEvent::Ended { outcome, .. } => Some(outcome),
+        _ => None,
+    });
+    assert!(ended.into_iter().any(|outcome| outcome == Outcome::RolledBack));
+}
