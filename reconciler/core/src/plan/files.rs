@@ -2,7 +2,6 @@
 
 use holdfast_protocol::{Digest, FileLive, FileRecord, Observed};
 
-use super::observe::file_digest;
 use super::rule::{Rule, Verdict, blocked, content, first_match, in_place};
 use super::{PlanAction, Reason};
 use crate::desired::DesiredFile;
@@ -11,19 +10,17 @@ use crate::desired::DesiredFile;
 pub(super) struct FileFacts<'a> {
     pub(super) path: &'a str,
     pub(super) desired: &'a DesiredFile,
+    /// Of the bytes git wants; `None` when a secret is in them.
+    pub(super) digest: Option<Digest>,
     pub(super) live: Observed<&'a FileLive>,
     pub(super) record: Option<&'a FileRecord>,
     pub(super) adopt: bool,
 }
 
 impl FileFacts<'_> {
-    fn digest(&self) -> Option<Digest> {
-        file_digest(self.desired)
-    }
-
     /// Returns whether the live bytes are those git wants: by digest, or for a file with a secret by what we wrote last.
     fn content_fits(&self, live: &FileLive) -> bool {
-        match self.digest() {
+        match self.digest {
             Some(digest) => live.digest == digest,
             None => self.record.is_some_and(|r| r.sealed == self.desired.content.sealed() && r.digest == live.digest),
         }

@@ -8,7 +8,7 @@ use super::host::{HostContext, plan_host};
 use super::ignore::IgnoreRules;
 use super::migrations::{KnownMigrations, unsure_migrations};
 use super::prune::{managed_count, pruned_count};
-use super::seal::{basis, rendered, seal};
+use super::seal::{basis, content, rendered, seal};
 use super::{
     AppPlan, Basis, Blocker, Change, HostBasis, HostPlan, LiveHost, LiveState, PLAN_FORMAT_VERSION, Plan, PlanOptions,
     Reason,
@@ -65,6 +65,13 @@ pub fn plan(desired: &DesiredState, live: &LiveState, options: &PlanOptions<'_>)
     }
     let migrations = KnownMigrations::new(desired, ran, blind);
 
+    // Rendered content is read once: it is the largest thing here.
+    let contents: BTreeMap<&HostName, BTreeMap<AppName, Digest>> = desired
+        .hosts
+        .iter()
+        .map(|(name, host)| (name, host.apps.iter().map(|(app, wanted)| (app.clone(), content(wanted))).collect()))
+        .collect();
+    let identity = |app: &AppName| join(app, contents.iter().filter_map(|(host, apps)| Some((*host, *apps.get(app)?))));
     let mut hosts = BTreeMap::new();
     let mut bases = BTreeMap::new();
     let mut apps: BTreeMap<AppName, AppPlan> = BTreeMap::new();
@@ -72,10 +79,11 @@ pub fn plan(desired: &DesiredState, live: &LiveState, options: &PlanOptions<'_>)
     let mut managed = 0;
     for (name, host) in &desired.hosts {
         for (app, wanted) in &host.apps {
-            let release = Some(wanted.release.clone());
-            apps.entry(app.clone()).or_insert_with(|| AppPlan { release, content: app_digest(desired, app) });
+            let release = || Some(wanted.release.clone());
+            apps.entry(app.clone()).or_insert_with(|| AppPlan { release: release(), content: identity(app) });
         }
-        let unseen = HostBasis { rendered: rendered(host), live: None, ledger: None };
+        let rendered = rendered(host, &contents[name]);
+        let unseen = HostBasis { rendered, live: None, ledger: None };
         let stopped = |code: &str, message: String| Blocker {
             code: code.to_owned(),
             host: Some(name.clone()),
@@ -100,10 +108,10 @@ pub fn plan(desired: &DesiredState, live: &LiveState, options: &PlanOptions<'_>)
                 pruned += pruned_count(&plan);
                 managed += managed_count(&context);
                 for (app, _) in context.records() {
-                    let content = app_digest(desired, &app);
+                    let content = identity(&app);
                     apps.entry(app).or_insert(AppPlan { release: None, content });
                 }
-                (plan, basis(&context))
+                (plan, basis(&context, rendered))
             }
             Answer::Blind(why) => {
                 blockers.push(stopped("unknown", format!("the ledger of {name} cannot be read: {why}")));
@@ -164,18 +172,13 @@ fn order(desired: &DesiredState) -> Vec<HostName> {
 /// It does not depend on which slot is active, on the commit, or on anything live: the same content has the same identity when it
 /// comes back with another commit.
 pub fn app_digest(desired: &DesiredState, app: &AppName) -> Digest {
-    let mut writer = DigestWriter::new().field(app.as_str());
-    for (host, app) in desired.hosts.iter().filter_map(|(host, desired)| Some((host, desired.apps.get(app)?))) {
-        writer = writer.field(host.as_str()).field(app.components.len().to_le_bytes());
-        for component in &app.components {
-            writer = writer
-                .field(component.name.as_str())
-                .field(component.strategy.as_str())
-                .field(component.body.artifacts(None).digest().0)
-                .field(component.migrate.as_ref().map_or("", |migrate| migrate.id.as_str()));
-        }
-    }
-    writer.finish()
+    let on_hosts = desired.hosts.iter().filter_map(|(host, desired)| Some((host, content(desired.apps.get(app)?))));
+    join(app, on_hosts)
+}
+
+fn join<'a>(app: &AppName, on_hosts: impl Iterator<Item = (&'a HostName, Digest)>) -> Digest {
+    let writer = DigestWriter::new().field(app.as_str());
+    on_hosts.fold(writer, |writer, (host, digest)| writer.field(host.as_str()).field(digest.0)).finish()
 }
 
 fn quarantined(

@@ -14,9 +14,28 @@ use super::observe::{file_digest, observe_request};
 use super::prune::recorded;
 use super::sample::image_id;
 use super::switches::port_of;
-use super::{Approach, Change, ComponentPlan, HostPlan, LiveHost, LiveState, Plan, PlanAction, ResourceKey};
+use super::{
+    Approach, Change, ComponentPlan, HostPlan, LiveHost, LiveState, Plan, PlanAction, PlanOptions, ResourceKey, plan,
+};
 use crate::desired::{Artifacts, Body, DesiredComponent, DesiredFile, DesiredHost, DesiredState};
 use crate::id::HostName;
+use crate::time::Timestamp;
+
+/// Returns the plan with plain options.
+pub(crate) fn plan_of(desired: &DesiredState, live: &LiveState) -> Plan {
+    let quarantined = BTreeSet::new();
+    let options =
+        PlanOptions { observed_at: Timestamp(1_000), quarantined: &quarantined, allow_prune: false, adopt: false };
+    plan(desired, live, &options)
+}
+
+/// Returns the answer of a host, to be changed.
+pub(crate) fn report<'a>(live: &'a mut LiveState, host: &str) -> &'a mut LiveReport {
+    match live.hosts.get_mut(&super::sample::host_name(host)) {
+        Some(LiveHost::Reached { report, .. }) => report,
+        other => panic!("{host}: {other:?}"),
+    }
+}
 
 /// Returns what a host of these tests says of itself.
 pub(crate) fn hello(host: &HostName) -> Hello {
@@ -72,7 +91,7 @@ pub(crate) fn empty_live(desired: &DesiredState) -> LiveState {
 /// Returns the fleet as a perfect apply of this state leaves it, from nothing.
 pub(crate) fn live_as_desired(desired: &DesiredState) -> LiveState {
     let live = empty_live(desired);
-    let plan = super::tests::plan_of(desired, &live);
+    let plan = plan_of(desired, &live);
     assert!(plan.blockers.is_empty(), "{:#?}", plan.blockers);
     apply(desired, &plan, &live)
 }

@@ -4,6 +4,7 @@ use holdfast_protocol::{Digest, FileQuery, ObserveRequest, Slot};
 
 use crate::desired::{Artifacts, Body, DesiredFile, DesiredHost};
 use crate::id::digest_of;
+use crate::render::Part;
 
 /// Returns everything to look at on a host: both slots of every component, and the images of all services.
 ///
@@ -40,7 +41,11 @@ pub fn observe_request(host: &DesiredHost) -> ObserveRequest {
 
 /// Returns the digest of a file's bytes on the host, when no secret is in it.
 pub fn file_digest(file: &DesiredFile) -> Option<Digest> {
-    file.content.as_text().map(|text| digest_of(text.as_bytes()))
+    match file.content.parts.as_slice() {
+        // Nearly every file: no copy of the text is needed.
+        [Part::Plain(text)] => Some(digest_of(text.as_bytes())),
+        _ => file.content.as_text().map(|text| digest_of(text.as_bytes())),
+    }
 }
 
 /// Returns the artifacts of every place a component can be in.

@@ -7,6 +7,7 @@ use holdfast_protocol::{ComponentRecord, ContainerLive, FileRecord, LiveReport, 
 use super::because::{explain_file, provenance, showable};
 use super::files::{self, FileFacts};
 use super::host::HostContext;
+use super::observe::file_digest;
 use super::rule::{Finding, Verdict, Weight};
 use super::services::{self, ServiceFacts};
 use super::units::{self, UnitFacts};
@@ -87,14 +88,26 @@ impl Comparison {
         self.found.iter().any(|found| found.finding.weight == Weight::Content)
     }
 
-    fn note(&mut self, found: Found, verdict: (&'static str, Verdict), ignored: bool) {
+    /// Notes what the rules say about a thing; `shown` gives its diff and values, and is asked only when it changes.
+    fn add(
+        &mut self,
+        context: &HostContext<'_>,
+        key: ResourceKey,
+        (rule, verdict): (&'static str, Verdict),
+        origin: &Origin,
+        shown: impl FnOnce() -> (String, Vec<Provenance>),
+    ) {
+        let ignored = || context.ignore.matches(&key);
         match verdict {
-            (_, Verdict::InSync) => self.unchanged += 1,
-            (_, Verdict::Change(finding)) if ignored && finding.action != PlanAction::Create => self.unchanged += 1,
-            (_, Verdict::Blocked { .. }) if ignored => self.unchanged += 1,
-            (rule, Verdict::Change(finding)) => self.found.push(Found { finding, rule, ..found }),
-            (_, Verdict::Blocked { code, message }) => {
-                self.blocked.insert(found.key);
+            Verdict::InSync => self.unchanged += 1,
+            Verdict::Change(ref finding) if finding.action != PlanAction::Create && ignored() => self.unchanged += 1,
+            Verdict::Blocked { .. } if ignored() => self.unchanged += 1,
+            Verdict::Change(finding) => {
+                let (diff, because) = shown();
+                self.found.push(Found { key, finding, rule, diff, because, origin: origin.clone() });
+            }
+            Verdict::Blocked { code, message } => {
+                self.blocked.insert(key);
                 self.problems.push((code, message));
             }
         }
@@ -112,52 +125,36 @@ pub(super) fn compare(
     for (path, file) in &artifacts.files {
         let live = see(&context.report.files, path);
         let written = record.file(path);
-        let old = if live == Observed::Absent { Some("") } else { showable(&live, written) };
-        let facts =
-            FileFacts { path, desired: file, live: live.clone(), record: written, adopt: context.options.adopt };
-        let verdict = files::judge(&facts);
-        let (diff, because) = match verdict.1 {
-            Verdict::Change(_) => explain_file(old, file),
-            Verdict::InSync | Verdict::Blocked { .. } => Default::default(),
+        let facts = FileFacts {
+            path,
+            desired: file,
+            digest: file_digest(file),
+            live: live.clone(),
+            record: written,
+            adopt: context.options.adopt,
         };
-        result.add(context, ResourceKey::File(path.clone()), verdict, (diff, because, file.origin.clone()));
+        result.add(context, ResourceKey::File(path.clone()), files::judge(&facts), &file.origin, || {
+            let old = if live == Observed::Absent { Some("") } else { showable(&live, written) };
+            explain_file(old, file)
+        });
     }
     for (name, unit) in &artifacts.units {
+        let own = own_file(artifacts, name);
         let facts = UnitFacts {
             name,
             desired: unit,
             live: see(&context.report.units, name),
             record: record.units.and_then(|units| units.get(name)).copied(),
-            own_file_absent: own_file(artifacts, name)
-                .is_some_and(|(path, _)| see(&context.report.files, path) == Observed::Absent),
+            own_file_absent: own.is_some_and(|(path, _)| see(&context.report.files, path) == Observed::Absent),
         };
-        let because = own_file(artifacts, name).map_or_else(Vec::new, |(_, file)| provenance(&file.content, None));
-        let shown = (String::new(), because, component.origin.clone());
-        result.add(context, ResourceKey::Unit(name.clone()), units::judge(&facts), shown);
+        result.add(context, ResourceKey::Unit(name.clone()), units::judge(&facts), &component.origin, || {
+            (String::new(), own.map_or_else(Vec::new, |(_, file)| provenance(&file.content, None)))
+        });
     }
     if let Some(project) = &artifacts.project {
         compare_project(context, component, artifacts, project, record, &mut result);
     }
     result
-}
-
-impl Comparison {
-    fn add(
-        &mut self,
-        context: &HostContext<'_>,
-        key: ResourceKey,
-        verdict: (&'static str, Verdict),
-        (diff, because, origin): (String, Vec<Provenance>, Origin),
-    ) {
-        let ignored = context.ignore.matches(&key);
-        let finding = Finding {
-            action: PlanAction::Update,
-            reason: Reason::DesiredChanged,
-            weight: Weight::InPlace,
-            note: String::new(),
-        };
-        self.note(Found { key, finding, rule: "", diff, because, origin }, verdict, ignored);
-    }
 }
 
 fn compare_project(
@@ -170,9 +167,7 @@ fn compare_project(
 ) {
     let recorded = record.project == Some(project.name.as_str());
     let desired_changed = files_changed(artifacts, record);
-    let because = || {
-        artifacts.files.get(&project.file).map_or_else(Vec::new, |file: &DesiredFile| provenance(&file.content, None))
-    };
+    let file: Option<&DesiredFile> = artifacts.files.get(&project.file);
     for (name, service) in &project.services {
         let facts = ServiceFacts {
             project: &project.name,
@@ -183,8 +178,9 @@ fn compare_project(
             desired_changed,
         };
         let key = ResourceKey::Service { project: project.name.clone(), service: name.clone() };
-        let shown = (String::new(), because(), component.origin.clone());
-        result.add(context, key, services::judge(&facts), shown);
+        result.add(context, key, services::judge(&facts), &component.origin, || {
+            (String::new(), file.map_or_else(Vec::new, |file| provenance(&file.content, None)))
+        });
     }
     // Containers of a service the compose file no longer has. Only those that carry our label are ours.
     if let (true, Some(Ok(live))) = (recorded, context.report.projects.get(&project.name).map(observed)) {
@@ -205,7 +201,7 @@ fn compare_project(
                 note: String::new(),
             };
             let verdict = ("service-not-in-git", Verdict::Change(finding));
-            result.add(context, key, verdict, (String::new(), Vec::new(), Origin::default()));
+            result.add(context, key, verdict, &Origin::default(), Default::default);
         }
     }
 }

@@ -1,16 +1,16 @@
 //! The identity of a plan, and what moved when two of them differ.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_protocol::{ContainerLive, Digest, FileLive, LiveReport, Observed, UnitLive};
 use serde::{Deserialize, Serialize};
 
 use super::host::HostContext;
-use super::observe::{observe_request, places};
+use super::observe::places;
 use super::prune::recorded;
 use super::{Change, HostBasis, Plan, ResourceKey};
-use crate::desired::{Body, DesiredHost};
-use crate::id::{DigestWriter, HostName};
+use crate::desired::{DesiredApp, DesiredHost};
+use crate::id::{AppName, DigestWriter, HostName};
 
 /// Why a saved plan cannot be applied any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,58 +19,64 @@ pub struct Stale {
     pub moved: Vec<String>,
 }
 
-/// Returns the digest of everything rendered for a host.
-pub(super) fn rendered(host: &DesiredHost) -> Digest {
+/// Returns the identity of what one app renders to on one host, in both slots.
+///
+/// The release is not in it: where it matters it is in the content.
+pub(super) fn content(app: &DesiredApp) -> Digest {
+    let mut writer = DigestWriter::new().field(app.components.len().to_le_bytes());
+    for component in &app.components {
+        writer = writer.field(component.name.as_str()).field(component.strategy.as_str());
+        for artifacts in places(&component.body) {
+            writer = writer.field(artifacts.digest().0);
+            for (service, desired) in artifacts.project.iter().flat_map(|project| &project.services) {
+                writer = writer.field(service).field(&desired.digest).field(&desired.image);
+            }
+        }
+        for (listen, switch) in &component.switches {
+            writer = writer.field(listen).field(format!("{}/{}", switch.ports.blue, switch.ports.green));
+        }
+        writer = writer.field(component.migrate.as_ref().map_or("", |migrate| migrate.id.as_str()));
+    }
+    writer.finish()
+}
+
+/// Returns the digest of everything rendered for a host, from the identities of its apps.
+pub(super) fn rendered(host: &DesiredHost, contents: &BTreeMap<AppName, Digest>) -> Digest {
     let mut writer = DigestWriter::new();
     for (name, app) in &host.apps {
-        writer = writer.field(name.as_str()).field(&app.release).field(app.components.len().to_le_bytes());
-        for component in &app.components {
-            writer = writer.field(component.name.as_str()).field(component.strategy.as_str());
-            writer = writer.field(if matches!(component.body, Body::Slots { .. }) { "slots" } else { "single" });
-            for artifacts in places(&component.body) {
-                writer = writer.field(artifacts.digest().0);
-                for (service, desired) in artifacts.project.iter().flat_map(|project| &project.services) {
-                    writer = writer.field(service).field(&desired.digest).field(&desired.image);
-                }
-            }
-            for (listen, switch) in &component.switches {
-                writer = writer.field(listen).field(format!("{}/{}", switch.ports.blue, switch.ports.green));
-            }
-            let migration = component.migrate.as_ref().map(|migrate| format!("{} {}", migrate.id, migrate.here));
-            writer = writer.field(migration.unwrap_or_default());
-        }
+        let here = app.components.iter().flat_map(|c| &c.migrate).map(|migrate| u8::from(migrate.here));
+        writer = writer.field(name.as_str()).field(&app.release).field(here.collect::<Vec<u8>>());
+        writer = writer.field(contents.get(name).map_or_else(Vec::new, |digest| digest.0.to_vec()));
     }
     writer.finish()
 }
 
 /// Returns what a host that answered brings into the seal.
-pub(super) fn basis(context: &HostContext<'_>) -> HostBasis {
+pub(super) fn basis(context: &HostContext<'_>, rendered: Digest) -> HostBasis {
     let ledger = context.records().try_fold(DigestWriter::new(), |writer, (app, record)| {
         // The commit and the transaction are for people: another commit with the same content moves nothing.
         let text = serde_json::to_vec(&record.components).ok()?;
         Some(writer.field(app.as_str()).field(text))
     });
-    HostBasis {
-        rendered: rendered(context.desired),
-        live: Some(live(context)),
-        ledger: ledger.map(DigestWriter::finish),
-    }
+    HostBasis { rendered, live: Some(live(context)), ledger: ledger.map(DigestWriter::finish) }
 }
 
 /// Returns the digest of the live things a plan for this host looks at. Whatever moves by itself is left out.
 fn live(context: &HostContext<'_>) -> Digest {
     let report = context.report;
-    let request = observe_request(context.desired);
-    let mut files: BTreeSet<String> = request.files.into_iter().map(|query| query.path).collect();
-    let mut units: BTreeSet<String> = request.units.into_iter().collect();
-    let mut projects: BTreeSet<String> = request.projects.into_iter().collect();
-    let mut switches: BTreeSet<String> = context
-        .desired
-        .apps
-        .values()
-        .flat_map(|app| &app.components)
-        .flat_map(|component| component.switches.keys().cloned())
-        .collect();
+    let (mut files, mut units, mut projects) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut images, mut switches) = (BTreeSet::new(), BTreeSet::new());
+    for component in context.desired.apps.values().flat_map(|app| &app.components) {
+        for artifacts in places(&component.body) {
+            files.extend(artifacts.files.keys().cloned());
+            units.extend(artifacts.units.keys().cloned());
+            if let Some(project) = &artifacts.project {
+                projects.insert(project.name.clone());
+                images.extend(project.services.values().map(|service| service.image.clone()));
+            }
+        }
+        switches.extend(component.switches.keys().cloned());
+    }
     for (_, key) in context.records().flat_map(|(_, app)| app.components.values()).flat_map(|c| recorded(c, None)) {
         match key {
             ResourceKey::File(path) => drop(files.insert(path)),
@@ -95,7 +101,7 @@ fn live(context: &HostContext<'_>) -> Digest {
         });
         writer = writer.field(project).field(text);
     }
-    for image in &request.images {
+    for image in &images {
         writer = writer.field(image).field(fact(report.images.get(image), Clone::clone));
     }
     for listen in &switches {

@@ -1,11 +1,30 @@
 //! Values to output: one file per form.
 
+mod config_diff;
+mod config_diff_views;
 mod diagnostics;
+mod escape;
+mod explain;
+mod plan_html;
+mod plan_json;
+mod plan_markdown;
+mod plan_rows;
+mod plan_text;
 mod progress;
-
-pub use diagnostics::{DIAGNOSTICS_VERSION, DiagnosticStyle, diagnostics_json, diagnostics_text};
-pub use progress::{ProgressLine, Tone, harmless, progress_line, took};
-
 mod status;
+mod style;
+#[cfg(test)]
+mod tests;
+mod words;
 
+pub use config_diff::{CONFIG_DIFF_VERSION, ConfigChange, ConfigChangeKind, ConfigDiff, HostDiff, desired_diff};
+pub use config_diff_views::{config_diff_json, config_diff_markdown, config_diff_text};
+pub use diagnostics::{DIAGNOSTICS_VERSION, DiagnosticStyle, diagnostics_json, diagnostics_text};
+pub use explain::explain_text;
+pub use plan_html::plan_html;
+pub use plan_json::{plan_json, plan_schema};
+pub use plan_markdown::plan_markdown;
+pub use plan_text::plan_text;
+pub use progress::{ProgressLine, Tone, harmless, progress_line, took};
 pub use status::status_text;
+pub use style::Style;

@@ -8,29 +8,10 @@ mod seal;
 mod single;
 mod slots;
 
-use std::collections::BTreeSet;
+use holdfast_protocol::Observed;
 
-use holdfast_protocol::{LiveReport, Observed};
-
-use super::{Change, LiveHost, LiveState, Plan, PlanAction, PlanOptions, Reason, plan};
-use crate::desired::DesiredState;
-use crate::time::Timestamp;
-
-/// Returns the plan with plain options.
-pub(crate) fn plan_of(desired: &DesiredState, live: &LiveState) -> Plan {
-    let quarantined = BTreeSet::new();
-    let options =
-        PlanOptions { observed_at: Timestamp(1_000), quarantined: &quarantined, allow_prune: false, adopt: false };
-    plan(desired, live, &options)
-}
-
-/// Returns the answer of a host, to be changed.
-pub(crate) fn report<'a>(live: &'a mut LiveState, host: &str) -> &'a mut LiveReport {
-    match live.hosts.get_mut(&super::sample::host_name(host)) {
-        Some(LiveHost::Reached { report, .. }) => report,
-        other => panic!("{host}: {other:?}"),
-    }
-}
+use super::ideal::{plan_of, report};
+use super::{Change, LiveState, Plan, PlanAction, Reason};
 
 /// Returns one line per change of a host: symbol, key, reason, rule, slot.
 fn lines(plan: &Plan, host: &str) -> Vec<String> {
@@ -99,4 +80,38 @@ fn only_drift_and_stopped_things_count_as_drift() {
         plan.hosts.values().flat_map(|h| &h.changes).next().map(|c| (c.reason, c.action)),
         Some((Reason::NotRunning, PlanAction::Update))
     );
+}
+
+#[test]
+fn every_rule_and_blocker_is_documented() {
+    let page = include_str!("../../../../../docs/reference/plan.md");
+    let sources = [
+        include_str!("../files.rs"),
+        include_str!("../units.rs"),
+        include_str!("../services.rs"),
+        include_str!("../switches.rs"),
+        include_str!("../component.rs"),
+        include_str!("../slots.rs"),
+        include_str!("../place.rs"),
+        include_str!("../prune.rs"),
+        include_str!("../migrations.rs"),
+        include_str!("../needs.rs"),
+        include_str!("../ports.rs"),
+        include_str!("../fleet.rs"),
+    ];
+    // Words are the string literals of lower-case letters with at least one hyphen.
+    let mut words = std::collections::BTreeSet::from(["unknown", "unreachable", "quarantined"]);
+    for source in sources {
+        let code = source.split("#[cfg(test)]").next().unwrap();
+        words.extend(code.split('"').skip(1).step_by(2).filter(|text| {
+            text.contains('-') && !text.ends_with('-') && text.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+        }));
+    }
+    // systemd's own.
+    for word in ["auto-restart", "not-found", "enabled-runtime"] {
+        words.remove(word);
+    }
+    assert!(words.len() > 40, "{words:?}");
+    let missing: Vec<_> = words.iter().filter(|word| !page.contains(&format!("`{word}`"))).collect();
+    assert!(missing.is_empty(), "docs/reference/plan.md lacks {missing:?}");
 }
