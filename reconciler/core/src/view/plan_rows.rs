@@ -185,7 +185,8 @@ pub(super) fn change_rows(change: &Change) -> Vec<Row> {
         }
     }
     let is_new = change.action == PlanAction::Create;
-    let lines: Vec<&str> = change.diff.lines().filter(|line| !(is_new && line.starts_with("@@"))).collect();
+    // In a new file, places and the lack of a last newline say nothing.
+    let lines: Vec<&str> = change.diff.lines().filter(|line| !(is_new && line.starts_with(['@', '\\']))).collect();
     let shown = if is_new && lines.len() > NEW_FILE_LINES + 1 { NEW_FILE_LINES } else { lines.len() };
     let diff = |text: String, kind: DiffLine| Row { depth: 4, kind: RowKind::Diff(kind), text, tail: String::new() };
     rows.extend(lines.iter().take(shown).map(|line| diff(visible(line), DiffLine::of(line))));
