@@ -19,6 +19,7 @@ pub(crate) struct Output {
     pub(crate) verbose: bool,
 }
 
+#[expect(clippy::unused_self, reason = "who prints holds an Output: tests and verbs cannot print around it")]
 impl Output {
     /// Looks at the terminal and the environment once.
     pub(crate) fn new(when: ColorWhen, verbose: bool) -> Self {

@@ -8,7 +8,7 @@ use holdfast_core::event::{SyncEvent, SyncEventKind, SyncResult};
 use holdfast_core::id::{AppName, EnvironmentName};
 use holdfast_core::plan::Quarantined;
 use holdfast_core::report::Report;
-use holdfast_engine::apply::operator;
+use holdfast_engine::apply::{Operator, operator};
 use holdfast_engine::ports::EventSink;
 use holdfast_engine::rollback::{RollbackRequest, rollback};
 use holdfast_engine::store::{Holder, Lock, LockOutcome, Quarantine, Store, SyncId};
@@ -36,7 +36,7 @@ pub(crate) enum Work {
     Rollback(AppName),
 }
 
-/// Runs one piece of work under the environment's lock and writes it into the history.
+/// Runs one piece of work for a person at a terminal: other processes can speak to it.
 pub(crate) async fn run(
     setup: &Setup,
     wire: &Wire,
@@ -46,8 +46,32 @@ pub(crate) async fn run(
     watcher: Arc<dyn EventSink>,
 ) -> Result<Report, Error> {
     let desired = setup.desired(revision, environment)?;
+    let (handle, mut operator) = operator();
     let lock = lock(wire, environment).await?;
-    let report = locked(setup, wire, revision, desired, work, watcher).await;
+    // Behind the lock: whoever holds it may replace the socket of a dead process.
+    let listener = Listener::open(&setup.manager.runtime_dir, environment, handle);
+    let report = match listener {
+        Ok(_open) => locked(wire, revision, desired, work, &mut operator, watcher).await,
+        Err(error) => Err(Error::user(format!("cannot listen: {error}"), "set `runtime_dir` in the configuration")),
+    };
+    unlock(wire, &lock, report).await
+}
+
+/// Runs one piece of work that `operator` can be spoken to about.
+pub(crate) async fn run_with(
+    wire: &Wire,
+    revision: &Revision,
+    desired: DesiredState,
+    work: Work,
+    operator: &mut Operator,
+    watcher: Arc<dyn EventSink>,
+) -> Result<Report, Error> {
+    let lock = lock(wire, &desired.environment).await?;
+    let report = locked(wire, revision, desired, work, operator, watcher).await;
+    unlock(wire, &lock, report).await
+}
+
+async fn unlock(wire: &Wire, lock: &Lock, report: Result<Report, Error>) -> Result<Report, Error> {
     let freed = wire.store.unlock(&lock.id).await.or_hint("");
     let report = report?;
     freed?;
@@ -74,11 +98,11 @@ async fn lock(wire: &Wire, environment: &EnvironmentName) -> Result<Lock, Error>
 }
 
 async fn locked(
-    setup: &Setup,
     wire: &Wire,
     revision: &Revision,
     desired: DesiredState,
     work: Work,
+    operator: &mut Operator,
     watcher: Arc<dyn EventSink>,
 ) -> Result<Report, Error> {
     let environment = desired.environment.clone();
@@ -90,18 +114,14 @@ async fn locked(
     let id = store.begin_sync(&environment, &desired.commit, &cause, wire.clock.now()).await.or_hint("")?;
     let recorded = Arc::new(Recorded { store: store.clone(), id, quarantined: Mutex::default() });
     let ports = wire.ports(revision, Arc::new(Fan(vec![Arc::clone(&recorded) as Arc<dyn EventSink>, watcher])));
-    let (handle, mut operator) = operator();
-    let listener = Listener::open(&setup.manager.runtime_dir, &environment, handle)
-        .or_hint("set `runtime_dir` in the configuration")?;
     let report = match work {
         Work::Sync { cause, expected, allow_prune, only } => {
             let quarantined = quarantined(store, &environment).await?;
             let request = SyncRequest { desired, cause, expected, quarantined, allow_prune, adopt: false, only };
-            sync(&ports, &request, &mut operator).await
+            sync(&ports, &request, operator).await
         }
-        Work::Rollback(app) => rollback(&ports, &RollbackRequest { desired, app }, &mut operator).await,
+        Work::Rollback(app) => rollback(&ports, &RollbackRequest { desired, app }, operator).await,
     };
-    drop(listener);
     for (app, release, reason, content) in recorded.take() {
         let Ok(digest) = content.parse() else { continue };
         let at = wire.clock.now();
@@ -127,7 +147,7 @@ pub(crate) async fn quarantined(store: &Store, environment: &EnvironmentName) ->
 }
 
 /// Returns one line for the history.
-fn reason(report: &Report) -> String {
+pub(crate) fn reason(report: &Report) -> String {
     let apps = report.apps.iter().map(|(app, said)| {
         let why = said.hosts.values().find(|host| !host.failed.is_empty()).map(|host| host.failed.as_str());
         match why {

@@ -42,7 +42,7 @@ async fn one(setup: &Setup, store: &Store, id: SyncId, json: bool) -> Result<Exi
     }
     let mut plain = setup.output;
     plain.color_err = plain.color;
-    let mut text = table(&[record.clone()]);
+    let mut text = table(std::slice::from_ref(&record));
     for line in events.iter().filter_map(|event| progress_line(record.started, event)) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}", paint(plain, &line));

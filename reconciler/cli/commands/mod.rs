@@ -3,6 +3,9 @@
 mod apply;
 mod completions;
 mod control;
+mod diff;
+mod doctor;
+mod explain;
 mod history;
 mod init;
 mod plan;
@@ -29,6 +32,8 @@ pub(crate) async fn run(output: Output, cli: &Cli) -> Result<Exit, Error> {
         Verb::Validate(arguments) => validate::run(&setup()?, arguments).await,
         Verb::Render(arguments) => render::run(&setup()?, arguments).await,
         Verb::Plan(arguments) => plan::run(&setup()?, arguments).await,
+        Verb::Diff(arguments) => diff::run(&setup()?, arguments).await,
+        Verb::Explain(arguments) => explain::run(&setup()?, arguments).await,
         Verb::Apply(arguments) => apply::run(&setup()?, arguments).await,
         Verb::Status(arguments) => status::run(&setup()?, arguments).await,
         Verb::History(arguments) => history::run(&setup()?, arguments).await,
@@ -37,6 +42,7 @@ pub(crate) async fn run(output: Output, cli: &Cli) -> Result<Exit, Error> {
         Verb::Promote(arguments) => control::run(&setup()?, arguments, Word::Promote).await,
         Verb::Abort(arguments) => control::run(&setup()?, arguments, Word::Abort).await,
         Verb::Unlock(arguments) => unlock::run(&setup()?, arguments).await,
+        Verb::Doctor(arguments) => doctor::run(&setup()?, arguments).await,
         Verb::Secrets(arguments) => secrets::run(output, arguments),
         Verb::Schema(arguments) => schema::run(output, arguments),
         Verb::Completions(arguments) => Ok(completions::run(output, arguments)),

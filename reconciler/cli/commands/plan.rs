@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use holdfast_core::id::EnvironmentName;
 use holdfast_core::plan::{Plan, PlanOptions, plan};
+use holdfast_core::view::{Style, plan_json, plan_markdown, plan_text};
 use holdfast_engine::sync::observe_desired;
 
 use crate::args::{Format, PlanArgs};
@@ -51,7 +52,10 @@ pub(crate) async fn make(
 /// Prints a plan on standard output.
 pub(crate) fn print(setup: &Setup, plan: &Plan, format: Format) -> Result<(), Error> {
     let output = setup.output;
-    let _ = format;
-    output.json(plan)?;
+    match format {
+        Format::Text => output.data(&plan_text(plan, Style { colour: output.color, width: output.width })),
+        Format::Json => output.json(&plan_json(plan))?,
+        Format::Markdown => output.data(&plan_markdown(plan)),
+    }
     Ok(())
 }

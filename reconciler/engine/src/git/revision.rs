@@ -12,6 +12,9 @@ use super::objects;
 /// References that a pattern is tried on.
 const MAX_REFERENCES: usize = 100_000;
 
+/// The farthest that a word may go back.
+const MAX_BACK: u32 = 10_000;
+
 /// What an environment follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Track {
@@ -100,27 +103,56 @@ pub(super) fn resolve(git_dir: &Path, track: &Track) -> Result<(String, CommitId
     Ok((name.to_owned(), objects::commit_id(commit.id())))
 }
 
-/// Returns the commit that a person's word means: a full or short commit id, a branch or a tag.
+/// Returns the commit that a person's word means: a full or short commit id, a branch or a tag, and `~` or `~N` behind it for the
+/// commits before it (first parents, as in `gitrevisions(7)`); `^` is the same as `~`.
 pub(super) fn resolve_word(git_dir: &Path, word: &str) -> Result<CommitId, RevisionError> {
     let repository = objects::open(git_dir).map_err(|error| broken(git_dir, &error))?;
     let unknown = || RevisionError::Unknown {
         track: format!("commit, branch or tag `{}`", word.chars().take(80).collect::<String>().escape_debug()),
         hint: String::new(),
     };
-    if let Some(commit) = hex(word).then(|| repository.find_commit_by_prefix(word).ok()).flatten() {
-        return Ok(objects::commit_id(commit.id()));
-    }
     if word.starts_with('-') || word.contains("..") || word.contains(|c: char| c.is_control() || c.is_whitespace()) {
         return Err(unknown());
     }
-    if word == "HEAD" {
-        let head = repository.head().and_then(|head| head.peel_to_commit());
-        return head.map(|commit| objects::commit_id(commit.id())).map_err(|_| unknown());
+    let base = &word[..word.find(['~', '^']).unwrap_or(word.len())];
+    let back = steps_back(&word[base.len()..]).ok_or_else(unknown)?;
+    let mut commit = named(&repository, base).ok_or_else(unknown)?;
+    for _ in 0..back {
+        commit = commit.parent(0).map_err(|_| unknown())?;
     }
-    let found = ["refs/heads/", "refs/tags/"]
+    Ok(objects::commit_id(commit.id()))
+}
+
+fn named<'a>(repository: &'a Repository, word: &str) -> Option<git2::Commit<'a>> {
+    if let Some(commit) = hex(word).then(|| repository.find_commit_by_prefix(word).ok()).flatten() {
+        return Some(commit);
+    }
+    if word == "HEAD" {
+        return repository.head().and_then(|head| head.peel_to_commit()).ok();
+    }
+    ["refs/heads/", "refs/tags/"]
         .iter()
-        .find_map(|prefix| repository.find_reference(&format!("{prefix}{word}")).ok()?.peel_to_commit().ok());
-    found.map(|commit| objects::commit_id(commit.id())).ok_or_else(unknown)
+        .find_map(|prefix| repository.find_reference(&format!("{prefix}{word}")).ok()?.peel_to_commit().ok())
+}
+
+/// Returns how many commits a suffix such as `~2`, `^` or `~~^` goes back; `None` when it is none.
+fn steps_back(suffix: &str) -> Option<u32> {
+    let mut back: u32 = 0;
+    let mut rest = suffix;
+    while let Some(next) = rest.strip_prefix(['~', '^']) {
+        let digits = next.len() - next.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let tilde = rest.starts_with('~');
+        let count = match &next[..digits] {
+            "" => 1,
+            // `^2` is the second parent: another line of history, which no environment follows.
+            number if tilde => number.parse().ok().filter(|count| *count <= MAX_BACK)?,
+            "1" => 1,
+            _ => return None,
+        };
+        back = back.checked_add(count).filter(|back| *back <= MAX_BACK)?;
+        rest = &next[digits..];
+    }
+    rest.is_empty().then_some(back)
 }
 
 fn hex(word: &str) -> bool {
@@ -247,6 +279,25 @@ mod tests {
             ("x*", None),
         ] {
             assert_eq!(choose(pattern, &names), want, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_suffix_goes_back_along_first_parents() {
+        for (suffix, want) in [
+            ("", Some(0)),
+            ("~", Some(1)),
+            ("~3", Some(3)),
+            ("^", Some(1)),
+            ("^1", Some(1)),
+            ("~~^~2", Some(5)),
+            ("^2", None),
+            ("~x", None),
+            ("~99999999999999", None),
+            ("~10001", None),
+            ("x", None),
+        ] {
+            assert_eq!(steps_back(suffix), want, "{suffix}");
         }
     }
 }

@@ -1,0 +1,176 @@
+//! `holdfast daemon`: watches the repository and keeps the hosts as it says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_core::desired::resolve;
+use holdfast_core::event::SyncResult;
+use holdfast_core::id::{CommitId, EnvironmentName};
+use holdfast_core::plan::observe_request;
+use holdfast_core::report::Report;
+use holdfast_core::schedule::SyncVerdict;
+use holdfast_core::view::{DiagnosticStyle, diagnostics_text};
+use holdfast_engine::apply::Operator;
+use holdfast_engine::daemon::{
+    Checked, DaemonConfig, Job, JobKind, Look, LookError, Parts, Ran, Repository, Settings, Syncer, Watched, run as run_daemon,
+};
+use holdfast_engine::git::Location;
+use holdfast_engine::ports::{BoxFuture, EventSink};
+
+use super::plan::make;
+use crate::error::{Error, OrHint};
+use crate::exit::Exit;
+use crate::runner::{self, Work, reason};
+use crate::setup::Setup;
+use crate::wire::Wire;
+
+/// Between two looks at hosts that say nothing by themselves.
+const CHECK_MS: u64 = 5 * 60 * 1000;
+
+/// How long jobs may go on after SIGTERM; transactions on hosts live on in any case.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Runs until it is told to stop.
+pub(crate) async fn run(setup: Setup) -> Result<Exit, Error> {
+    if setup.manager.environments.is_empty() {
+        return Err(Error::user(
+            "the daemon follows no environment",
+            "name them in the manager's configuration: `environments: { prod: { branch: main } }`",
+        ));
+    }
+    let wire = Wire::open(&setup.manager).await?;
+    let manager = &setup.manager;
+    let config = DaemonConfig {
+        environments: manager.environments.keys().cloned().collect(),
+        settings: Settings {
+            poll_ms: manager.poll_interval.as_millis() as u64,
+            check_ms: CHECK_MS,
+            seed: u64::from(std::process::id()),
+        },
+        socket: manager.runtime_dir.join("control"),
+        watched_repository: match setup.repository.location() {
+            Location::Local(_) => Some(setup.repository.git_dir().to_owned()),
+            _ => None,
+        },
+        grace: GRACE,
+    };
+    let (store, links, clock) = (wire.store.clone(), Arc::clone(&wire.links), Arc::clone(&wire.clock));
+    let box_ = Arc::new(ManagementBox { setup, wire });
+    let parts = Parts {
+        store,
+        repository: Arc::clone(&box_) as Arc<dyn Repository>,
+        syncer: box_,
+        connector: links,
+        clock,
+    };
+    run_daemon(parts, config).await.or_hint("")?;
+    Ok(Exit::Ok)
+}
+
+/// The repository and the hosts as the daemon uses them.
+struct ManagementBox {
+    setup: Setup,
+    wire: Wire,
+}
+
+impl ManagementBox {
+    async fn look_at(&self, environment: &EnvironmentName, last: Option<&CommitId>) -> Result<Look, LookError> {
+        let manager = &self.setup.manager;
+        let nothing = |reason: String| LookError { commit: None, reason };
+        let track = manager
+            .environments
+            .get(environment)
+            .ok_or_else(|| nothing(format!("{environment} is not in the manager's configuration")))?;
+        let advanced = self.setup.repository.advance(track, last, manager.allow_non_fast_forward).await;
+        let commit = advanced.map_err(|error| nothing(error.to_string()))?;
+        let bad = |reason: String| LookError { commit: Some(commit.clone()), reason };
+        let (_, config, findings) = self.setup.read(&commit).await.map_err(|error| bad(error.message))?;
+        let plain = DiagnosticStyle { color: false, width: 120 };
+        let config = config.ok_or_else(|| bad(diagnostics_text(&findings, plain)))?;
+        if !config.environments.contains_key(environment) {
+            return Err(bad(format!("commit {} has no environment `{environment}`", commit.short())));
+        }
+        let desired = resolve(&config, environment, &commit).map_err(|findings| bad(diagnostics_text(&findings, plain)))?;
+        let watched = desired
+            .hosts
+            .values()
+            .map(|host| Watched { host: host.host.clone(), request: observe_request(host) })
+            .collect();
+        Ok(Look { commit, policy: desired.sync, watched })
+    }
+
+    async fn work(&self, job: &Job, operator: &mut Operator, events: Arc<dyn EventSink>) -> Result<Report, Error> {
+        let revision = self.setup.revision(job.kind.commit().clone()).await?;
+        let desired = self.setup.desired(&revision, &job.environment)?;
+        let work = match &job.kind {
+            JobKind::Sync { app, .. } => Work::Sync {
+                cause: job.kind.cause().to_owned(),
+                expected: None,
+                allow_prune: false,
+                only: app.clone(),
+            },
+            JobKind::Rollback { app, .. } => Work::Rollback(app.clone()),
+        };
+        runner::run_with(&self.wire, &revision, desired, work, operator, events).await
+    }
+}
+
+impl Repository for ManagementBox {
+    fn look(
+        &self,
+        last: BTreeMap<EnvironmentName, Option<CommitId>>,
+    ) -> BoxFuture<'_, BTreeMap<EnvironmentName, Result<Look, LookError>>> {
+        Box::pin(async move {
+            let fetched = self.setup.repository.fetch().await.map_err(|error| error.to_string());
+            let mut looks = BTreeMap::new();
+            for (environment, last) in last {
+                let look = match &fetched {
+                    Ok(()) => self.look_at(&environment, last.as_ref()).await,
+                    Err(reason) => Err(LookError { commit: None, reason: reason.clone() }),
+                };
+                looks.insert(environment, look);
+            }
+            looks
+        })
+    }
+}
+
+impl Syncer for ManagementBox {
+    fn run<'a>(&'a self, job: &'a Job, mut operator: Operator, events: Arc<dyn EventSink>) -> BoxFuture<'a, Ran> {
+        Box::pin(async move {
+            match self.work(job, &mut operator, events).await {
+                Ok(report) => {
+                    let result = report.result.unwrap_or(SyncResult::Failed);
+                    let unreachable = !report.troubles.is_empty()
+                        || report.blockers.iter().any(|blocker| RETRIED.iter().any(|code| blocker.starts_with(code)));
+                    let again = result == SyncResult::Failed || (result == SyncResult::Blocked && unreachable);
+                    let verdict = if again { SyncVerdict::TryAgain } else { SyncVerdict::Settled };
+                    Ran { result, reason: reason(&report), verdict }
+                }
+                Err(error) => {
+                    let reason = if error.message.is_empty() { "the commit is not valid".to_owned() } else { error.message };
+                    let verdict = if error.exit == Exit::Refused { SyncVerdict::TryAgain } else { SyncVerdict::Settled };
+                    Ran { result: SyncResult::Failed, reason, verdict }
+                }
+            }
+        })
+    }
+
+    fn check<'a>(
+        &'a self,
+        environment: &'a EnvironmentName,
+        commit: &'a CommitId,
+    ) -> BoxFuture<'a, Result<Checked, String>> {
+        Box::pin(async move {
+            let revision = self.setup.revision(commit.clone()).await.map_err(|error| error.message)?;
+            let plan = make(&self.setup, &self.wire, &revision, environment, true).await.map_err(|error| error.message)?;
+            let changes = plan.hosts.values().map(|host| host.changes.len() as u32).sum();
+            let blockers = plan.blockers.iter().map(|blocker| format!("{}: {}", blocker.code, blocker.message)).collect();
+            Ok(Checked { changes, blockers })
+        })
+    }
+}
+
+/// Blockers that may go away by themselves.
+const RETRIED: [&str; 5] = ["unreachable", "unknown", "unfinished-transaction", "no-headroom", "port-taken"];
