@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod clock;
+pub mod daemon;
 pub mod git;
 pub mod links;
 pub mod local;

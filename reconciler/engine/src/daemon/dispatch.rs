@@ -1,0 +1,479 @@
+use std::collections::BTreeMap;
+
+use holdfast_core::config::DriftPolicy;
+use holdfast_core::id::{AppName, CommitId, EnvironmentName};
+use holdfast_core::schedule::{NextSync, Queue, SyncCause, SyncVerdict, WantedSync, backoff_ms};
+use holdfast_core::time::Timestamp;
+
+use super::control::{ControlReply, ControlRequest, RefUpdate};
+use super::environment::EnvironmentState;
+use super::event::{DaemonEvent, Job, JobKind, Look, LookError, Ran, Response, StoreChange, Token};
+use super::followers::{Awaited, Followers};
+use crate::apply::{OperatorVerb, OperatorWord};
+use crate::store::Pause;
+
+/// How long after a host's first hint it is looked at: a change is mostly several.
+const SETTLE_MS: u64 = 250;
+/// For how long after a new commit was noticed a pushed tag is taken for its cause.
+const JUST_NOW_MS: u64 = 10_000;
+
+/// The daemon's own settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Milliseconds between two looks at the repository.
+    pub poll_ms: u64,
+    /// Milliseconds between two looks at the hosts when none says anything.
+    pub check_ms: u64,
+    /// Makes managers that start together look at different times.
+    pub seed: u64,
+}
+
+/// Decides. Holds all that the daemon knows and touches nothing.
+///
+/// # Guarantees
+/// One job at a time in each environment; environments do not wait for each other. Of many commits only the newest is synced. Of
+/// many hints and wishes to look, at most one look runs and one follows it.
+pub struct Dispatcher {
+    settings: Settings,
+    environments: BTreeMap<EnvironmentName, EnvironmentState>,
+    queue: Queue,
+    followers: Followers,
+    looking: bool,
+    look_again: bool,
+    /// Pushes whose outcome the running look, and the one after it, will show.
+    pushes: Vec<(Token, Vec<RefUpdate>)>,
+    later_pushes: Vec<(Token, Vec<RefUpdate>)>,
+    next_look: Timestamp,
+    wake: Option<Timestamp>,
+    looks: u32,
+    stopping: bool,
+    status: String,
+}
+
+impl Dispatcher {
+    /// Returns a dispatcher for these environments.
+    pub fn new(settings: Settings, environments: impl IntoIterator<Item = EnvironmentName>) -> Self {
+        Self {
+            settings,
+            environments: environments.into_iter().map(|name| (name, EnvironmentState::default())).collect(),
+            queue: Queue::new(settings.seed),
+            followers: Followers::default(),
+            looking: false,
+            look_again: false,
+            pushes: Vec::new(),
+            later_pushes: Vec::new(),
+            next_look: Timestamp(0),
+            wake: None,
+            looks: 0,
+            stopping: false,
+            status: String::new(),
+        }
+    }
+
+    /// Returns when a [`DaemonEvent::Tick`] is wanted, if nothing happens before.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        if self.stopping {
+            return None;
+        }
+        let look = (!self.looking).then_some(self.next_look);
+        let environments = self.environments.values().flat_map(|state| {
+            let touched = state.touched.map(|at| at.plus_ms(SETTLE_MS));
+            let free = !state.checking && state.running.is_none();
+            [touched, state.next_check].into_iter().flatten().filter(move |_| free)
+        });
+        environments.chain(look).chain(self.wake).min()
+    }
+
+    /// Takes an event in and returns what is to be done.
+    pub fn handle_event(&mut self, event: DaemonEvent, now: Timestamp) -> Vec<Response> {
+        let mut out = Vec::new();
+        match event {
+            DaemonEvent::Started(known) => {
+                for (name, known) in known {
+                    if let Some(state) = self.environments.get_mut(&name) {
+                        *state = EnvironmentState::of(&known);
+                    }
+                }
+                self.look(now, &mut out);
+            }
+            DaemonEvent::RepositoryChanged => self.look(now, &mut out),
+            DaemonEvent::Looked(looks) => self.looked(looks, now, &mut out),
+            DaemonEvent::HostChanged(name) => {
+                if let Some(state) = self.environments.get_mut(&name) {
+                    state.touched.get_or_insert(now);
+                }
+            }
+            DaemonEvent::Ran(job, ran) => self.ran(&job, &ran, now, &mut out),
+            DaemonEvent::Checked(name, checked) => {
+                if let Some(state) = self.environments.get_mut(&name) {
+                    state.checking = false;
+                    // A failed check says nothing: unknown is not in sync, and not drifted.
+                    state.drift = checked.ok();
+                }
+            }
+            DaemonEvent::Control(token, request) => self.asked(token, request, now, &mut out),
+            DaemonEvent::Gone(token) => self.followers.leave(token),
+            DaemonEvent::Tick => {}
+            DaemonEvent::Stop => {
+                self.stopping = true;
+            }
+        }
+        self.due(now, &mut out);
+        self.start(now, &mut out);
+        self.tell_status(&mut out);
+        if self.stopping && self.environments.values().all(|state| state.running.is_none()) {
+            out.push(Response::Exit);
+        }
+        out
+    }
+
+    /// Wants a look at the repository: now, or after the running one.
+    fn look(&mut self, now: Timestamp, out: &mut Vec<Response>) {
+        if self.stopping {
+            return;
+        }
+        if self.looking {
+            self.look_again = true;
+            return;
+        }
+        self.looking = true;
+        self.looks = self.looks.wrapping_add(1);
+        self.pushes.append(&mut self.later_pushes);
+        // Between nine and eleven tenths of the interval, by chance.
+        let tenth = self.settings.poll_ms / 10;
+        let name = "look".parse().expect("BUG: a name by the rules");
+        let chance = backoff_ms(self.settings.seed ^ u64::from(self.looks), &name, 1) % (2 * tenth + 1);
+        self.next_look = now.plus_ms(self.settings.poll_ms - tenth + chance);
+        let last = self.environments.iter().map(|(name, state)| (name.clone(), state.seen.clone()));
+        out.push(Response::Look(last.collect()));
+    }
+
+    fn looked(
+        &mut self,
+        looks: BTreeMap<EnvironmentName, Result<Look, LookError>>,
+        now: Timestamp,
+        out: &mut Vec<Response>,
+    ) {
+        self.looking = false;
+        for (name, look) in looks {
+            let Some(state) = self.environments.get_mut(&name) else { continue };
+            let first = !std::mem::replace(&mut state.looked, true);
+            let unfinished = state.unfinished.take();
+            let wanted = match look {
+                Err(problem) => {
+                    state.problem = Some(problem);
+                    unfinished.map(|commit| (commit, SyncCause::Resume))
+                }
+                Ok(look) => {
+                    let commit = look.commit.clone();
+                    let noticed = state.notice(look, now);
+                    if noticed.new_commit {
+                        out.push(Response::Store(StoreChange::Seen(name.clone(), commit.clone(), now)));
+                    }
+                    if noticed.watch_changed {
+                        let watched = match (state.drift_policy(), &state.look) {
+                            (DriftPolicy::Report | DriftPolicy::Heal, Some(look)) => look.watched.clone(),
+                            _ => Vec::new(),
+                        };
+                        out.push(Response::Watch(name.clone(), watched));
+                    }
+                    state.next_check =
+                        (state.drift_policy() != DriftPolicy::Off).then(|| now.plus_ms(self.settings.check_ms));
+                    let cause = if noticed.new_commit { SyncCause::Commit } else { SyncCause::Resume };
+                    match unfinished {
+                        _ if state.is_automatic() && (noticed.new_commit || first) => Some((commit, cause)),
+                        // What was begun is ended, also where nothing new is begun.
+                        Some(unfinished) => Some((unfinished, SyncCause::Resume)),
+                        None => {
+                            if (noticed.new_commit || first) && !state.is_automatic() {
+                                state.touched.get_or_insert(now);
+                            }
+                            None
+                        }
+                    }
+                }
+            };
+            if let Some((commit, cause)) = wanted {
+                self.queue.offer(WantedSync { environment: name.clone(), commit, cause }, now);
+            }
+        }
+        for (token, updates) in std::mem::take(&mut self.pushes) {
+            self.answer_push(token, &updates, now, out);
+        }
+        if std::mem::take(&mut self.look_again) {
+            self.look(now, out);
+        }
+    }
+
+    /// Tells somebody who pushed what comes of it, and lets him follow it.
+    fn answer_push(&mut self, token: Token, updates: &[RefUpdate], now: Timestamp, out: &mut Vec<Response>) {
+        let pushed = |commit: &CommitId| updates.iter().any(|update| update.new == *commit);
+        let tags = updates.iter().any(|update| update.name.starts_with("refs/tags/"));
+        let (mut followed, mut concerned) = (false, false);
+        for (name, state) in &self.environments {
+            if let Some(LookError { commit: Some(commit), reason }) = &state.problem
+                && pushed(commit)
+            {
+                concerned = true;
+                out.push(Response::Reply(token, ControlReply::message(format!("{name}: {reason}"))));
+                continue;
+            }
+            let Some(look) = &state.look else { continue };
+            let commit = &look.commit;
+            if !(pushed(commit) || tags && now.since_ms(state.noticed) < JUST_NOW_MS) {
+                continue;
+            }
+            concerned = true;
+            let busy = self.queue.is_waiting(name)
+                || state.running.as_ref().is_some_and(|(job, _)| job.kind.commit() == commit);
+            if busy {
+                followed = true;
+                self.followers.wait(token, name.clone(), Awaited::Commit(commit.clone()));
+                out.push(Response::Stream(token, name.clone()));
+                let text = format!("{name} goes to {}", commit.short());
+                out.push(Response::Reply(token, ControlReply::message(text)));
+            } else if let (Some((end, _)), true) = (&state.last, state.last_commit.as_ref() == Some(commit)) {
+                followed = true;
+                self.followers.give(token, end.clone());
+            } else {
+                let why = match &state.suspended {
+                    Some(pause) => format!("is suspended by {} ({}); `holdfast apply {name}`", pause.by, pause.reason),
+                    None => format!("is synced by hand: `holdfast plan {name}`, then `holdfast apply {name}`"),
+                };
+                out.push(Response::Reply(token, ControlReply::message(format!("{name} {why}"))));
+            }
+        }
+        if !concerned {
+            let text = "no environment follows what was pushed".to_owned();
+            out.push(Response::Reply(token, ControlReply::message(text)));
+        }
+        if !followed {
+            out.push(Response::Reply(token, ControlReply::Done));
+        } else if let Some((token, ends)) = self.followers.take_if_done(token) {
+            out.push(Response::Reply(token, ControlReply::Ended { ends }));
+        }
+    }
+
+    fn ran(&mut self, job: &Job, ran: &Ran, now: Timestamp, out: &mut Vec<Response>) {
+        let name = &job.environment;
+        let Some(state) = self.environments.get_mut(name) else { return };
+        state.ended(name, job, ran, now);
+        if let Some(held) = state.held.take() {
+            // The job was an urgent one. What the queue gave out meanwhile is given back; a newer one takes its place.
+            self.queue.ended(name, SyncVerdict::Settled, now);
+            if !self.queue.is_waiting(name) {
+                self.queue.offer(held, now);
+            }
+        } else if self.queue.running(name).is_some() {
+            self.queue.ended(name, ran.verdict, now);
+        }
+        let end = state.last.as_ref().map(|(end, _)| end.clone());
+        let last = !self.queue.is_waiting(name);
+        for (token, ends) in end.iter().flat_map(|end| self.followers.ended(&job.kind, end, last)) {
+            out.push(Response::Reply(token, ControlReply::Ended { ends }));
+        }
+    }
+
+    fn asked(&mut self, token: Token, request: ControlRequest, now: Timestamp, out: &mut Vec<Response>) {
+        let reply = match request {
+            ControlRequest::Status => {
+                let all = self.environments.iter();
+                let environments = all.map(|(name, state)| state.status(name, self.queue.is_waiting(name)));
+                Some(ControlReply::Status { environments: environments.collect() })
+            }
+            ControlRequest::Look => {
+                self.look(now, out);
+                Some(ControlReply::Done)
+            }
+            ControlRequest::Received { updates } => {
+                self.later_pushes.push((token, updates));
+                self.look(now, out);
+                None
+            }
+            ControlRequest::Follow { environment } if self.environments.contains_key(&environment) => {
+                out.push(Response::Stream(token, environment));
+                None
+            }
+            ControlRequest::Follow { environment } => Some(unknown(&environment)),
+            ControlRequest::Sync { environment, app } => self.wanted(token, environment, app, false, now, out),
+            ControlRequest::Rollback { environment, app } => self.wanted(token, environment, Some(app), true, now, out),
+            ControlRequest::Pause { environment, app } => Some(self.say(environment, app, OperatorVerb::Pause, out)),
+            ControlRequest::Promote { environment, app } => {
+                Some(self.say(environment, app, OperatorVerb::Promote, out))
+            }
+            ControlRequest::Abort { environment, app } => Some(self.say(environment, app, OperatorVerb::Abort, out)),
+            ControlRequest::Suspend { environment, by, reason } => {
+                Some(match self.environments.get_mut(&environment) {
+                    None => unknown(&environment),
+                    Some(state) => {
+                        let pause = Pause { environment, app: None, by, reason, at: now };
+                        state.suspended = Some(pause.clone());
+                        out.push(Response::Store(StoreChange::Suspended(pause)));
+                        ControlReply::Done
+                    }
+                })
+            }
+            ControlRequest::Resume { environment } => Some(self.resume(environment, now, out)),
+        };
+        out.extend(reply.map(|reply| Response::Reply(token, reply)));
+    }
+
+    fn resume(&mut self, environment: EnvironmentName, now: Timestamp, out: &mut Vec<Response>) -> ControlReply {
+        let Some(state) = self.environments.get_mut(&environment) else { return unknown(&environment) };
+        if state.suspended.take().is_none() {
+            return ControlReply::Refused { reason: format!("{environment} is not suspended") };
+        }
+        if let (true, Some(commit)) = (state.is_automatic(), state.seen.clone()) {
+            let cause = SyncCause::Operator;
+            self.queue.offer(WantedSync { environment: environment.clone(), commit, cause }, now);
+        }
+        out.push(Response::Store(StoreChange::Resumed(environment)));
+        ControlReply::Done
+    }
+
+    /// A person wants a job.
+    fn wanted(
+        &mut self,
+        token: Token,
+        environment: EnvironmentName,
+        app: Option<AppName>,
+        back: bool,
+        now: Timestamp,
+        out: &mut Vec<Response>,
+    ) -> Option<ControlReply> {
+        let Some(state) = self.environments.get_mut(&environment) else { return Some(unknown(&environment)) };
+        let Some(commit) = state.seen.clone() else {
+            let why = state.problem.as_ref().map_or("nothing was read from the repository yet", |p| p.reason.as_str());
+            return Some(ControlReply::Refused { reason: format!("{environment}: {why}") });
+        };
+        let awaited = match (app, back) {
+            (None, _) => {
+                let cause = SyncCause::Operator;
+                let wanted = WantedSync { environment: environment.clone(), commit: commit.clone(), cause };
+                self.queue.offer(wanted, now);
+                Awaited::Commit(commit)
+            }
+            (Some(app), _) => {
+                let kind = if back {
+                    JobKind::Rollback { commit, app }
+                } else {
+                    JobKind::Sync { commit, cause: SyncCause::Operator, app: Some(app) }
+                };
+                state.urgent.push_back(Job { environment: environment.clone(), kind: kind.clone() });
+                Awaited::Job(kind)
+            }
+        };
+        self.followers.wait(token, environment.clone(), awaited);
+        out.push(Response::Stream(token, environment));
+        None
+    }
+
+    fn say(
+        &mut self,
+        environment: EnvironmentName,
+        app: Option<AppName>,
+        verb: OperatorVerb,
+        out: &mut Vec<Response>,
+    ) -> ControlReply {
+        match self.environments.get(&environment) {
+            None => unknown(&environment),
+            Some(state) if state.running.is_none() => {
+                ControlReply::Refused { reason: format!("nothing runs in {environment}") }
+            }
+            Some(_) => {
+                out.push(Response::Say(environment, OperatorWord { app, verb }));
+                ControlReply::Done
+            }
+        }
+    }
+
+    /// Does what time has brought.
+    fn due(&mut self, now: Timestamp, out: &mut Vec<Response>) {
+        if self.stopping {
+            return;
+        }
+        if !self.looking && self.next_look <= now {
+            self.look(now, out);
+        }
+        for (name, state) in &mut self.environments {
+            let touched = state.touched.is_some_and(|at| at.plus_ms(SETTLE_MS) <= now);
+            let timer = state.next_check.is_some_and(|at| at <= now);
+            // What runs looks at the hosts itself, and at its end once more.
+            if !(touched || timer) || state.checking || state.running.is_some() {
+                continue;
+            }
+            state.touched = None;
+            state.next_check = (state.drift_policy() != DriftPolicy::Off).then(|| now.plus_ms(self.settings.check_ms));
+            match (state.drift_policy(), state.basis(), state.seen.clone()) {
+                (DriftPolicy::Heal, Some(commit), _) => {
+                    let cause = if touched { SyncCause::Drift } else { SyncCause::Timer };
+                    self.queue.offer(WantedSync { environment: name.clone(), commit, cause }, now);
+                }
+                (_, _, Some(commit)) => {
+                    state.checking = true;
+                    out.push(Response::Check(name.clone(), commit));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Starts what can start.
+    fn start(&mut self, now: Timestamp, out: &mut Vec<Response>) {
+        self.wake = None;
+        if self.stopping {
+            return;
+        }
+        for state in self.environments.values_mut().filter(|state| state.running.is_none()) {
+            if let Some(job) = state.urgent.pop_front() {
+                state.running = Some((job.clone(), now));
+                out.push(Response::Start(job));
+            }
+        }
+        loop {
+            let wanted = match self.queue.next(now) {
+                NextSync::Start(wanted) => wanted,
+                NextSync::Wait(until) => {
+                    self.wake = Some(until);
+                    return;
+                }
+                NextSync::Idle => return,
+            };
+            let Some(state) = self.environments.get_mut(&wanted.environment) else { continue };
+            if state.running.is_some() {
+                state.held = Some(wanted);
+                continue;
+            }
+            let kind = JobKind::Sync { commit: wanted.commit, cause: wanted.cause, app: None };
+            let job = Job { environment: wanted.environment, kind };
+            state.running = Some((job.clone(), now));
+            out.push(Response::Start(job));
+        }
+    }
+
+    fn tell_status(&mut self, out: &mut Vec<Response>) {
+        let running = self.environments.iter().filter_map(|(name, state)| {
+            let (job, _) = state.running.as_ref()?;
+            Some(format!("{name}: {} {}", job.kind.cause(), job.kind.commit().short()))
+        });
+        let problems = self.environments.iter().filter(|(_, state)| state.problem.is_some());
+        let problems = problems.map(|(name, _)| format!("{name}: cannot use what git holds"));
+        let mut parts: Vec<_> = running.chain(problems).collect();
+        if parts.is_empty() {
+            parts.push(format!("{} environments followed", self.environments.len()));
+        }
+        let status = parts.join("; ");
+        if status != self.status {
+            self.status.clone_from(&status);
+            out.push(Response::Status(status));
+        }
+    }
+}
+
+fn unknown(environment: &EnvironmentName) -> ControlReply {
+    ControlReply::Refused { reason: format!("this manager follows no environment `{environment}`") }
+}
+
+#[cfg(test)]
+#[path = "dispatch_tests.rs"]
+mod tests;

@@ -1,0 +1,377 @@
+use holdfast_core::config::{SyncMode, SyncPolicy};
+use holdfast_core::event::SyncResult;
+
+use super::super::event::{Checked, Known, Watched};
+use super::*;
+use crate::daemon::control::DriftWord;
+
+const POLL: u64 = 60_000;
+const CHECK: u64 = 300_000;
+
+/// A dispatcher with a clock that the test moves.
+struct Story {
+    dispatcher: Dispatcher,
+    now: Timestamp,
+}
+
+fn commit(digit: char) -> CommitId {
+    digit.to_string().repeat(40).parse().unwrap()
+}
+
+fn name(text: &str) -> EnvironmentName {
+    text.parse().unwrap()
+}
+
+fn look(digit: char, mode: SyncMode, drift: DriftPolicy) -> Result<Look, LookError> {
+    let policy = SyncPolicy { mode, drift, ignore: Vec::new(), prune_limit_percent: 20 };
+    Ok(Look { commit: commit(digit), policy, watched: Vec::<Watched>::new() })
+}
+
+fn automatic(digit: char) -> Result<Look, LookError> {
+    look(digit, SyncMode::Automatic, DriftPolicy::Report)
+}
+
+fn ran(result: SyncResult, verdict: SyncVerdict) -> Ran {
+    Ran { result, reason: String::new(), verdict }
+}
+
+fn update(digit: char, reference: &str) -> RefUpdate {
+    RefUpdate { old: commit('0'), new: commit(digit), name: reference.to_owned() }
+}
+
+impl Story {
+    fn new(environments: &[&str]) -> Self {
+        let settings = Settings { poll_ms: POLL, check_ms: CHECK, seed: 7 };
+        Self { dispatcher: Dispatcher::new(settings, environments.iter().map(|text| name(text))), now: Timestamp(1000) }
+    }
+
+    fn on(&mut self, event: DaemonEvent) -> Vec<Response> {
+        let mut responses = self.dispatcher.handle_event(event, self.now);
+        responses.retain(|response| !matches!(response, Response::Status(_) | Response::Watch(..)));
+        responses
+    }
+
+    fn started(environments: &[&str]) -> Self {
+        let mut this = Self::new(environments);
+        assert!(matches!(this.on(DaemonEvent::Started(BTreeMap::new()))[..], [Response::Look(_)]));
+        this
+    }
+
+    fn looked(&mut self, looks: &[(&str, Result<Look, LookError>)]) -> Vec<Response> {
+        let looks = looks.iter().map(|(text, look)| (name(text), look.clone())).collect();
+        let mut responses = self.on(DaemonEvent::Looked(looks));
+        responses.retain(|response| !matches!(response, Response::Store(StoreChange::Seen(..))));
+        responses
+    }
+
+    fn ended(&mut self, job: &Job, result: SyncResult, verdict: SyncVerdict) -> Vec<Response> {
+        self.on(DaemonEvent::Ran(job.clone(), ran(result, verdict)))
+    }
+
+    fn after(&mut self, ms: u64) -> Vec<Response> {
+        self.now = self.now.plus_ms(ms);
+        self.on(DaemonEvent::Tick)
+    }
+
+    fn status(&mut self, environment: &str) -> super::super::control::EnvironmentStatus {
+        let out = self.on(DaemonEvent::Control(Token(99), ControlRequest::Status));
+        let [Response::Reply(_, ControlReply::Status { environments })] = &out[..] else { panic!("{out:?}") };
+        environments.iter().find(|one| one.environment == name(environment)).unwrap().clone()
+    }
+}
+
+fn job(environment: &str, digit: char, cause: SyncCause) -> Job {
+    Job { environment: name(environment), kind: JobKind::Sync { commit: commit(digit), cause, app: None } }
+}
+
+fn synced() -> (SyncResult, SyncVerdict) {
+    (SyncResult::Synced, SyncVerdict::Settled)
+}
+
+#[test]
+fn a_new_commit_is_synced_in_every_automatic_environment_at_once() {
+    let mut this = Story::started(&["prod", "stage", "hand"]);
+    let manual = look('a', SyncMode::Manual, DriftPolicy::Off);
+    let out = this.looked(&[("prod", automatic('a')), ("stage", automatic('a')), ("hand", manual)]);
+    let start = |environment| Response::Start(job(environment, 'a', SyncCause::Commit));
+    assert_eq!(out, [start("prod"), start("stage")]);
+    // What a person is to apply is at least compared, so that `status` can say what waits.
+    assert_eq!(this.after(SETTLE_MS), [Response::Check(name("hand"), commit('a'))]);
+    let found = Checked { changes: 3, blockers: Vec::new() };
+    this.on(DaemonEvent::Checked(name("hand"), Ok(found)));
+    assert_eq!(this.status("hand").drift, DriftWord::OutOfSync { changes: 3, blockers: Vec::new() });
+}
+
+#[test]
+fn of_many_commits_during_a_sync_only_the_newest_follows() {
+    let mut this = Story::started(&["prod"]);
+    let first = job("prod", 'a', SyncCause::Commit);
+    assert_eq!(this.looked(&[("prod", automatic('a'))]), [Response::Start(first.clone())]);
+    for digit in ['b', 'c', 'd'] {
+        assert!(matches!(this.on(DaemonEvent::RepositoryChanged)[..], [Response::Look(_)]));
+        assert_eq!(this.looked(&[("prod", automatic(digit))]), []);
+    }
+    assert!(this.status("prod").waiting);
+    let (result, verdict) = synced();
+    assert_eq!(this.ended(&first, result, verdict), [Response::Start(job("prod", 'd', SyncCause::Commit))]);
+}
+
+#[test]
+fn a_flood_of_hints_makes_one_look_and_one_more() {
+    let mut this = Story::started(&["prod"]);
+    let looks: usize = (0..10_000).map(|_| this.on(DaemonEvent::RepositoryChanged).len()).sum();
+    assert_eq!(looks, 0, "the first look still runs");
+    let out = this.looked(&[("prod", automatic('a'))]);
+    assert_eq!(out.iter().filter(|response| matches!(response, Response::Look(_))).count(), 1);
+    assert_eq!(this.looked(&[("prod", automatic('a'))]), []);
+}
+
+#[test]
+fn polling_is_the_floor_and_does_not_come_at_the_same_moment_everywhere() {
+    let intervals: Vec<u64> = (0..20)
+        .map(|seed| {
+            let settings = Settings { poll_ms: POLL, check_ms: CHECK, seed };
+            let mut dispatcher = Dispatcher::new(settings, [name("prod")]);
+            dispatcher.handle_event(DaemonEvent::Started(BTreeMap::new()), Timestamp(0));
+            dispatcher.handle_event(DaemonEvent::Looked(BTreeMap::new()), Timestamp(0));
+            let at = dispatcher.deadline().unwrap();
+            let early = dispatcher.handle_event(DaemonEvent::Tick, Timestamp(at.0 - 1));
+            assert_eq!(early, []);
+            let due = dispatcher.handle_event(DaemonEvent::Tick, at);
+            assert!(matches!(due[..], [Response::Look(_)]), "{due:?}");
+            at.0
+        })
+        .collect();
+    assert!(intervals.iter().all(|at| (POLL * 9 / 10..=POLL * 11 / 10).contains(at)), "{intervals:?}");
+    assert!(intervals.iter().collect::<std::collections::BTreeSet<_>>().len() > 10, "{intervals:?}");
+}
+
+#[test]
+fn a_failed_sync_is_tried_again_later_and_a_quarantined_one_is_not() {
+    let mut this = Story::started(&["prod"]);
+    let first = job("prod", 'a', SyncCause::Commit);
+    this.looked(&[("prod", automatic('a'))]);
+    assert_eq!(this.ended(&first, SyncResult::Failed, SyncVerdict::TryAgain), []);
+    let wake = this.dispatcher.deadline().unwrap();
+    assert!(wake.since_ms(this.now) <= 5_000, "{wake:?}");
+    this.now = wake;
+    assert_eq!(this.on(DaemonEvent::Tick), [Response::Start(job("prod", 'a', SyncCause::Resume))]);
+    assert_eq!(this.ended(&job("prod", 'a', SyncCause::Resume), SyncResult::Blocked, SyncVerdict::Settled), []);
+    assert!(this.dispatcher.deadline().unwrap().since_ms(this.now) > 40_000);
+    // The same commit again is nothing new.
+    this.on(DaemonEvent::RepositoryChanged);
+    assert_eq!(this.looked(&[("prod", automatic('a'))]), []);
+}
+
+#[test]
+fn drift_is_healed_reported_or_left_alone_as_the_policy_says() {
+    for (policy, expected) in [
+        (DriftPolicy::Heal, Some(Response::Start(job("prod", 'a', SyncCause::Drift)))),
+        (DriftPolicy::Report, Some(Response::Check(name("prod"), commit('a')))),
+    ] {
+        let mut this = Story::started(&["prod"]);
+        this.looked(&[("prod", look('a', SyncMode::Automatic, policy))]);
+        let (result, verdict) = synced();
+        this.ended(&job("prod", 'a', SyncCause::Commit), result, verdict);
+        assert_eq!(this.status("prod").drift, DriftWord::InSync);
+        // Several hints in a row are one change.
+        for _ in 0..5 {
+            assert_eq!(this.on(DaemonEvent::HostChanged(name("prod"))), []);
+        }
+        assert_eq!(this.dispatcher.deadline(), Some(this.now.plus_ms(SETTLE_MS)));
+        assert_eq!(this.after(SETTLE_MS), Vec::from_iter(expected), "{policy:?}");
+        assert_eq!(this.after(SETTLE_MS), []);
+    }
+}
+
+#[test]
+fn a_manual_environment_is_healed_to_what_was_applied_not_to_what_waits() {
+    let mut this = Story::new(&["prod"]);
+    let known = Known { seen: Some(commit('a')), synced: Some(commit('a')), ..Known::default() };
+    this.on(DaemonEvent::Started([(name("prod"), known)].into()));
+    this.looked(&[("prod", look('b', SyncMode::Manual, DriftPolicy::Heal))]);
+    let out = this.after(SETTLE_MS);
+    assert_eq!(out, [Response::Start(job("prod", 'a', SyncCause::Drift))]);
+}
+
+#[test]
+fn a_host_that_changes_because_of_a_sync_is_not_looked_at_before_its_end() {
+    let mut this = Story::started(&["prod"]);
+    this.looked(&[("prod", look('a', SyncMode::Automatic, DriftPolicy::Heal))]);
+    this.on(DaemonEvent::HostChanged(name("prod")));
+    assert_eq!(this.after(SETTLE_MS * 4), []);
+    assert!(this.dispatcher.deadline().unwrap() > this.now, "no busy loop while it runs");
+}
+
+#[test]
+fn what_a_crash_cut_short_is_resumed_also_where_syncs_are_manual_or_git_is_gone() {
+    let known = || {
+        let known = Known { seen: Some(commit('a')), unfinished: Some(commit('a')), ..Known::default() };
+        DaemonEvent::Started([(name("prod"), known)].into())
+    };
+    let gone = || Err(LookError { commit: None, reason: "no such branch".to_owned() });
+    let cases = [
+        (look('a', SyncMode::Manual, DriftPolicy::Off), 'a', SyncCause::Resume),
+        (look('b', SyncMode::Manual, DriftPolicy::Off), 'a', SyncCause::Resume),
+        (gone(), 'a', SyncCause::Resume),
+        (automatic('a'), 'a', SyncCause::Resume),
+        // The newest commit finishes what the older one began, and goes on from there.
+        (automatic('b'), 'b', SyncCause::Commit),
+    ];
+    for (look, digit, cause) in cases {
+        let mut this = Story::new(&["prod"]);
+        this.on(known());
+        assert_eq!(this.looked(&[("prod", look)]), [Response::Start(job("prod", digit, cause))]);
+    }
+}
+
+#[test]
+fn a_push_is_followed_to_the_end_of_its_sync() {
+    let mut this = Story::started(&["prod", "hand"]);
+    this.looked(&[]);
+    let token = Token(5);
+    let request = ControlRequest::Received { updates: vec![update('a', "refs/heads/main")] };
+    assert!(matches!(this.on(DaemonEvent::Control(token, request))[..], [Response::Look(_)]));
+    let manual = look('a', SyncMode::Manual, DriftPolicy::Off);
+    let out = this.looked(&[("prod", automatic('a')), ("hand", manual)]);
+    let messages: Vec<_> = out
+        .iter()
+        .filter_map(|response| match response {
+            Response::Reply(Token(5), ControlReply::Message { text }) => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(messages.len(), 2, "{out:?}");
+    assert!(messages[0].contains("hand is synced by hand") && messages[1].contains("prod goes to aaaaaaaaaa"));
+    assert!(out.contains(&Response::Stream(token, name("prod"))));
+    let out = this.ended(&job("prod", 'a', SyncCause::Commit), SyncResult::RolledBack, SyncVerdict::Settled);
+    let [Response::Reply(Token(5), ControlReply::Ended { ends })] = &out[..] else { panic!("{out:?}") };
+    assert_eq!((ends.len(), ends[0].result), (1, SyncResult::RolledBack));
+}
+
+#[test]
+fn a_push_that_was_noticed_before_its_hook_spoke_is_followed_all_the_same() {
+    for over in [false, true] {
+        let mut this = Story::started(&["prod"]);
+        assert_eq!(this.looked(&[("prod", automatic('a'))]).len(), 1);
+        if over {
+            let (result, verdict) = synced();
+            this.ended(&job("prod", 'a', SyncCause::Commit), result, verdict);
+        }
+        let request = ControlRequest::Received { updates: vec![update('a', "refs/heads/main")] };
+        this.on(DaemonEvent::Control(Token(5), request));
+        let out = this.looked(&[("prod", automatic('a'))]);
+        let ended = out.iter().any(|one| matches!(one, Response::Reply(_, ControlReply::Ended { .. })));
+        let follows = out.contains(&Response::Stream(Token(5), name("prod")));
+        assert_eq!((follows, ended), (!over, over), "{out:?}");
+    }
+}
+
+#[test]
+fn an_overtaken_push_ends_with_the_one_that_overtook_it() {
+    let mut this = Story::started(&["prod"]);
+    this.looked(&[("prod", automatic('a'))]);
+    for (token, digit) in [(Token(1), 'b'), (Token(2), 'c')] {
+        let request = ControlRequest::Received { updates: vec![update(digit, "refs/heads/main")] };
+        this.on(DaemonEvent::Control(token, request));
+        this.looked(&[("prod", automatic(digit))]);
+    }
+    let (result, verdict) = synced();
+    let out = this.ended(&job("prod", 'a', SyncCause::Commit), result, verdict);
+    assert_eq!(out, [Response::Start(job("prod", 'c', SyncCause::Commit))], "nobody is told yet");
+    let out = this.ended(&job("prod", 'c', SyncCause::Commit), result, verdict);
+    let told =
+        |token| out.iter().any(|one| matches!(one, Response::Reply(t, ControlReply::Ended { .. }) if *t == token));
+    assert!(told(Token(1)) && told(Token(2)), "{out:?}");
+}
+
+#[test]
+fn a_push_nobody_follows_and_one_that_cannot_be_used_say_so() {
+    let mut this = Story::started(&["prod"]);
+    this.looked(&[("prod", automatic('a'))]);
+    let push = |digit| ControlRequest::Received { updates: vec![update(digit, "refs/heads/topic")] };
+    this.on(DaemonEvent::Control(Token(1), push('e')));
+    let out = this.looked(&[("prod", automatic('a'))]);
+    let text = ControlReply::message("no environment follows what was pushed");
+    assert_eq!(out, [Response::Reply(Token(1), text), Response::Reply(Token(1), ControlReply::Done)]);
+
+    this.on(DaemonEvent::Control(Token(2), push('f')));
+    let problem = LookError { commit: Some(commit('f')), reason: "unknown key `prot`".to_owned() };
+    let out = this.looked(&[("prod", Err(problem))]);
+    let text = ControlReply::message("prod: unknown key `prot`");
+    assert_eq!(out, [Response::Reply(Token(2), text), Response::Reply(Token(2), ControlReply::Done)]);
+    assert_eq!(this.status("prod").seen, Some(commit('a')), "the last good commit keeps serving");
+}
+
+#[test]
+fn a_suspended_environment_starts_nothing_by_itself_but_does_what_a_person_says() {
+    let mut this = Story::started(&["prod"]);
+    let suspend =
+        ControlRequest::Suspend { environment: name("prod"), by: "ada".to_owned(), reason: "freeze".to_owned() };
+    let out = this.on(DaemonEvent::Control(Token(1), suspend));
+    assert!(matches!(out[..], [Response::Store(StoreChange::Suspended(_)), Response::Reply(_, ControlReply::Done)]));
+    assert_eq!(this.looked(&[("prod", look('a', SyncMode::Automatic, DriftPolicy::Heal))]), []);
+    assert_eq!(this.after(SETTLE_MS), [Response::Check(name("prod"), commit('a'))], "reported, not healed");
+    this.on(DaemonEvent::Checked(name("prod"), Err("a host is away".to_owned())));
+    assert_eq!(this.status("prod").drift, DriftWord::Unknown);
+
+    let sync = ControlRequest::Sync { environment: name("prod"), app: None };
+    let out = this.on(DaemonEvent::Control(Token(2), sync));
+    let start = Response::Start(job("prod", 'a', SyncCause::Operator));
+    assert_eq!(out, [Response::Stream(Token(2), name("prod")), start.clone()]);
+    let (result, verdict) = synced();
+    this.ended(&job("prod", 'a', SyncCause::Operator), result, verdict);
+    let resume = ControlRequest::Resume { environment: name("prod") };
+    assert!(this.on(DaemonEvent::Control(Token(3), resume.clone())).contains(&start));
+    let again = this.on(DaemonEvent::Control(Token(4), resume));
+    assert!(matches!(again[..], [Response::Reply(_, ControlReply::Refused { .. })]));
+}
+
+#[test]
+fn a_rollback_runs_between_syncs_and_never_beside_one() {
+    let mut this = Story::started(&["prod"]);
+    let sync = job("prod", 'a', SyncCause::Commit);
+    this.looked(&[("prod", automatic('a'))]);
+    let back = ControlRequest::Rollback { environment: name("prod"), app: "nps".parse().unwrap() };
+    let out = this.on(DaemonEvent::Control(Token(1), back));
+    assert_eq!(out, [Response::Stream(Token(1), name("prod"))], "a sync runs");
+    this.on(DaemonEvent::RepositoryChanged);
+    assert_eq!(this.looked(&[("prod", automatic('b'))]), []);
+
+    let rollback =
+        Job { environment: name("prod"), kind: JobKind::Rollback { commit: commit('a'), app: "nps".parse().unwrap() } };
+    let (result, verdict) = synced();
+    let out = this.ended(&sync, result, verdict);
+    assert_eq!(out, [Response::Start(rollback.clone())], "the follower of the rollback is not told of the sync");
+    // The queue gave out the newer commit meanwhile; it starts after the rollback, and only once.
+    let out = this.ended(&rollback, result, verdict);
+    let started: Vec<_> = out.iter().filter(|one| matches!(one, Response::Start(_))).collect();
+    assert_eq!(started, [&Response::Start(job("prod", 'b', SyncCause::Commit))]);
+    assert!(out.iter().any(|one| matches!(one, Response::Reply(Token(1), ControlReply::Ended { .. }))), "{out:?}");
+}
+
+#[test]
+fn words_reach_a_running_rollout_only() {
+    let mut this = Story::started(&["prod"]);
+    let pause = || ControlRequest::Pause { environment: name("prod"), app: None };
+    let out = this.on(DaemonEvent::Control(Token(1), pause()));
+    assert!(matches!(out[..], [Response::Reply(_, ControlReply::Refused { .. })]));
+    this.looked(&[("prod", automatic('a'))]);
+    let out = this.on(DaemonEvent::Control(Token(1), pause()));
+    let word = OperatorWord { app: None, verb: OperatorVerb::Pause };
+    assert_eq!(out, [Response::Say(name("prod"), word), Response::Reply(Token(1), ControlReply::Done)]);
+    let nowhere = ControlRequest::Abort { environment: name("nowhere"), app: None };
+    let out = this.on(DaemonEvent::Control(Token(1), nowhere));
+    assert!(matches!(&out[..], [Response::Reply(_, ControlReply::Refused { reason })] if reason.contains("nowhere")));
+}
+
+#[test]
+fn stopping_waits_for_what_runs_and_starts_nothing_more() {
+    let mut this = Story::started(&["prod"]);
+    this.looked(&[("prod", automatic('a'))]);
+    assert_eq!(this.on(DaemonEvent::Stop), []);
+    assert_eq!(this.on(DaemonEvent::RepositoryChanged), []);
+    assert_eq!(this.dispatcher.deadline(), None);
+    let (result, verdict) = synced();
+    assert_eq!(this.ended(&job("prod", 'a', SyncCause::Commit), result, verdict), [Response::Exit]);
+}

@@ -1,0 +1,138 @@
+use std::collections::VecDeque;
+
+use holdfast_core::config::{DriftPolicy, SyncMode};
+use holdfast_core::event::SyncResult;
+use holdfast_core::id::{CommitId, EnvironmentName};
+use holdfast_core::schedule::WantedSync;
+use holdfast_core::time::Timestamp;
+
+use super::control::{DriftWord, EnvironmentStatus, RunningStatus, SyncEnd};
+use super::event::{Checked, Job, JobKind, Known, Look, LookError, Ran, Watched};
+use crate::store::Pause;
+
+/// What the dispatcher knows of one environment.
+#[derive(Debug, Clone, Default)]
+pub(super) struct EnvironmentState {
+    pub(super) seen: Option<CommitId>,
+    pub(super) synced: Option<CommitId>,
+    pub(super) look: Option<Look>,
+    pub(super) problem: Option<LookError>,
+    pub(super) suspended: Option<Pause>,
+    pub(super) running: Option<(Job, Timestamp)>,
+    pub(super) last: Option<(SyncEnd, Timestamp)>,
+    /// The commit of that sync.
+    pub(super) last_commit: Option<CommitId>,
+    /// When the newest commit was first seen.
+    pub(super) noticed: Timestamp,
+    /// Jobs a person asked for that the queue does not hold.
+    pub(super) urgent: VecDeque<Job>,
+    /// A sync that the queue has given out while an urgent job ran.
+    pub(super) held: Option<WantedSync>,
+    /// What a crash cut short, until the first look.
+    pub(super) unfinished: Option<CommitId>,
+    pub(super) looked: bool,
+    pub(super) drift: Option<Checked>,
+    pub(super) checking: bool,
+    /// A host said something changed; acted on when this moment has come.
+    pub(super) touched: Option<Timestamp>,
+    /// When to look at the hosts even if none says anything.
+    pub(super) next_check: Option<Timestamp>,
+}
+
+/// What is to be done about a look that succeeded.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Noticed {
+    pub(super) new_commit: bool,
+    pub(super) watch_changed: bool,
+}
+
+impl EnvironmentState {
+    pub(super) fn of(known: &Known) -> Self {
+        Self {
+            seen: known.seen.clone(),
+            synced: known.synced.clone(),
+            suspended: known.suspended.clone(),
+            unfinished: known.unfinished.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes a look in.
+    pub(super) fn notice(&mut self, look: Look, now: Timestamp) -> Noticed {
+        let new_commit = self.seen.as_ref() != Some(&look.commit);
+        let watch_changed = self.look.as_ref().map(watch_list) != Some(watch_list(&look));
+        if new_commit {
+            // What was found out about the former commit says nothing about this one.
+            self.drift = None;
+            self.noticed = now;
+        }
+        self.seen = Some(look.commit.clone());
+        self.problem = None;
+        self.look = Some(look);
+        Noticed { new_commit, watch_changed }
+    }
+
+    /// Returns whether the daemon starts syncs to new commits by itself.
+    pub(super) fn is_automatic(&self) -> bool {
+        self.suspended.is_none() && self.look.as_ref().is_some_and(|look| look.policy.mode == SyncMode::Automatic)
+    }
+
+    /// Returns what is done about drift; nothing before the first look, and no healing while suspended.
+    pub(super) fn drift_policy(&self) -> DriftPolicy {
+        match self.look.as_ref().map(|look| look.policy.drift) {
+            None => DriftPolicy::Off,
+            Some(DriftPolicy::Heal) if self.suspended.is_some() => DriftPolicy::Report,
+            Some(policy) => policy,
+        }
+    }
+
+    /// Returns the commit hosts should be at now: the newest one where commits are followed, else the one that was applied last.
+    pub(super) fn basis(&self) -> Option<CommitId> {
+        let newest = self.seen.clone().filter(|_| self.is_automatic());
+        newest.or_else(|| self.synced.clone())
+    }
+
+    pub(super) fn ended(&mut self, environment: &EnvironmentName, job: &Job, ran: &Ran, now: Timestamp) {
+        self.running = None;
+        let end = SyncEnd { environment: environment.clone(), result: ran.result, reason: ran.reason.clone() };
+        self.last = Some((end, now));
+        self.drift = None;
+        if let JobKind::Sync { commit, app: None, .. } = &job.kind {
+            self.last_commit = Some(commit.clone());
+            if matches!(ran.result, SyncResult::Synced | SyncResult::NoChange) {
+                self.synced = Some(commit.clone());
+                self.drift = Some(Checked { changes: 0, blockers: Vec::new() });
+            }
+        }
+    }
+
+    pub(super) fn status(&self, environment: &EnvironmentName, waiting: bool) -> EnvironmentStatus {
+        EnvironmentStatus {
+            environment: environment.clone(),
+            seen: self.seen.clone(),
+            synced: self.synced.clone(),
+            running: self.running.as_ref().map(|(job, since)| RunningStatus {
+                commit: job.kind.commit().clone(),
+                cause: job.kind.cause().to_owned(),
+                since: *since,
+            }),
+            waiting,
+            automatic: self.look.as_ref().is_some_and(|look| look.policy.mode == SyncMode::Automatic),
+            suspended: self.suspended.as_ref().map(|pause| format!("by {}: {}", pause.by, pause.reason)),
+            last: self.last.clone(),
+            drift: match &self.drift {
+                None => DriftWord::Unknown,
+                Some(Checked { changes: 0, blockers }) if blockers.is_empty() => DriftWord::InSync,
+                Some(Checked { changes, blockers }) => {
+                    DriftWord::OutOfSync { changes: *changes, blockers: blockers.clone() }
+                }
+            },
+            problem: self.problem.as_ref().map(|problem| problem.reason.clone()),
+        }
+    }
+}
+
+/// What matters for watching: the hosts and questions, or nothing where drift is not looked for.
+fn watch_list(look: &Look) -> &[Watched] {
+    if look.policy.drift == DriftPolicy::Off { &[] } else { &look.watched }
+}
