@@ -1,3 +1,4 @@
 //! End to end on real hosts: sshd, systemd, nginx, dockerd, PostgreSQL, Redis. Run by `./check` where the lab can be had.
 
+mod quoting;
 mod story;
