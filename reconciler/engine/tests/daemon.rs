@@ -10,7 +10,7 @@ use holdfast_core::event::{SyncEvent, SyncEventKind, SyncResult};
 use holdfast_core::id::{CommitId, EnvironmentName};
 use holdfast_core::schedule::SyncVerdict;
 use holdfast_core::time::Timestamp;
-use holdfast_engine::apply::Operator;
+use holdfast_engine::apply::{Operator, OperatorHandle};
 use holdfast_engine::clock::SystemClock;
 use holdfast_engine::daemon::{
     Checked, ControlClient, ControlReply, ControlRequest, DaemonConfig, DaemonError, Job, Look, LookError, Parts, Ran,
@@ -57,7 +57,12 @@ struct FakeSyncer {
 }
 
 impl Syncer for FakeSyncer {
-    fn run<'a>(&'a self, job: &'a Job, _: Operator, events: Arc<dyn EventSink>) -> BoxFuture<'a, Ran> {
+    fn run<'a>(
+        &'a self,
+        job: &'a Job,
+        _: (OperatorHandle, Operator),
+        events: Arc<dyn EventSink>,
+    ) -> BoxFuture<'a, Ran> {
         Box::pin(async move {
             self.jobs.send(job.clone()).unwrap();
             assert_ne!(*job.kind.commit(), commit('f'), "a bug in a sync");

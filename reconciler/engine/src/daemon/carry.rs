@@ -88,14 +88,14 @@ impl Carrier {
             }
             Response::Start(job) => {
                 let (handle, operator) = operator();
-                self.operators.insert(job.environment.clone(), handle);
+                self.operators.insert(job.environment.clone(), handle.clone());
                 let syncer = Arc::clone(&self.parts.syncer);
                 let stage = Stage { environment: job.environment.clone(), audience: self.audience.clone() };
                 tracing::info!(environment = %job.environment, commit = job.kind.commit().short(), cause = job.kind.cause(), "begins");
                 self.tasks.spawn(async move {
                     let work = {
                         let job = job.clone();
-                        async move { syncer.run(&job, operator, Arc::new(stage)).await }
+                        async move { syncer.run(&job, (handle, operator), Arc::new(stage)).await }
                     };
                     let ran = AbortOnDropHandle::new(tokio::spawn(work)).await.unwrap_or_else(|error| Ran {
                         result: SyncResult::Failed,

@@ -22,6 +22,7 @@ fn name(text: &str) -> EnvironmentName {
     text.parse().unwrap()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "stands where failed looks stand too")]
 fn look(digit: char, mode: SyncMode, drift: DriftPolicy) -> Result<Look, LookError> {
     let policy = SyncPolicy { mode, drift, ignore: Vec::new(), prune_limit_percent: 20 };
     Ok(Look { commit: commit(digit), policy, watched: Vec::<Watched>::new() })

@@ -14,7 +14,7 @@ use super::dispatch::{Dispatcher, Settings};
 use super::event::{Checked, DaemonEvent, Job, Known, Look, LookError, Ran, Response};
 use super::socket::{self, ControlError, SocketEvent};
 use super::sources;
-use crate::apply::Operator;
+use crate::apply::{Operator, OperatorHandle};
 use crate::ports::{BoxFuture, Clock, Connector, EventSink};
 use crate::store::{Store, StoreError};
 
@@ -30,10 +30,16 @@ pub trait Repository: Send + Sync {
 
 /// Does the work.
 pub trait Syncer: Send + Sync {
-    /// Does a job to its end, and writes it down in the history. `events` sees what happens while it happens.
+    /// Does a job to its end, and writes it down in the history. `operator` hears what people say at the control socket; its handle
+    /// is for other ways to speak. `events` sees what happens while it happens.
     ///
     /// Dropped half way it leaves transactions on hosts that finish or undo themselves; the next run finds them.
-    fn run<'a>(&'a self, job: &'a Job, operator: Operator, events: Arc<dyn EventSink>) -> BoxFuture<'a, Ran>;
+    fn run<'a>(
+        &'a self,
+        job: &'a Job,
+        operator: (OperatorHandle, Operator),
+        events: Arc<dyn EventSink>,
+    ) -> BoxFuture<'a, Ran>;
 
     /// Returns what a sync would change now. Changes nothing.
     ///
