@@ -20,6 +20,18 @@ use crate::args::Cli;
 use crate::exit::Exit;
 use crate::output::Output;
 
+/// Sends the log to standard error, where journald takes it. `HOLDFAST_LOG` takes a filter such as `holdfast_engine=debug`.
+fn log(verbose: u8) {
+    use tracing_subscriber::EnvFilter;
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("HOLDFAST_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+}
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -30,6 +42,7 @@ fn main() -> ExitCode {
             return exit.into();
         }
     };
+    log(cli.common.verbose);
     let output = Output::new(cli.common.color, cli.common.verbose > 0);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,

@@ -13,7 +13,8 @@ use holdfast_core::schedule::SyncVerdict;
 use holdfast_core::view::{DiagnosticStyle, diagnostics_text};
 use holdfast_engine::apply::Operator;
 use holdfast_engine::daemon::{
-    Checked, DaemonConfig, Job, JobKind, Look, LookError, Parts, Ran, Repository, Settings, Syncer, Watched, run as run_daemon,
+    Checked, DaemonConfig, Job, JobKind, Look, LookError, Parts, Ran, Repository, Settings, Syncer, Watched,
+    run as run_daemon,
 };
 use holdfast_engine::git::Location;
 use holdfast_engine::ports::{BoxFuture, EventSink};
@@ -57,13 +58,8 @@ pub(crate) async fn run(setup: Setup) -> Result<Exit, Error> {
     };
     let (store, links, clock) = (wire.store.clone(), Arc::clone(&wire.links), Arc::clone(&wire.clock));
     let box_ = Arc::new(ManagementBox { setup, wire });
-    let parts = Parts {
-        store,
-        repository: Arc::clone(&box_) as Arc<dyn Repository>,
-        syncer: box_,
-        connector: links,
-        clock,
-    };
+    let parts =
+        Parts { store, repository: Arc::clone(&box_) as Arc<dyn Repository>, syncer: box_, connector: links, clock };
     run_daemon(parts, config).await.or_hint("")?;
     Ok(Exit::Ok)
 }
@@ -91,7 +87,8 @@ impl ManagementBox {
         if !config.environments.contains_key(environment) {
             return Err(bad(format!("commit {} has no environment `{environment}`", commit.short())));
         }
-        let desired = resolve(&config, environment, &commit).map_err(|findings| bad(diagnostics_text(&findings, plain)))?;
+        let desired =
+            resolve(&config, environment, &commit).map_err(|findings| bad(diagnostics_text(&findings, plain)))?;
         let watched = desired
             .hosts
             .values()
@@ -104,12 +101,9 @@ impl ManagementBox {
         let revision = self.setup.revision(job.kind.commit().clone()).await?;
         let desired = self.setup.desired(&revision, &job.environment)?;
         let work = match &job.kind {
-            JobKind::Sync { app, .. } => Work::Sync {
-                cause: job.kind.cause().to_owned(),
-                expected: None,
-                allow_prune: false,
-                only: app.clone(),
-            },
+            JobKind::Sync { app, .. } => {
+                Work::Sync { cause: job.kind.cause().to_owned(), expected: None, allow_prune: false, only: app.clone() }
+            }
             JobKind::Rollback { app, .. } => Work::Rollback(app.clone()),
         };
         runner::run_with(&self.wire, &revision, desired, work, operator, events).await
@@ -149,8 +143,10 @@ impl Syncer for ManagementBox {
                     Ran { result, reason: reason(&report), verdict }
                 }
                 Err(error) => {
-                    let reason = if error.message.is_empty() { "the commit is not valid".to_owned() } else { error.message };
-                    let verdict = if error.exit == Exit::Refused { SyncVerdict::TryAgain } else { SyncVerdict::Settled };
+                    let reason =
+                        if error.message.is_empty() { "the commit is not valid".to_owned() } else { error.message };
+                    let verdict =
+                        if error.exit == Exit::Refused { SyncVerdict::TryAgain } else { SyncVerdict::Settled };
                     Ran { result: SyncResult::Failed, reason, verdict }
                 }
             }
@@ -164,9 +160,11 @@ impl Syncer for ManagementBox {
     ) -> BoxFuture<'a, Result<Checked, String>> {
         Box::pin(async move {
             let revision = self.setup.revision(commit.clone()).await.map_err(|error| error.message)?;
-            let plan = make(&self.setup, &self.wire, &revision, environment, true).await.map_err(|error| error.message)?;
+            let plan =
+                make(&self.setup, &self.wire, &revision, environment, true).await.map_err(|error| error.message)?;
             let changes = plan.hosts.values().map(|host| host.changes.len() as u32).sum();
-            let blockers = plan.blockers.iter().map(|blocker| format!("{}: {}", blocker.code, blocker.message)).collect();
+            let blockers =
+                plan.blockers.iter().map(|blocker| format!("{}: {}", blocker.code, blocker.message)).collect();
             Ok(Checked { changes, blockers })
         })
     }

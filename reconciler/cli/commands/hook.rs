@@ -49,7 +49,12 @@ async fn receive(setup: &Setup) -> Result<Exit, Error> {
 }
 
 /// Asks the daemon and shows what follows until it has ended. Detail is left out: git puts `remote:` before each line.
-pub(crate) async fn follow(output: Output, socket: &Path, request: &ControlRequest, patience: Duration) -> Result<Exit, Error> {
+pub(crate) async fn follow(
+    output: Output,
+    socket: &Path,
+    request: &ControlRequest,
+    patience: Duration,
+) -> Result<Exit, Error> {
     let mut client = ControlClient::ask(socket, request, patience)
         .await
         .or_hint("the push itself is in; `holdfast doctor` looks at the rest")?;
@@ -68,7 +73,8 @@ pub(crate) async fn follow(output: Output, socket: &Path, request: &ControlReque
                 let mut exit = Exit::Ok;
                 for end in ends {
                     let word = format!("{:?}", end.result);
-                    let why = if end.reason.is_empty() { String::new() } else { format!(": {}", harmless(&end.reason)) };
+                    let why =
+                        if end.reason.is_empty() { String::new() } else { format!(": {}", harmless(&end.reason)) };
                     output.say(&format!("{} {word}{why}", end.environment));
                     exit = match end.result {
                         SyncResult::Synced | SyncResult::NoChange => exit,
@@ -83,5 +89,8 @@ pub(crate) async fn follow(output: Output, socket: &Path, request: &ControlReque
             ControlReply::Status { .. } | ControlReply::Done => return Ok(Exit::Ok),
         }
     }
-    Err(Error::user("the daemon ended before the rollout did", "hosts finish by themselves; `holdfast status` shows it"))
+    Err(Error::user(
+        "the daemon ended before the rollout did",
+        "hosts finish by themselves; `holdfast status` shows it",
+    ))
 }

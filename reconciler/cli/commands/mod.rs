@@ -3,10 +3,12 @@
 mod apply;
 mod completions;
 mod control;
+mod daemon;
 mod diff;
 mod doctor;
 mod explain;
 mod history;
+mod hook;
 mod init;
 mod plan;
 mod render;
@@ -42,6 +44,8 @@ pub(crate) async fn run(output: Output, cli: &Cli) -> Result<Exit, Error> {
         Verb::Promote(arguments) => control::run(&setup()?, arguments, Word::Promote).await,
         Verb::Abort(arguments) => control::run(&setup()?, arguments, Word::Abort).await,
         Verb::Unlock(arguments) => unlock::run(&setup()?, arguments).await,
+        Verb::Daemon(_) => daemon::run(setup()?).await,
+        Verb::Hook(arguments) => hook::run(output, &cli.common, arguments).await,
         Verb::Doctor(arguments) => doctor::run(&setup()?, arguments).await,
         Verb::Secrets(arguments) => secrets::run(output, arguments),
         Verb::Schema(arguments) => schema::run(output, arguments),
