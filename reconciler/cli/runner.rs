@@ -8,7 +8,7 @@ use holdfast_core::event::{SyncEvent, SyncEventKind, SyncResult};
 use holdfast_core::id::{AppName, EnvironmentName};
 use holdfast_core::plan::Quarantined;
 use holdfast_core::report::Report;
-use holdfast_engine::apply::{Operator, operator};
+use holdfast_engine::apply::{Operator, OperatorHandle, operator};
 use holdfast_engine::ports::EventSink;
 use holdfast_engine::rollback::{RollbackRequest, rollback};
 use holdfast_engine::store::{Holder, Lock, LockOutcome, Quarantine, Store, SyncId};
@@ -36,7 +36,7 @@ pub(crate) enum Work {
     Rollback(AppName),
 }
 
-/// Runs one piece of work for a person at a terminal: other processes can speak to it.
+/// Runs one piece of work; other processes can speak to it.
 pub(crate) async fn run(
     setup: &Setup,
     wire: &Wire,
@@ -45,8 +45,20 @@ pub(crate) async fn run(
     work: Work,
     watcher: Arc<dyn EventSink>,
 ) -> Result<Report, Error> {
+    run_with(setup, wire, revision, environment, work, operator(), watcher).await
+}
+
+/// The same with an operator that somebody else can speak to too.
+pub(crate) async fn run_with(
+    setup: &Setup,
+    wire: &Wire,
+    revision: &Revision,
+    environment: &EnvironmentName,
+    work: Work,
+    (handle, mut operator): (OperatorHandle, Operator),
+    watcher: Arc<dyn EventSink>,
+) -> Result<Report, Error> {
     let desired = setup.desired(revision, environment)?;
-    let (handle, mut operator) = operator();
     let lock = lock(wire, environment).await?;
     // Behind the lock: whoever holds it may replace the socket of a dead process.
     let listener = Listener::open(&setup.manager.runtime_dir, environment, handle);
@@ -54,20 +66,6 @@ pub(crate) async fn run(
         Ok(_open) => locked(wire, revision, desired, work, &mut operator, watcher).await,
         Err(error) => Err(Error::user(format!("cannot listen: {error}"), "set `runtime_dir` in the configuration")),
     };
-    unlock(wire, &lock, report).await
-}
-
-/// Runs one piece of work that `operator` can be spoken to about.
-pub(crate) async fn run_with(
-    wire: &Wire,
-    revision: &Revision,
-    desired: DesiredState,
-    work: Work,
-    operator: &mut Operator,
-    watcher: Arc<dyn EventSink>,
-) -> Result<Report, Error> {
-    let lock = lock(wire, &desired.environment).await?;
-    let report = locked(wire, revision, desired, work, operator, watcher).await;
     unlock(wire, &lock, report).await
 }
 

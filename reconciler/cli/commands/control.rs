@@ -1,10 +1,5 @@
 //! `holdfast pause`, `promote`, `abort`: words to a running rollout, whichever process runs it.
 
-use std::time::Duration;
-
-use holdfast_engine::daemon::ControlRequest;
-
-use super::hook::follow;
 use crate::args::ControlArgs;
 use crate::control::{Verb, say};
 use crate::error::{Error, OrHint};

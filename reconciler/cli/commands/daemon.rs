@@ -11,7 +11,7 @@ use holdfast_core::plan::observe_request;
 use holdfast_core::report::Report;
 use holdfast_core::schedule::SyncVerdict;
 use holdfast_core::view::{DiagnosticStyle, diagnostics_text};
-use holdfast_engine::apply::Operator;
+use holdfast_engine::apply::{Operator, OperatorHandle};
 use holdfast_engine::daemon::{
     Checked, DaemonConfig, Job, JobKind, Look, LookError, Parts, Ran, Repository, Settings, Syncer, Watched,
     run as run_daemon,
@@ -97,16 +97,20 @@ impl ManagementBox {
         Ok(Look { commit, policy: desired.sync, watched })
     }
 
-    async fn work(&self, job: &Job, operator: &mut Operator, events: Arc<dyn EventSink>) -> Result<Report, Error> {
+    async fn work(
+        &self,
+        job: &Job,
+        operator: (OperatorHandle, Operator),
+        events: Arc<dyn EventSink>,
+    ) -> Result<Report, Error> {
         let revision = self.setup.revision(job.kind.commit().clone()).await?;
-        let desired = self.setup.desired(&revision, &job.environment)?;
         let work = match &job.kind {
             JobKind::Sync { app, .. } => {
                 Work::Sync { cause: job.kind.cause().to_owned(), expected: None, allow_prune: false, only: app.clone() }
             }
             JobKind::Rollback { app, .. } => Work::Rollback(app.clone()),
         };
-        runner::run_with(&self.wire, &revision, desired, work, operator, events).await
+        runner::run_with(&self.setup, &self.wire, &revision, &job.environment, work, operator, events).await
     }
 }
 
@@ -131,9 +135,14 @@ impl Repository for ManagementBox {
 }
 
 impl Syncer for ManagementBox {
-    fn run<'a>(&'a self, job: &'a Job, mut operator: Operator, events: Arc<dyn EventSink>) -> BoxFuture<'a, Ran> {
+    fn run<'a>(
+        &'a self,
+        job: &'a Job,
+        operator: (OperatorHandle, Operator),
+        events: Arc<dyn EventSink>,
+    ) -> BoxFuture<'a, Ran> {
         Box::pin(async move {
-            match self.work(job, &mut operator, events).await {
+            match self.work(job, operator, events).await {
                 Ok(report) => {
                     let result = report.result.unwrap_or(SyncResult::Failed);
                     let unreachable = !report.troubles.is_empty()
