@@ -331,7 +331,8 @@ pub(crate) struct HookArgs {
 pub(crate) enum HookVerb {
     /// Write the post-receive hook into a bare repository.
     Install {
-        /// The bare repository.
+        /// The bare repository that is pushed to.
+        #[arg(id = "bare", value_name = "REPOSITORY")]
         repository: PathBuf,
     },
     /// What the hook calls: tells the daemon, and shows the rollout until it ends.
@@ -400,4 +401,28 @@ pub(crate) struct DemoArgs {
     /// On an embedded, simulated fleet: no root, no hosts, nothing is changed on this machine.
     #[arg(long, required = true)]
     pub(crate) simulated: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        // Global options share one space of names with those of every verb.
+        for line in [
+            "holdfast hook install /srv/ops.git",
+            "holdfast -C . plan prod --revision main --out x --json",
+            "holdfast apply prod --plan x --yes --app chatbot",
+            "holdfast secrets encrypt --recipient age1x",
+            "holdfast schema --out x",
+            "holdfast unlock prod --lock x",
+            "holdfast history prod --sync 1 -n 3 --json",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+    }
 }
