@@ -15,7 +15,7 @@ use crate::config::{
     App, Component, ComponentKind, Config, Environment, FileFormat, FileSpec, HostSpec, Located, ProbeSpec, Strategy,
 };
 use crate::diag::{Diagnostics, Origin};
-use crate::id::DigestWriter;
+use crate::id::{AppName, ComponentName, DigestWriter};
 use crate::render::{ComposeContext, Content, Engine, Upstream};
 
 /// Permission bits of a file that says nothing of its own.
@@ -35,23 +35,26 @@ pub(super) struct ComponentResolver<'a> {
     pub(super) first: bool,
 }
 
+/// What was made for one host and is the same on others: most of a fleet's files are.
+pub(super) type Memo = BTreeMap<(AppName, ComponentName, Option<Slot>), Made>;
+
 /// What one place of a component is, and the first service of its project.
-#[derive(Debug, Default)]
-struct Made {
+#[derive(Debug, Clone, Default)]
+pub(super) struct Made {
     artifacts: Artifacts,
     first_service: String,
 }
 
 impl ComponentResolver<'_> {
-    pub(super) fn resolve(self, engine: &mut Engine<'_>) -> Result<DesiredComponent, Diagnostics> {
+    pub(super) fn resolve(self, engine: &mut Engine<'_>, memo: &mut Memo) -> Result<DesiredComponent, Diagnostics> {
         let component = self.component;
         let (body, first_service) = if component.strategy.has_slots() {
-            let blue = self.made(engine, Some(Slot::Blue));
-            let green = self.made(engine, Some(Slot::Green));
+            let blue = self.known(engine, Some(Slot::Blue), memo);
+            let green = self.known(engine, Some(Slot::Green), memo);
             let (blue, green) = both(blue, green)?;
             (Body::Slots { blue: blue.artifacts, green: green.artifacts }, blue.first_service)
         } else {
-            let made = self.made(engine, None)?;
+            let made = self.known(engine, None, memo)?;
             (Body::Single(made.artifacts), made.first_service)
         };
         self.services(&body)?;
@@ -73,6 +76,31 @@ impl ComponentResolver<'_> {
 
     fn place(&self, slot: Option<Slot>) -> Place<'_> {
         Place { environment: &self.environment.name, app: &self.app.name, component: &self.component.name, slot }
+    }
+
+    /// Returns what was made for another host where it is the same here, and makes it where it is not.
+    fn known(&self, engine: &mut Engine<'_>, slot: Option<Slot>, memo: &mut Memo) -> Result<Made, Diagnostics> {
+        let component = self.component;
+        let kind: Vec<&Located<String>> = match &component.kind {
+            ComponentKind::Compose { template } | ComponentKind::Nginx { template } => vec![template],
+            ComponentKind::Systemd { templates, .. } => templates.iter().collect(),
+            ComponentKind::Files => Vec::new(),
+        };
+        let templates = kind.into_iter().chain(component.files.iter().map(|file| &file.template));
+        let same = self.host.variables.is_empty()
+            && templates.map(template).all(|template| !engine.depends_on_host(&template));
+        if !same {
+            return self.made(engine, slot);
+        }
+        let key = (self.app.name.clone(), component.name.clone(), slot);
+        if let Some(made) = memo.get(&key) {
+            // What the upstreams go to may still be missing on this host.
+            self.upstreams()?;
+            return Ok(made.clone());
+        }
+        let made = self.made(engine, slot)?;
+        memo.insert(key, made.clone());
+        Ok(made)
     }
 
     fn made(&self, engine: &mut Engine<'_>, slot: Option<Slot>) -> Result<Made, Diagnostics> {

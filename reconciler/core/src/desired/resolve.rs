@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::clash::clashes;
-use super::component::ComponentResolver;
+use super::component::{ComponentResolver, Memo};
 use super::{DesiredApp, DesiredHost, DesiredState};
 use crate::config::{App, Component, ComponentKind, Config, Environment, Strategy};
 use crate::diag::{Diagnostics, Origin, Severity};
@@ -33,6 +33,7 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
     };
     let mut engine = Engine::new(&config.templates);
     let mut hosts = BTreeMap::new();
+    let mut memo = Memo::new();
     for name in &environment.hosts {
         let Some(host) = config.hosts.get(name) else {
             let message = format!("the host `{name}` is not in the inventory");
@@ -45,7 +46,7 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
             for component in in_order(app).into_iter().filter(|component| component.hosts.contains(name)) {
                 let first = environment.hosts.iter().find(|host| component.hosts.contains(host)) == Some(name);
                 let resolver = ComponentResolver { config, environment, host, app, component, first };
-                match resolver.resolve(&mut engine) {
+                match resolver.resolve(&mut engine, &mut memo) {
                     Ok(component) => components.push(component),
                     Err(list) => findings.extend(list),
                 }

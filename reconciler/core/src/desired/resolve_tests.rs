@@ -246,6 +246,24 @@ fn the_host_is_the_strongest_place_of_a_variable() {
 }
 
 #[test]
+fn hosts_that_differ_get_files_that_differ() {
+    let base = resolved(&config()).unwrap();
+    let sealed = |desired: &DesiredState, host: &str, path: &str| {
+        let app = desired.hosts[&host.parse().unwrap()].apps.values().next().unwrap().clone();
+        let web = app.components.into_iter().find(|c| c.name.as_str() == "web").unwrap();
+        web.body.artifacts(None).files[path].content.shown()
+    };
+    let path = "/var/lib/holdfast/apps/prod/nps/web/blue/app.env";
+    assert!(sealed(&base, "web-1", path).contains("HOST=\"web-1\""));
+    assert!(sealed(&base, "web-2", path).contains("HOST=\"web-2\""));
+    let mut included = config();
+    included.templates.insert("templates/files/host.j2".to_owned(), "HOST={{ host.name }}\n".to_owned());
+    let text = "{% include 'files/host.j2' %}\n".to_owned();
+    included.templates.insert("templates/files/app.env.j2".to_owned(), text);
+    assert!(sealed(&resolved(&included).unwrap(), "web-2", path).contains("HOST=\"web-2\""));
+}
+
+#[test]
 fn a_service_changes_with_the_files_it_uses_and_with_nothing_else() {
     let digest = |config: &Config| -> String {
         let desired = resolved(config).unwrap();

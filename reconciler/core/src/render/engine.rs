@@ -117,6 +117,16 @@ impl<'a> Engine<'a> {
         self.environment.add_template_owned(name, text).map_err(|error| self.diagnose(&error, file))
     }
 
+    /// Returns whether a template may print something else on another host whose variables are the same.
+    pub(crate) fn depends_on_host(&mut self, file: &str) -> bool {
+        // One that cannot be read is reported when it is rendered.
+        let _ = self.add(file, &Origin::default());
+        let session = lock(&self.shared);
+        let Some(scanned) = session.scanned.get(file) else { return true };
+        let elsewhere = ["host", "hosts", "include", "import", "from", "extends"];
+        elsewhere.iter().any(|word| scanned.words.contains(*word))
+    }
+
     /// Renders a template. `used_at` is where it is named.
     pub(super) fn render(&mut self, file: &str, used_at: &Origin, scope: &Arc<Scope>) -> Result<Rendered, Diagnostics> {
         if !scope.refused().is_empty() {

@@ -12,7 +12,7 @@
 //! # Source
 //! The lexer of minijinja 3.0 with its default syntax.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diag::Origin;
 
@@ -54,6 +54,8 @@ pub(super) struct Scanned {
     pub(super) added: Vec<(usize, usize)>,
     /// Names of the template's own variables, and the dotted names of what they were set to.
     pub(super) aliases: BTreeMap<String, Vec<String>>,
+    /// All names in tags and prints, attributes and keywords too.
+    pub(super) words: BTreeSet<String>,
     /// What is wrong.
     pub(super) problems: Vec<ScanProblem>,
 }
@@ -348,7 +350,11 @@ impl<'a> Scanner<'a, '_> {
                     while bytes.get(self.at).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_') {
                         self.at += 1;
                     }
-                    Word::Name(&self.source[start..self.at])
+                    let name = &self.source[start..self.at];
+                    if !self.out.words.contains(name) {
+                        self.out.words.insert(name.to_owned());
+                    }
+                    Word::Name(name)
                 }
                 _ => {
                     match byte {
