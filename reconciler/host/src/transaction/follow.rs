@@ -28,8 +28,7 @@ pub fn follow(
 ) -> Result<(), Fault> {
     let folder = Folder::of(&host.root, id);
     folder.load()?;
-    let wake =
-        Wake::on(folder.path()).map_err(|error| failed(format!("watch {}: {error}", folder.path().display())))?;
+    let wake = Wake::on(folder.path());
     let mut reader = Reader::new(&folder.journal());
     while !cancel.is_cancelled() {
         for entry in reader.poll().map_err(|error| failed(error.to_string()))? {

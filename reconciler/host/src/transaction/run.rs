@@ -56,7 +56,7 @@ pub fn run(host: &Host, id: &TransactionId) -> Result<Outcome, RunError> {
         }
         opened => opened?,
     };
-    let wake = Wake::on(folder.path())?;
+    let wake = Wake::on(folder.path());
     let resumed = !journal.entries().is_empty();
     let runner = Runner { host, folder, spec, journal: RefCell::new(journal), wake, told: Cell::new(None) };
     if resumed && runner.outcome().is_none() {
