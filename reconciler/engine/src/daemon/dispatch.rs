@@ -7,7 +7,7 @@ use holdfast_core::time::Timestamp;
 
 use super::control::{ControlReply, ControlRequest, RefUpdate};
 use super::environment::EnvironmentState;
-use super::event::{DaemonEvent, Job, JobKind, Look, LookError, Ran, Response, StoreChange, Token};
+use super::event::{Checked, DaemonEvent, Job, JobKind, Look, LookError, Ran, Response, StoreChange, Token};
 use super::followers::{Awaited, Followers};
 use crate::apply::{OperatorVerb, OperatorWord};
 use crate::store::Pause;
@@ -78,7 +78,7 @@ impl Dispatcher {
         let look = (!self.looking).then_some(self.next_look);
         let environments = self.environments.values().flat_map(|state| {
             let touched = state.touched.map(|at| at.plus_ms(SETTLE_MS));
-            let free = !state.checking && state.running.is_none();
+            let free = state.checking.is_none() && state.running.is_none();
             [touched, state.next_check].into_iter().flatten().filter(move |_| free)
         });
         environments.chain(look).chain(self.wake).min()
@@ -105,11 +105,7 @@ impl Dispatcher {
             }
             DaemonEvent::Ran(job, ran) => self.ran(&job, &ran, now, &mut out),
             DaemonEvent::Checked(name, checked) => {
-                if let Some(state) = self.environments.get_mut(&name) {
-                    state.checking = false;
-                    // A failed check says nothing: unknown is not in sync, and not drifted.
-                    state.drift = checked.ok();
-                }
+                self.checked(name, checked.ok(), now);
             }
             DaemonEvent::Control(token, request) => self.asked(token, request, now, &mut out),
             DaemonEvent::Gone(token) => self.followers.leave(token),
@@ -125,6 +121,23 @@ impl Dispatcher {
             out.push(Response::Exit);
         }
         out
+    }
+
+    /// Takes a check in. A failed one says nothing: unknown is not in sync, and never a reason to change anything.
+    fn checked(&mut self, name: EnvironmentName, checked: Option<Checked>, now: Timestamp) {
+        let Some(state) = self.environments.get_mut(&name) else { return };
+        let basis = state.checking.take();
+        // What ran meanwhile knows better.
+        if state.running.is_some() || basis.is_none() {
+            return;
+        }
+        let drifted = checked.as_ref().is_some_and(|checked| checked.changes > 0);
+        state.drift = checked;
+        if let (true, DriftPolicy::Heal, Some(commit)) = (drifted, state.drift_policy(), basis)
+            && state.basis().as_ref() == Some(&commit)
+        {
+            self.queue.offer(WantedSync { environment: name, commit, cause: SyncCause::Drift }, now);
+        }
     }
 
     /// Wants a look at the repository: now, or after the running one.
@@ -399,21 +412,17 @@ impl Dispatcher {
             let touched = state.touched.is_some_and(|at| at.plus_ms(SETTLE_MS) <= now);
             let timer = state.next_check.is_some_and(|at| at <= now);
             // What runs looks at the hosts itself, and at its end once more.
-            if !(touched || timer) || state.checking || state.running.is_some() {
+            if !(touched || timer) || state.checking.is_some() || state.running.is_some() {
                 continue;
             }
             state.touched = None;
             state.next_check = (state.drift_policy() != DriftPolicy::Off).then(|| now.plus_ms(self.settings.check_ms));
-            match (state.drift_policy(), state.basis(), state.seen.clone()) {
-                (DriftPolicy::Heal, Some(commit), _) => {
-                    let cause = if touched { SyncCause::Drift } else { SyncCause::Timer };
-                    self.queue.offer(WantedSync { environment: name.clone(), commit, cause }, now);
-                }
-                (_, _, Some(commit)) => {
-                    state.checking = true;
-                    out.push(Response::Check(name.clone(), commit));
-                }
-                _ => {}
+            // What is healed is compared with what it would be healed to; else with the newest commit, so that `status` can say
+            // what waits.
+            let healed = state.basis().filter(|_| state.drift_policy() == DriftPolicy::Heal);
+            if let Some(commit) = healed.or_else(|| state.seen.clone()) {
+                state.checking = Some(commit.clone());
+                out.push(Response::Check(name.clone(), commit));
             }
         }
     }

@@ -165,11 +165,8 @@ fn a_failed_sync_is_tried_again_later_and_a_quarantined_one_is_not() {
 }
 
 #[test]
-fn drift_is_healed_reported_or_left_alone_as_the_policy_says() {
-    for (policy, expected) in [
-        (DriftPolicy::Heal, Some(Response::Start(job("prod", 'a', SyncCause::Drift)))),
-        (DriftPolicy::Report, Some(Response::Check(name("prod"), commit('a')))),
-    ] {
+fn drift_is_looked_at_once_for_many_hints_and_then_healed_or_reported() {
+    for (policy, heals) in [(DriftPolicy::Heal, true), (DriftPolicy::Report, false)] {
         let mut this = Story::started(&["prod"]);
         this.looked(&[("prod", look('a', SyncMode::Automatic, policy))]);
         let (result, verdict) = synced();
@@ -180,8 +177,28 @@ fn drift_is_healed_reported_or_left_alone_as_the_policy_says() {
             assert_eq!(this.on(DaemonEvent::HostChanged(name("prod"))), []);
         }
         assert_eq!(this.dispatcher.deadline(), Some(this.now.plus_ms(SETTLE_MS)));
-        assert_eq!(this.after(SETTLE_MS), Vec::from_iter(expected), "{policy:?}");
+        assert_eq!(this.after(SETTLE_MS), [Response::Check(name("prod"), commit('a'))], "{policy:?}");
         assert_eq!(this.after(SETTLE_MS), []);
+        let found = Checked { changes: 1, blockers: Vec::new() };
+        let out = this.on(DaemonEvent::Checked(name("prod"), Ok(found)));
+        let start = Response::Start(job("prod", 'a', SyncCause::Drift));
+        assert_eq!(out, Vec::from_iter(heals.then_some(start)), "{policy:?}");
+    }
+}
+
+#[test]
+fn what_could_not_be_looked_at_is_never_healed() {
+    let mut this = Story::started(&["prod"]);
+    this.looked(&[("prod", look('a', SyncMode::Automatic, DriftPolicy::Heal))]);
+    let (result, verdict) = synced();
+    this.ended(&job("prod", 'a', SyncCause::Commit), result, verdict);
+    for unknown in
+        [Err("no answer".to_owned()), Ok(Checked { changes: 0, blockers: vec!["unreachable: x".to_owned()] })]
+    {
+        this.on(DaemonEvent::HostChanged(name("prod")));
+        assert_eq!(this.after(SETTLE_MS).len(), 1);
+        assert_eq!(this.on(DaemonEvent::Checked(name("prod"), unknown)), []);
+        assert_ne!(this.status("prod").drift, DriftWord::InSync);
     }
 }
 
@@ -191,7 +208,8 @@ fn a_manual_environment_is_healed_to_what_was_applied_not_to_what_waits() {
     let known = Known { seen: Some(commit('a')), synced: Some(commit('a')), ..Known::default() };
     this.on(DaemonEvent::Started([(name("prod"), known)].into()));
     this.looked(&[("prod", look('b', SyncMode::Manual, DriftPolicy::Heal))]);
-    let out = this.after(SETTLE_MS);
+    assert_eq!(this.after(SETTLE_MS), [Response::Check(name("prod"), commit('a'))]);
+    let out = this.on(DaemonEvent::Checked(name("prod"), Ok(Checked { changes: 2, blockers: Vec::new() })));
     assert_eq!(out, [Response::Start(job("prod", 'a', SyncCause::Drift))]);
 }
 

@@ -32,7 +32,8 @@ pub(super) struct EnvironmentState {
     pub(super) unfinished: Option<CommitId>,
     pub(super) looked: bool,
     pub(super) drift: Option<Checked>,
-    pub(super) checking: bool,
+    /// The commit that hosts are being compared with.
+    pub(super) checking: Option<CommitId>,
     /// A host said something changed; acted on when this moment has come.
     pub(super) touched: Option<Timestamp>,
     /// When to look at the hosts even if none says anything.

@@ -16,7 +16,10 @@ use super::socket::{self, ControlError, SocketEvent};
 use super::sources;
 use crate::apply::{Operator, OperatorHandle};
 use crate::ports::{BoxFuture, Clock, Connector, EventSink};
-use crate::store::{Store, StoreError};
+use crate::store::{RetentionPolicy, Store, StoreError};
+
+/// Between two times that old history is forgotten.
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// What environments follow.
 pub trait Repository: Send + Sync {
@@ -110,6 +113,7 @@ pub async fn run(parts: Parts, config: DaemonConfig) -> Result<(), DaemonError> 
     let mut carrier = Carrier::new(parts, events);
     let mut dispatcher = Dispatcher::new(config.settings, config.environments.iter().cloned());
     let mut pet = watchdog();
+    let mut tidy = tokio::time::interval(DAY);
     tell(&[NotifyState::Ready]);
 
     let mut next = Some(DaemonEvent::Started(known));
@@ -149,6 +153,7 @@ pub async fn run(parts: Parts, config: DaemonConfig) -> Result<(), DaemonError> 
                 None => None,
             },
             () = timer => Some(DaemonEvent::Tick),
+            _ = tidy.tick() => { forget(&store, &clock); None }
             // The watchdog is fed by this loop, so that a daemon that decides nothing any more is restarted.
             _ = pet.tick() => { tell(&[NotifyState::Watchdog]); None }
             () = over(&mut end) => break 'run,
@@ -161,6 +166,18 @@ pub async fn run(parts: Parts, config: DaemonConfig) -> Result<(), DaemonError> 
     // Another daemon clears it away when this fails.
     let _ = std::fs::remove_file(&config.socket);
     Ok(())
+}
+
+/// Forgets old history, in a task of its own.
+fn forget(store: &Store, clock: &Arc<dyn Clock>) {
+    let (store, now) = (store.clone(), clock.now());
+    tokio::spawn(async move {
+        match store.prune(RetentionPolicy::default(), now).await {
+            Ok(pruned) if pruned.syncs > 0 => tracing::info!(syncs = pruned.syncs, "old history was forgotten"),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "old history could not be forgotten"),
+        }
+    });
 }
 
 async fn over(end: &mut Option<JoinHandle<()>>) {
