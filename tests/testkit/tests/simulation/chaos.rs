@@ -59,8 +59,10 @@ async fn survive(chaos: &Chaos) {
         RolloutPolicy { all_or_nothing: chaos.all_or_nothing, max_unavailable: chaos.max_unavailable, ..policy() };
     let names = host_names(chaos.hosts);
     let fleet = fleet(chaos.hosts);
-    let first = bring(&fleet, chaos.hosts, &Release::good("v1"), &rollout).await;
-    assert_result(&first, SyncResult::Synced);
+    // Two releases, so that the idle slot holds something older.
+    for name in ["v0", "v1"] {
+        assert_result(&bring(&fleet, chaos.hosts, &Release::good(name), &rollout).await, SyncResult::Synced);
+    }
 
     for (host, before, after_entries, crash, cut) in &chaos.faults {
         let host = fleet.host(&names[host % chaos.hosts]);
@@ -86,6 +88,10 @@ async fn survive(chaos: &Chaos) {
     let report = finished.expect("the last life is long enough");
 
     assert_sound(&fleet);
+    if chaos.faults.is_empty() && chaos.marker.is_empty() {
+        // The manager that takes over finishes it: it does not wait for deadlines.
+        assert!(matches!(report.result, Some(SyncResult::Synced | SyncResult::NoChange)), "{:?}", report.blockers);
+    }
     let all = served(&fleet);
     assert!(all.values().all(Option::is_some), "somebody serves nothing: {all:?}");
     let runs = migrations(&fleet);
@@ -121,6 +127,7 @@ async fn survive(chaos: &Chaos) {
         assert_serves(&fleet, "v1");
         let old = shop(chaos.hosts, Some(&Release::good("v1")), &rollout);
         assert_eq!(left_to_do(&fleet, &old).await, Vec::<String>::new());
+        assert_no_orphans(&fleet, &old);
     }
 }
 
@@ -157,7 +164,7 @@ fn run(chaos: &Chaos) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 160, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 120, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_faults_end_in_the_old_or_the_new_release(chaos in chaos()) {
@@ -170,16 +177,16 @@ proptest! {
 fn a_kill_at_every_entry_ends_in_the_new_release() {
     for before in [true, false] {
         for entry in 0..90 {
-            for cut in [None, Some(5_000)] {
-                run(&Chaos {
-                    hosts: 1,
-                    all_or_nothing: false,
-                    max_unavailable: 1,
-                    marker: "",
-                    faults: vec![(0, before, entry, true, cut)],
-                    lives: Vec::new(),
-                });
-            }
+            // Every other kill takes the channel with it.
+            let cut = (entry % 2 == u64::from(before)).then_some(5_000);
+            run(&Chaos {
+                hosts: 1,
+                all_or_nothing: false,
+                max_unavailable: 1,
+                marker: "",
+                faults: vec![(0, before, entry, true, cut)],
+                lives: Vec::new(),
+            });
         }
     }
 }
@@ -188,7 +195,7 @@ fn a_kill_at_every_entry_ends_in_the_new_release() {
 #[test]
 fn a_kill_of_the_manager_at_any_moment_is_taken_over() {
     for all_or_nothing in [true, false] {
-        for life in (0..30_000).step_by(433) {
+        for life in (0..30_000).step_by(577) {
             run(&Chaos {
                 hosts: 3,
                 all_or_nothing,
