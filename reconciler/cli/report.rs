@@ -49,8 +49,10 @@ fn text(report: &Report) -> String {
     let _ = writeln!(text, "\n{word} in {total}");
     for (name, app) in &report.apps {
         for (host, said) in &app.hosts {
-            let outcome =
-                said.outcome.map_or_else(|| "no answer".to_owned(), |outcome| format!("{outcome:?}").to_lowercase());
+            let outcome = said.outcome.map_or_else(
+                || if said.took_ms == 0 { "not begun" } else { "no answer" }.to_owned(),
+                |outcome| format!("{outcome:?}").to_lowercase(),
+            );
             let _ = write!(text, "  {name} on {host:<10} {outcome:<11} {:>9}", took(said.took_ms));
             if !said.switch_ms.is_empty() {
                 let switches: Vec<_> = said.switch_ms.iter().map(|ms| format!("{ms} ms")).collect();
@@ -68,7 +70,7 @@ fn text(report: &Report) -> String {
             }
         }
         if !app.quarantined.is_empty() {
-            let _ = writeln!(text, "  {name} {} is quarantined: {}", app.release, harmless(&app.quarantined));
+            let _ = writeln!(text, "  {name} is quarantined: {}", harmless(&app.quarantined));
         }
     }
     for blocker in &report.blockers {

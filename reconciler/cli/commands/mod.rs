@@ -4,6 +4,7 @@ mod apply;
 mod completions;
 mod control;
 mod daemon;
+mod demo;
 mod diff;
 mod doctor;
 mod explain;
@@ -50,6 +51,6 @@ pub(crate) async fn run(output: Output, cli: &Cli) -> Result<Exit, Error> {
         Verb::Secrets(arguments) => secrets::run(output, arguments),
         Verb::Schema(arguments) => schema::run(output, arguments),
         Verb::Completions(arguments) => Ok(completions::run(output, arguments)),
-        _ => Err(Error::user("not yet", "")),
+        Verb::Demo(_) => demo::run(output).await,
     }
 }

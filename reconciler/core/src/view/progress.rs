@@ -67,9 +67,10 @@ fn describe(kind: &SyncEventKind) -> Option<(String, String, Tone)> {
         }
         SyncEventKind::Planned { changes, blockers, seal } => {
             let seal: String = seal.chars().take(12).collect();
+            let seal = if seal.is_empty() { seal } else { format!(" (seal {seal})") };
             let text = match (changes, blockers.len()) {
-                (0, 0) => format!("nothing to change (seal {seal})"),
-                (_, 0) => format!("{changes} {} (seal {seal})", plural(*changes as usize, "change", "changes")),
+                (0, 0) => format!("nothing to change{seal}"),
+                (_, 0) => format!("{changes} {}{seal}", plural(*changes as usize, "change", "changes")),
                 (_, count) => format!("{changes} changes, {count} blocked: {}", blockers.join("; ")),
             };
             ("plan".to_owned(), text, if blockers.is_empty() { Tone::Plain } else { Tone::Bad })
@@ -107,7 +108,7 @@ fn describe(kind: &SyncEventKind) -> Option<(String, String, Tone)> {
         }
         SyncEventKind::AppEnded { app, result } => {
             let (text, tone) = match result {
-                AppResult::Done => ("is as git says on all hosts", Tone::Good),
+                AppResult::Done => ("done on all hosts", Tone::Good),
                 AppResult::RolledBack => ("serves the release before on all hosts", Tone::Bad),
                 AppResult::Partial => ("differs between hosts", Tone::Bad),
                 AppResult::Stuck => ("needs an operator", Tone::Bad),

@@ -35,8 +35,17 @@ pub fn status_text(rows: &[AppStatus], color: bool) -> String {
         }
         text.push('\n');
     }
+    // Hosts of which the same is to be said share one line.
+    let mut notes: Vec<(String, Vec<&str>)> = Vec::new();
     for row in rows.iter().filter(|row| !row.note.is_empty()) {
-        let _ = writeln!(text, "{}/{}: {}", row.host, row.app, harmless(&row.note));
+        let note = format!("{}: {}", row.app, harmless(&row.note));
+        match notes.iter_mut().find(|(known, _)| *known == note) {
+            Some((_, hosts)) => hosts.push(row.host.as_str()),
+            None => notes.push((note, vec![row.host.as_str()])),
+        }
+    }
+    for (note, hosts) in notes {
+        let _ = writeln!(text, "{}: {note}", hosts.join(", "));
     }
     text
 }
@@ -82,7 +91,7 @@ HOST  APP      RELEASE       SLOT   PREVIOUS  SYNC       HEALTH
 web1  chatbot  v2            green  v1        Synced     Healthy
 web2  chatbot  v1 (git: v2)  green  v1        OutOfSync  Degraded
 web3  chatbot  - (git: v2)   -      v1        OutOfSync  Missing
-web2/chatbot: a \u{fffd}[31mred\u{fffd}[0m note
+web2: chatbot: a \u{fffd}[31mred\u{fffd}[0m note
 ";
         assert_eq!(status_text(&rows, false), expected);
         assert!(status_text(&rows, true).contains("\x1b[32mHealthy\x1b[0m"));
