@@ -1,4 +1,6 @@
 //! End to end on real hosts: sshd, systemd, nginx, dockerd, PostgreSQL, Redis. Run by `./check` where the lab can be had.
 
+mod crash;
+mod journals;
 mod quoting;
 mod story;

@@ -4,3 +4,4 @@ pub mod fake_host;
 pub mod lab;
 pub mod load;
 pub mod ops;
+pub mod quick;

@@ -96,6 +96,24 @@ impl Load {
     }
 }
 
+/// Returns the release that answers one GET request, over a connection of its own.
+///
+/// # Errors
+/// As any client would see it; also an answer that is not 2xx.
+pub fn release_at(target: SocketAddr, host: &str, path: &str) -> io::Result<String> {
+    let spec = LoadSpec {
+        targets: Vec::new(),
+        host: host.to_owned(),
+        get: path.to_owned(),
+        post: String::new(),
+        body: String::new(),
+        connections: 1,
+        pause: Duration::ZERO,
+        limit: Duration::ZERO,
+    };
+    request(&mut None, &spec, target, false).map(|body| release_of(&body))
+}
+
 fn client(
     spec: &LoadSpec,
     target: SocketAddr,

@@ -1,4 +1,4 @@
-//! A team's repository and management box for tests: the example of this project, pointed at the lab's hosts.
+//! A team's repository and management box for tests: the example of this project or the quick app, pointed at the lab's hosts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,8 @@ pub struct Ops {
     pub work: PathBuf,
     /// The manager's configuration.
     pub config: PathBuf,
+    /// The app's file in the clone.
+    app: &'static str,
 }
 
 /// Values that must never be seen anywhere but in a 0600 file on a host that needs them.
@@ -28,29 +30,56 @@ impl Ops {
     /// # Panics
     /// When anything of it fails.
     pub fn new(holdfast: &Path, lab: &Lab) -> Self {
+        let ops = Self::empty(holdfast, lab, "environments/prod/chatbot.yaml");
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for part in ["holdfast.yaml", "environments", "templates"] {
+            copy(&example.join(part), &ops.work.join(part));
+        }
+        let recipient = text(&ops.run(&["secrets", "keygen", &ops.key().to_string_lossy()]));
+        let [(_, password), (_, secret)] = CANARIES;
+        let plain = serde_json::json!({ "database": { "password": password }, "app": { "secret_key": secret } });
+        let sealed = ops.run_with(&["secrets", "encrypt", "--recipient", recipient.trim()], &plain.to_string());
+        fs::write(ops.work.join("environments/prod/secrets.sops.yaml"), text(&sealed)).expect("secrets");
+        let config = fs::read_to_string(&ops.config).expect("manager.yaml");
+        fs::write(&ops.config, format!("{config}age_key_files: [{}]\n", ops.key().display())).expect("manager.yaml");
+        ops.commit("the chatbot, v1");
+        ops.push();
+        ops
+    }
+
+    /// Makes the repository with the [quick app](crate::quick) in it, committed and pushed, for the hosts of a lab.
+    ///
+    /// # Panics
+    /// When anything of it fails.
+    pub fn quick(holdfast: &Path, lab: &Lab) -> Self {
+        let ops = Self::empty(holdfast, lab, crate::quick::APP);
+        for (path, content) in crate::quick::FILES {
+            let path = ops.work.join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+            fs::write(path, content).expect("a file of the quick app");
+        }
+        ops.commit("the quick app, v1");
+        ops.push();
+        ops
+    }
+
+    /// Makes a repository with nothing but the inventory of a lab's hosts in it.
+    fn empty(holdfast: &Path, lab: &Lab, app: &'static str) -> Self {
         let folder = tempfile::Builder::new().prefix("holdfast-e2e-").tempdir().expect("a temporary folder");
         let at = |name: &str| folder.path().join(name);
         let (bare, work, config) = (at("ops.git"), at("ops"), at("manager.yaml"));
-        let ops = Self { holdfast: holdfast.to_owned(), bare, work, config, _folder: folder };
-
-        let key = ops.work.with_file_name("age.key");
-        let recipient = text(&ops.run(&["secrets", "keygen", &key.to_string_lossy()]));
+        let ops = Self { holdfast: holdfast.to_owned(), bare, work, config, app, _folder: folder };
         let manager = format!(
-            "repository: {}\nstate_dir: {}\nruntime_dir: {}\nage_key_files: [{}]\nssh: {{ identity: {} }}\nenvironments:\n  prod: {{ branch: main }}\n",
+            "repository: {}\nstate_dir: {}\nruntime_dir: {}\nssh: {{ identity: {} }}\nenvironments:\n  prod: {{ branch: main }}\n",
             ops.bare.display(),
             ops.work.with_file_name("state").display(),
-            ops.work.with_file_name("run").display(),
-            key.display(),
+            ops.runtime().display(),
             lab.identity.display(),
         );
         fs::write(&ops.config, manager).expect("manager.yaml");
-
         Self::git_in(ops.work.parent().expect("a parent"), &["init", "-q", "--bare", "-b", "main", "ops.git"]);
         Self::git_in(ops.work.parent().expect("a parent"), &["init", "-q", "-b", "main", "ops"]);
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        for part in ["holdfast.yaml", "inventory", "environments", "templates"] {
-            copy(&example.join(part), &ops.work.join(part));
-        }
+        ops.git(&["remote", "add", "origin", &ops.bare.to_string_lossy()]);
         let mut inventory = String::from("hosts:\n");
         for (index, host) in lab.hosts.iter().filter(|host| host.name.starts_with("web")).enumerate() {
             let labels = if index == 0 { "{ role: web, database: primary }" } else { "{ role: web }" };
@@ -58,30 +87,33 @@ impl Ops {
             let entry = format!("  {name}:\n    address: {address}\n    host_key: {key}\n    labels: {labels}\n");
             inventory.push_str(&entry);
         }
+        fs::create_dir(ops.work.join("inventory")).expect("a folder");
         fs::write(ops.work.join("inventory/hosts.yaml"), inventory).expect("inventory");
-        let [(_, password), (_, secret)] = CANARIES;
-        let plain = serde_json::json!({ "database": { "password": password }, "app": { "secret_key": secret } });
-        let sealed = ops.run_with(&["secrets", "encrypt", "--recipient", recipient.trim()], &plain.to_string());
-        fs::write(ops.work.join("environments/prod/secrets.sops.yaml"), text(&sealed)).expect("secrets");
-        ops.git(&["remote", "add", "origin", &ops.bare.to_string_lossy()]);
-        ops.commit("the chatbot, v1");
-        ops.push();
         ops
     }
 
-    /// Sets the chatbot's release and commits.
+    fn key(&self) -> PathBuf {
+        self.work.with_file_name("age.key")
+    }
+
+    /// Returns the manager's folder for sockets.
+    pub fn runtime(&self) -> PathBuf {
+        self.work.with_file_name("run")
+    }
+
+    /// Sets the app's release and commits.
     ///
     /// # Panics
-    /// When the file is not as the example has it.
+    /// When its file cannot be read or written.
     pub fn release(&self, release: &str) {
-        let path = self.work.join("environments/prod/chatbot.yaml");
-        let old = fs::read_to_string(&path).expect("chatbot.yaml");
+        let path = self.work.join(self.app);
+        let old = fs::read_to_string(&path).expect("the app's file");
         let lines: Vec<String> = old
             .lines()
             .map(|line| if line.starts_with("release:") { format!("release: {release}") } else { line.to_owned() })
             .collect();
-        fs::write(&path, lines.join("\n") + "\n").expect("chatbot.yaml");
-        self.commit(&format!("chatbot {release}"));
+        fs::write(&path, lines.join("\n") + "\n").expect("the app's file");
+        self.commit(&format!("release {release}"));
     }
 
     /// Commits all there is and returns the commit.
@@ -170,6 +202,15 @@ impl Ops {
         let output = child.wait_with_output().expect("the program ends");
         assert!(output.status.success(), "holdfast {arguments:?}: {}", output.status);
         output
+    }
+
+    /// Returns whether a plan finds nothing to do.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    pub fn plan_is_empty(&self) -> bool {
+        let output = self.holdfast(&["plan", "prod", "--detailed-exitcode"]).output().expect("holdfast starts");
+        output.status.code() == Some(0)
     }
 
     /// Asserts that a plan finds nothing to do.
