@@ -19,7 +19,7 @@ use holdfast_core::rollout::{CompileInput, FleetPolicy, FleetShape, compile, wav
 use holdfast_core::time::Timestamp;
 use holdfast_protocol::{Digest, Outcome};
 
-use crate::apply::{AppEnd, AppRollout, Operator, Payload, resume, roll_out, unfinished};
+use crate::apply::{AppEnd, AppRollout, Operator, Payload, resume, roll_out, secret_problems, unfinished};
 use crate::observe::observe;
 use crate::ports::{EventSink, Ports};
 
@@ -110,24 +110,31 @@ async fn pass(ports: &Ports, request: &SyncRequest, operator: &mut Operator) -> 
     let stale = stale(request, &plan);
     blockers.extend(stale.iter().cloned());
     let apps = changed_apps(request, &plan);
+    let rollouts: Vec<(AppName, Option<AppRollout>)> = apps
+        .iter()
+        .zip(0..)
+        .map(|(app, index)| (app.clone(), rollout_of(ports, request, (&plan, &live), app, index)))
+        .collect();
+    let secrets = if stale.is_none() { secret_blockers(ports, &rollouts) } else { Vec::new() };
+    blockers.extend(secrets.iter().cloned());
     ports.tell(SyncEventKind::Planned {
         changes: apps.iter().map(|app| app_changes(&plan, app).count() as u32).sum(),
         blockers: blockers.clone(),
         seal: plan.seal.to_string(),
     });
-    if stale.is_some() {
+    if stale.is_some() || !secrets.is_empty() {
         return SyncResult::Blocked;
     }
     let mut ends = BTreeMap::new();
-    for (index, app) in apps.iter().enumerate() {
-        if operator.aborted {
+    for (app, rollout) in rollouts {
+        let Some(rollout) = rollout.filter(|_| !operator.aborted) else {
             ports.tell(SyncEventKind::AppEnded { app: app.clone(), result: AppResult::Blocked });
-            ends.insert(app.clone(), AppResult::Blocked);
+            ends.insert(app, AppResult::Blocked);
             continue;
-        }
-        let end = sync_app(ports, request, (&plan, &live), app, index as u64, operator).await;
-        quarantine(ports, &plan, app, &end);
-        ends.insert(app.clone(), end.result);
+        };
+        let end = roll_out(ports, rollout, operator).await;
+        quarantine(ports, &plan, &app, &end);
+        ends.insert(app, end.result);
     }
     let clean = ends.is_empty() || is_clean(ports, request, &ends).await;
     result(&ends, !blockers.is_empty(), clean)
@@ -205,20 +212,33 @@ fn changed_apps(request: &SyncRequest, plan: &Plan) -> Vec<AppName> {
     apps
 }
 
-async fn sync_app(
+/// Returns the secrets that cannot be had, or cannot be written where a template prints them, as blockers.
+///
+/// A plan needs no key and so cannot know. It is asked for all apps together: a commit with a value that cannot be written changes
+/// nothing, whether that value is secret or not.
+fn secret_blockers(ports: &Ports, rollouts: &[(AppName, Option<AppRollout>)]) -> Vec<String> {
+    let hosts = rollouts.iter().filter_map(|(_, rollout)| rollout.as_ref()).flat_map(|rollout| &rollout.hosts);
+    let drafts = hosts.filter_map(|(host, (_, payload))| match payload {
+        Payload::Draft(draft) => Some((host, draft)),
+        Payload::Complete(_) => None,
+    });
+    drafts
+        .flat_map(|(host, draft)| {
+            secret_problems(ports, draft).into_iter().map(move |problem| format!("secret: on {host}, {problem}"))
+        })
+        .collect()
+}
+
+/// Returns what is to be done about an app; `None` when it must not begin.
+fn rollout_of(
     ports: &Ports,
     request: &SyncRequest,
     (plan, live): (&Plan, &LiveState),
     app: &AppName,
     index: u64,
-    operator: &mut Operator,
-) -> AppEnd {
-    let blocked = |ports: &Ports| {
-        ports.tell(SyncEventKind::AppEnded { app: app.clone(), result: AppResult::Blocked });
-        AppEnd { result: AppResult::Blocked, hosts: BTreeMap::new() }
-    };
+) -> Option<AppRollout> {
     let desired = &request.desired;
-    let Some(hosts) = hosts_to_change(desired, plan, app) else { return blocked(ports) };
+    let hosts = hosts_to_change(desired, plan, app)?;
     let migrating = app_changes(plan, app)
         .find(|(_, change)| matches!(change.key, ResourceKey::Migration(_)))
         .map(|(host, _)| host.clone());
@@ -231,20 +251,16 @@ async fn sync_app(
         let (Some(LiveHost::Reached { hello, report }), Some(wanted), Some(changes)) =
             (live.hosts.get(host), desired.hosts.get(host), plan.hosts.get(host))
         else {
-            continue;
+            return None;
         };
         let changes = &changes.changes;
         let input = CompileInput { desired, app, host, changes, hello, live: report, fence, sync: &word, fleet };
-        if let Some(draft) = compile(&input) {
-            payloads.insert(host.clone(), (wanted.host.clone(), Payload::Draft(Box::new(draft))));
-        }
-    }
-    if payloads.len() != hosts.len() {
-        return blocked(ports);
+        let draft = compile(&input)?;
+        payloads.insert(host.clone(), (wanted.host.clone(), Payload::Draft(Box::new(draft))));
     }
     let release = plan.apps.get(app).and_then(|known| known.release.clone()).unwrap_or_else(|| "removed".to_owned());
     let policy = FleetPolicy::new(&desired.rollout, migrating);
-    roll_out(ports, AppRollout { app: app.clone(), release, hosts: payloads, waves, policy }, operator).await
+    Some(AppRollout { app: app.clone(), release, hosts: payloads, waves, policy })
 }
 
 /// Returns the hosts on which an app changes now, in rollout order; `None` when it must not begin.

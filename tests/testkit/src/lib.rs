@@ -1,6 +1,7 @@
 //! Fakes, generators and lab access for the tests.
 
 pub mod fake_host;
+pub mod host;
 pub mod lab;
 pub mod load;
 pub mod ops;

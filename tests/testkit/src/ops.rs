@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use crate::lab::Lab;
 
@@ -18,6 +19,10 @@ pub struct Ops {
     pub config: PathBuf,
     /// The app's file in the clone.
     app: &'static str,
+    /// What secrets are sealed for.
+    recipient: String,
+    /// All that the program printed.
+    transcript: Mutex<Vec<u8>>,
 }
 
 /// Values that must never be seen anywhere but in a 0600 file on a host that needs them.
@@ -30,56 +35,11 @@ impl Ops {
     /// # Panics
     /// When anything of it fails.
     pub fn new(holdfast: &Path, lab: &Lab) -> Self {
-        let ops = Self::empty(holdfast, lab, "environments/prod/chatbot.yaml");
+        let ops = Self::blank(holdfast, lab);
         let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        for part in ["holdfast.yaml", "environments", "templates"] {
+        for part in ["holdfast.yaml", "inventory", "environments", "templates"] {
             copy(&example.join(part), &ops.work.join(part));
         }
-        let recipient = text(&ops.run(&["secrets", "keygen", &ops.key().to_string_lossy()]));
-        let [(_, password), (_, secret)] = CANARIES;
-        let plain = serde_json::json!({ "database": { "password": password }, "app": { "secret_key": secret } });
-        let sealed = ops.run_with(&["secrets", "encrypt", "--recipient", recipient.trim()], &plain.to_string());
-        fs::write(ops.work.join("environments/prod/secrets.sops.yaml"), text(&sealed)).expect("secrets");
-        let config = fs::read_to_string(&ops.config).expect("manager.yaml");
-        fs::write(&ops.config, format!("{config}age_key_files: [{}]\n", ops.key().display())).expect("manager.yaml");
-        ops.commit("the chatbot, v1");
-        ops.push();
-        ops
-    }
-
-    /// Makes the repository with the [quick app](crate::quick) in it, committed and pushed, for the hosts of a lab.
-    ///
-    /// # Panics
-    /// When anything of it fails.
-    pub fn quick(holdfast: &Path, lab: &Lab) -> Self {
-        let ops = Self::empty(holdfast, lab, crate::quick::APP);
-        for (path, content) in crate::quick::FILES {
-            let path = ops.work.join(path);
-            fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-            fs::write(path, content).expect("a file of the quick app");
-        }
-        ops.commit("the quick app, v1");
-        ops.push();
-        ops
-    }
-
-    /// Makes a repository with nothing but the inventory of a lab's hosts in it.
-    fn empty(holdfast: &Path, lab: &Lab, app: &'static str) -> Self {
-        let folder = tempfile::Builder::new().prefix("holdfast-e2e-").tempdir().expect("a temporary folder");
-        let at = |name: &str| folder.path().join(name);
-        let (bare, work, config) = (at("ops.git"), at("ops"), at("manager.yaml"));
-        let ops = Self { holdfast: holdfast.to_owned(), bare, work, config, app, _folder: folder };
-        let manager = format!(
-            "repository: {}\nstate_dir: {}\nruntime_dir: {}\nssh: {{ identity: {} }}\nenvironments:\n  prod: {{ branch: main }}\n",
-            ops.bare.display(),
-            ops.work.with_file_name("state").display(),
-            ops.runtime().display(),
-            lab.identity.display(),
-        );
-        fs::write(&ops.config, manager).expect("manager.yaml");
-        Self::git_in(ops.work.parent().expect("a parent"), &["init", "-q", "--bare", "-b", "main", "ops.git"]);
-        Self::git_in(ops.work.parent().expect("a parent"), &["init", "-q", "-b", "main", "ops"]);
-        ops.git(&["remote", "add", "origin", &ops.bare.to_string_lossy()]);
         let mut inventory = String::from("hosts:\n");
         for (index, host) in lab.hosts.iter().filter(|host| host.name.starts_with("web")).enumerate() {
             let labels = if index == 0 { "{ role: web, database: primary }" } else { "{ role: web }" };
@@ -87,13 +47,103 @@ impl Ops {
             let entry = format!("  {name}:\n    address: {address}\n    host_key: {key}\n    labels: {labels}\n");
             inventory.push_str(&entry);
         }
-        fs::create_dir(ops.work.join("inventory")).expect("a folder");
-        fs::write(ops.work.join("inventory/hosts.yaml"), inventory).expect("inventory");
+        ops.write("inventory/hosts.yaml", &inventory);
+        let [(_, password), (_, secret)] = CANARIES;
+        let plain = serde_json::json!({ "database": { "password": password }, "app": { "secret_key": secret } });
+        ops.seal("prod", &plain.to_string());
+        ops.commit("the chatbot, v1");
+        ops.push();
         ops
     }
 
-    fn key(&self) -> PathBuf {
-        self.work.with_file_name("age.key")
+    /// Makes a repository with a format, an inventory of all hosts (`role: web`), and nothing else; nothing is committed yet.
+    ///
+    /// # Panics
+    /// When anything of it fails.
+    pub fn blank(holdfast: &Path, lab: &Lab) -> Self {
+        let folder = tempfile::Builder::new().prefix("holdfast-e2e-").tempdir().expect("a temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        let (bare, work, config) = (at("ops.git"), at("ops"), at("manager.yaml"));
+        let mut ops = Self {
+            holdfast: holdfast.to_owned(),
+            bare,
+            work,
+            config,
+            app: "environments/prod/chatbot.yaml",
+            recipient: String::new(),
+            transcript: Mutex::default(),
+            _folder: folder,
+        };
+
+        let key = ops.work.with_file_name("age.key");
+        ops.recipient = text(&ops.run(&["secrets", "keygen", &key.to_string_lossy()])).trim().to_owned();
+        let manager = format!(
+            "repository: {}\nstate_dir: {}\nruntime_dir: {}\nage_key_files: [{}]\nssh: {{ identity: {} }}\nenvironments:\n  prod: {{ branch: main }}\n",
+            ops.bare.display(),
+            ops.work.with_file_name("state").display(),
+            ops.runtime().display(),
+            key.display(),
+            lab.identity.display(),
+        );
+        fs::write(&ops.config, manager).expect("manager.yaml");
+
+        Self::git_in(ops.work.parent().expect("a parent"), &["init", "-q", "--bare", "-b", "main", "ops.git"]);
+        Self::git_in(ops.work.parent().expect("a parent"), &["init", "-q", "-b", "main", "ops"]);
+        ops.write("holdfast.yaml", "format: 1\n");
+        let mut inventory = String::from("hosts:\n");
+        for host in lab.hosts.iter().filter(|host| host.name != "mgmt") {
+            let (name, address, key) = (&host.name, &host.address, &host.host_key);
+            let entry =
+                format!("  {name}:\n    address: {address}\n    host_key: {key}\n    labels: {{ role: web }}\n");
+            inventory.push_str(&entry);
+        }
+        ops.write("inventory/hosts.yaml", &inventory);
+        ops.git(&["remote", "add", "origin", &ops.bare.to_string_lossy()]);
+        ops
+    }
+
+    /// Writes a file of the clone.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.work.join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        fs::write(&path, text).expect("a file of the clone");
+    }
+
+    /// Writes the secrets of an environment, given as plain YAML.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn seal(&self, environment: &str, plain: &str) {
+        let sealed = self.run_with(&["secrets", "encrypt", "--recipient", &self.recipient], plain);
+        self.write(&format!("environments/{environment}/secrets.sops.yaml"), &text(&sealed));
+    }
+
+    /// Commits all there is and pushes it.
+    ///
+    /// # Panics
+    /// When git fails.
+    pub fn ship(&self, message: &str) -> String {
+        let commit = self.commit(message);
+        self.push();
+        commit
+    }
+
+    /// Makes the repository with the [quick app](crate::quick) in it, committed and pushed, for the hosts of a lab.
+    ///
+    /// # Panics
+    /// When anything of it fails.
+    pub fn quick(holdfast: &Path, lab: &Lab) -> Self {
+        let mut ops = Self::blank(holdfast, lab);
+        ops.app = crate::quick::APP;
+        for (path, content) in crate::quick::FILES {
+            ops.write(path, content);
+        }
+        ops.commit("the quick app, v1");
+        ops.push();
+        ops
     }
 
     /// Returns the manager's folder for sockets.
@@ -174,6 +224,7 @@ impl Ops {
     /// When it cannot be started.
     pub fn run_any(&self, arguments: &[&str]) -> Output {
         let output = self.holdfast(arguments).output().expect("holdfast starts");
+        self.keep(&output);
         eprintln!(
             "$ holdfast {}   ({})\n{}{}",
             arguments.join(" "),
@@ -192,6 +243,18 @@ impl Ops {
         let output = self.run_any(arguments);
         assert!(output.status.success(), "holdfast {arguments:?}: {}", output.status);
         output
+    }
+
+    /// Adds what a run of the program printed to the transcript.
+    pub fn keep(&self, output: &Output) {
+        let mut transcript = self.transcript.lock().unwrap_or_else(PoisonError::into_inner);
+        transcript.extend(&output.stdout);
+        transcript.extend(&output.stderr);
+    }
+
+    /// Returns all that the program printed so far.
+    pub fn transcript(&self) -> Vec<u8> {
+        self.transcript.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn run_with(&self, arguments: &[&str], input: &str) -> Output {
@@ -238,4 +301,17 @@ fn copy(from: &Path, to: &Path) {
     } else {
         fs::copy(from, to).expect("a copy");
     }
+}
+
+/// Returns a value as a YAML scalar in double quotes, with everything odd escaped (YAML 1.2, §5.7).
+pub fn yaml(value: &str) -> String {
+    let mut out = String::from("\"");
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            ' '..='~' => out.push(c),
+            c => out.push_str(&format!("\\U{:08X}", u32::from(c))),
+        }
+    }
+    out + "\""
 }

@@ -113,6 +113,13 @@ impl Content {
         found
     }
 
+    /// Returns where a template first prints a secret, by its dotted name; of several names joined with commas, the first.
+    pub fn secret_place(&self, name: &str) -> Option<&Origin> {
+        let first = name.split(", ").next().unwrap_or(name);
+        let field = format!("secrets.{first}");
+        self.provenance.iter().find(|entry| entry.field == field).map(|entry| &entry.template)
+    }
+
     /// Returns the text when no secret is in it.
     pub fn as_text(&self) -> Option<String> {
         self.parts

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use holdfast_core::config::HostSpec;
 use holdfast_core::id::digest_of;
-use holdfast_core::render::RevealError;
+use holdfast_core::render::{Content, RevealError};
 use holdfast_core::rollout::{Draft, FileKey, MissingContent, finish};
 use holdfast_core::secret::Secret;
 use holdfast_protocol::{Digest, Reply, Request, StageProblem, TransactionSpec};
@@ -36,8 +36,8 @@ pub(super) struct Delivered {
 /// Why a transaction could not be staged. Nothing has changed on the host.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DeliverError {
-    #[error("{path} of component `{component}`: {source}")]
-    Reveal { component: String, path: String, source: Box<RevealError<SecretError>> },
+    #[error("{path} of component `{component}`{place}: {source}")]
+    Reveal { component: String, path: String, place: String, source: Box<RevealError<SecretError>> },
     #[error(transparent)]
     Draft(#[from] MissingContent),
     #[error(transparent)]
@@ -71,15 +71,29 @@ fn reveal(ports: &Ports, draft: Draft) -> Result<(Box<TransactionSpec>, Blobs), 
     let mut digests: BTreeMap<FileKey, Digest> = BTreeMap::new();
     let mut blobs = BTreeMap::new();
     for (key, content) in draft.files() {
-        let bytes = content.reveal(&mut |secret| ports.secrets.reveal(secret)).map_err(|source| {
-            let (component, path) = (key.component.clone(), key.path.clone());
-            DeliverError::Reveal { component, path, source: Box::new(source) }
-        })?;
+        let bytes = reveal_file(ports, key, content)?;
         let digest = digest_of(bytes.expose());
         digests.insert(key.clone(), digest);
         blobs.insert(digest, bytes);
     }
     Ok((Box::new(finish(draft, &digests)?), blobs))
+}
+
+/// Returns what is wrong with the secrets of a draft; empty when each can be had and written where it stands.
+///
+/// Asked for every app before the first host changes: a value that cannot be written shows only here, not in a plan.
+pub(crate) fn secret_problems(ports: &Ports, draft: &Draft) -> Vec<String> {
+    let files = draft.files().iter().filter(|(_, content)| content.has_secret());
+    files.filter_map(|(key, content)| reveal_file(ports, key, content).err()).map(|error| error.to_string()).collect()
+}
+
+fn reveal_file(ports: &Ports, key: &FileKey, content: &Content) -> Result<Secret<Vec<u8>>, DeliverError> {
+    content.reveal(&mut |secret| ports.secrets.reveal(secret)).map_err(|source| {
+        let (RevealError::Source { name, .. } | RevealError::Unwritable { name, .. }) = &source;
+        let place = content.secret_place(name).map_or_else(String::new, |place| format!(", {place}"));
+        let (component, path) = (key.component.clone(), key.path.clone());
+        DeliverError::Reveal { component, path, place, source: Box::new(source) }
+    })
 }
 
 async fn send(ports: &Ports, host: &HostSpec, spec: &TransactionSpec, blobs: &Blobs) -> Result<u64, DeliverError> {

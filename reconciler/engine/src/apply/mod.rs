@@ -28,6 +28,8 @@ pub use operator::{Operator, OperatorHandle, OperatorVerb, OperatorWord, operato
 
 pub use unfinished::unfinished;
 
+pub(crate) use deliver::secret_problems;
+
 use deliver::{DeliverError, Delivered, deliver};
 use drive::{Drive, Member};
 

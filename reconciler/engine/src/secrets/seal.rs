@@ -87,6 +87,12 @@ fn wrapped(key: &DataKey, recipient: &Recipient) -> Result<String, Box<dyn std::
     Ok(String::from_utf8(armoured)?)
 }
 
+/// Returns whether a name is text for every reader of YAML when it stands without quotes (YAML 1.1 §2.4 types, YAML 1.2 §10.3).
+fn is_plain(name: &str) -> bool {
+    const WORDS: [&str; 9] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
+    name.starts_with(|c: char| c.is_ascii_alphabetic()) && !WORDS.contains(&name.to_ascii_lowercase().as_str())
+}
+
 struct Writer<'a> {
     key: &'a DataKey,
     previous: Option<&'a Opened>,
@@ -111,7 +117,8 @@ impl Writer<'_> {
             );
             return Err(SealError::Form { reason });
         }
-        let _ = write!(self.out, "{:indent$}{name}:", "");
+        let quote = if is_plain(name) { "" } else { "\"" };
+        let _ = write!(self.out, "{:indent$}{quote}{name}{quote}:", "");
         path.push(name.to_owned());
         let result = self.value(node, indent, path, &format!("{context}{name}:"));
         path.pop();

@@ -52,6 +52,18 @@ fn what_is_sealed_opens_for_each_recipient_and_nobody_else() {
 }
 
 #[test]
+fn a_name_that_yaml_reads_as_something_else_stays_a_name() {
+    let identity = Identity::generate();
+    let names = ["null", "yes", "True", "off", "1", "0x1f", "1e3", "-1", "_a", "plain", "y"];
+    let plain: String = names.iter().map(|name| format!("\"{name}\": value of {name}\n")).collect();
+    let sealed = seal(&plain, &[identity.to_public()], NOW, None).unwrap();
+    let opened = open(&sealed, &identities(&identity)).unwrap();
+    for name in names {
+        assert_eq!(text(&opened, name), format!("value of {name}"), "{sealed}");
+    }
+}
+
+#[test]
 fn a_file_that_was_tampered_with_is_not_opened() {
     let identity = Identity::generate();
     let sealed = seal("a: first\nb: second\nc: third\n", &[identity.to_public()], NOW, None).unwrap();
