@@ -1,6 +1,7 @@
 //! Whole syncs over a fleet in memory, with time that passes at once: the real planner, compiler, fleet, engine and step machine.
 
 mod chaos;
+mod example;
 mod sample;
 mod stories;
 

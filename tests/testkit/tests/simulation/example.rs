@@ -1,0 +1,67 @@
+//! The working example of this repository, from its files to hosts that serve it, and a promotion of it.
+
+use std::fs;
+use std::path::Path;
+
+use holdfast_core::config::{SealedValue, SourceTree, load};
+use holdfast_core::desired::resolve;
+use holdfast_core::diag::Origin;
+use holdfast_core::secret::SecretRef;
+
+use super::*;
+
+/// Returns what the example wants, with its chatbot's release replaced.
+fn example(release: &str) -> DesiredState {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut tree = SourceTree::default();
+    let mut open = ["holdfast.yaml", "inventory", "environments", "templates"].map(|part| root.join(part)).to_vec();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+            let text = fs::read_to_string(&path).unwrap();
+            let lines = text.lines().map(|line| match line.strip_prefix("release:") {
+                Some(_) => format!("release: {release}\n"),
+                None => format!("{line}\n"),
+            });
+            tree.files.insert(name, lines.collect::<String>().into_bytes());
+        }
+    }
+    let (config, findings) = load(&tree);
+    let mut config = config.unwrap_or_else(|| panic!("{findings:?}"));
+    // The example has no encrypted file: its keys are everyone's own.
+    let secret = |name: &str| SealedValue {
+        secret: SecretRef {
+            file: "environments/prod/secrets.sops.yaml".to_owned(),
+            path: name.split('.').map(str::to_owned).collect(),
+            fingerprint: "0123456789abcdef".to_owned(),
+        },
+        origin: Origin::default(),
+    };
+    let secrets = ["database.password", "app.secret_key"].map(|name| (name.to_owned(), secret(name)));
+    config.environments.values_mut().for_each(|environment| environment.secrets.extend(secrets.clone()));
+    let commit = holdfast_core::id::digest_of(release.as_bytes()).to_string();
+    resolve(&config, &"prod".parse().unwrap(), &commit.parse().unwrap()).unwrap_or_else(|found| panic!("{found:?}"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_example_is_applied_promoted_and_taken_away() {
+    let first = example("v1.0.0");
+    let names: Vec<_> = first.hosts.keys().cloned().collect();
+    let fleet = FakeFleet::new(&names);
+    for release in ["v1.0.0", "v1.1.0", "v1.2.0"] {
+        let desired = example(release);
+        let report = sync(&fleet.ports(), &request(desired.clone()), &mut silent()).await;
+        assert_result(&report, SyncResult::Synced);
+        assert_eq!(left_to_do(&fleet, &desired).await, Vec::<String>::new());
+        assert_sound(&fleet);
+    }
+    let mut nothing = example("v1.2.0");
+    nothing.hosts.values_mut().for_each(|host| host.apps.clear());
+    assert_result(&sync(&fleet.ports(), &request(nothing), &mut silent()).await, SyncResult::Synced);
+    for (name, host) in fleet.hosts() {
+        let world = host.world();
+        assert!(world.files.is_empty() && world.projects.is_empty() && world.switches.is_empty(), "{name}: {world:#?}");
+    }
+}
