@@ -98,8 +98,8 @@ fn resolve(file: &str, raw: raw::Manager, findings: &mut Findings<'_>) -> Option
     let repository = raw.repository.0?;
     Some(ManagerFile {
         repository: Located { origin: repository.origin(), value: repository.value.0 },
-        state_dir: text(raw.state_dir).unwrap_or_else(|| "/var/lib/holdfast".to_owned()),
-        runtime_dir: text(raw.runtime_dir).unwrap_or_else(|| "/run/holdfast".to_owned()),
+        state_dir: text(raw.state_dir).unwrap_or_else(|| "/var/lib/holdfast-manager".to_owned()),
+        runtime_dir: text(raw.runtime_dir).unwrap_or_else(|| "/run/holdfast-manager".to_owned()),
         poll_interval,
         fetch_timeout,
         environments,

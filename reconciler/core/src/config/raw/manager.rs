@@ -12,9 +12,9 @@ record!(
     Manager, "the manager's configuration", {
     /// The repository: an absolute path, `file://`, `ssh://`, `user@host:path` or `https://`.
     repository: Must<At<Scalar>>,
-    /// Where the mirror, the store and the journals live. Default: `/var/lib/holdfast`.
+    /// Where the mirror, the store and the journals live. Default: `/var/lib/holdfast-manager`.
     state_dir: Option<LocalPath>,
-    /// Where sockets live while the daemon runs. Default: `/run/holdfast`.
+    /// Where sockets live while the daemon runs. Default: `/run/holdfast-manager`.
     runtime_dir: Option<LocalPath>,
     /// Time between two looks at the repository. Default: `1m`.
     poll_interval: Option<At<Millis>>,
