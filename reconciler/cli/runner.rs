@@ -109,6 +109,11 @@ async fn locked(
         Work::Sync { cause, .. } => cause.clone(),
         Work::Rollback(_) => "rollback".to_owned(),
     };
+    // The lock is ours: what has not ended was cut short with its process, and this sync finishes it.
+    for cut in store.unfinished_syncs().await.or_hint("")?.into_iter().filter(|sync| sync.environment == environment) {
+        let reason = "cut short; what it began is finished by the next sync";
+        store.end_sync(cut.id, SyncResult::Failed, reason, wire.clock.now()).await.or_hint("")?;
+    }
     let id = store.begin_sync(&environment, &desired.commit, &cause, wire.clock.now()).await.or_hint("")?;
     let recorded = Arc::new(Recorded { store: store.clone(), id, quarantined: Mutex::default() });
     let ports = wire.ports(revision, Arc::new(Fan(vec![Arc::clone(&recorded) as Arc<dyn EventSink>, watcher])));

@@ -28,7 +28,7 @@ impl<'a> Management<'a> {
         box_.copy(holdfast, "usr/bin/holdfast");
         box_.copy(&holdfast.with_file_name("holdfast-host"), "usr/lib/holdfast/holdfast-host");
         box_.copy(&packaging.join("holdfast.service"), "usr/lib/systemd/system/holdfast.service");
-        box_.copy(&packaging.join("sysusers.d/holdfast.conf"), "usr/lib/sysusers.d/holdfast.conf");
+        box_.copy(&packaging.join("holdfast.sysusers"), "usr/lib/sysusers.d/holdfast.conf");
         box_.exec(&["systemd-sysusers"]);
         box_.copy(&packaging.join("manager.yaml"), "etc/holdfast/manager.yaml");
         box_.copy(&lab.identity, "etc/holdfast/id_ed25519");
@@ -75,7 +75,7 @@ fn serves(host: &LabHost, wanted: &str) -> bool {
 }
 
 #[test]
-#[ignore = "needs the lab"]
+#[ignore = "needs the lab; not green yet"]
 fn a_push_to_the_management_host_is_followed_by_the_shipped_unit() {
     let lab = Lab::up("dmn", "web", 2, &["--no-docker", "--mgmt"]);
     let ops = Ops::quick(Path::new(env!("CARGO_BIN_EXE_holdfast")), &lab);

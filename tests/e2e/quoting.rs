@@ -82,12 +82,12 @@ const BOX: &str = r#"services:
       - "import signal, os; signal.signal(15, lambda *_: os._exit(0)); signal.pause()"
 "#;
 
-const UNIT: &str = r#"[Service]
+const UNIT: &str = r"[Service]
 Type=oneshot
 RemainAfterExit=yes
 EnvironmentFile={{ dir }}/vars.env
 EnvironmentFile={{ dir }}/secrets.env
-ExecStart=/usr/bin/python3 {{ dir }}/report.py"#;
+ExecStart=/usr/bin/python3 {{ dir }}/report.py";
 
 const APP: &str = r#"app: quoting
 release: v1

@@ -76,7 +76,8 @@ impl Ops {
         };
 
         let key = ops.work.with_file_name("age.key");
-        ops.recipient = text(&ops.run(&["secrets", "keygen", &key.to_string_lossy()])).trim().to_owned();
+        let recipient = text(&ops.run(&["secrets", "keygen", &key.to_string_lossy()]));
+        recipient.trim().clone_into(&mut ops.recipient);
         let manager = format!(
             "repository: {}\nstate_dir: {}\nruntime_dir: {}\nage_key_files: [{}]\nssh: {{ identity: {} }}\nenvironments:\n  prod: {{ branch: main }}\n",
             ops.bare.display(),
@@ -310,7 +311,7 @@ pub fn yaml(value: &str) -> String {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
             ' '..='~' => out.push(c),
-            c => out.push_str(&format!("\\U{:08X}", u32::from(c))),
+            c => out.extend(["\\U".to_owned(), format!("{:08X}", u32::from(c))]),
         }
     }
     out + "\""

@@ -35,6 +35,8 @@ pub(super) fn hosts(
                 if let Ok(link) = connector.connect(&watched.host).await
                     && let Ok(mut hints) = link.watch(watched.request.clone()).await
                 {
+                    // Not held: a channel that another replaces shall end, and the watch goes on over the new one.
+                    drop(link);
                     if std::mem::take(&mut blind) && !hint() {
                         return;
                     }
