@@ -201,6 +201,9 @@ pub(crate) struct PlanArgs {
     /// Plan a prune that is over the environment's limit.
     #[arg(long)]
     pub(crate) allow_prune: bool,
+    /// Take over files that stand in our place with other content.
+    #[arg(long)]
+    pub(crate) adopt: bool,
 }
 
 #[derive(Debug, Args)]
@@ -241,6 +244,9 @@ pub(crate) struct ApplyArgs {
     /// Allow a prune that is over the environment's limit.
     #[arg(long)]
     pub(crate) allow_prune: bool,
+    /// Take over files that stand in our place with other content.
+    #[arg(long)]
+    pub(crate) adopt: bool,
     /// Print events as JSON lines instead of progress.
     #[arg(long)]
     pub(crate) json: bool,

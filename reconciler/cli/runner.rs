@@ -14,6 +14,7 @@ use holdfast_engine::rollback::{RollbackRequest, rollback};
 use holdfast_engine::store::{Holder, Lock, LockOutcome, Quarantine, Store, SyncId};
 use holdfast_engine::sync::{Expected, SyncRequest, sync};
 
+use crate::commands::plan::Consent;
 use crate::control::Listener;
 use crate::error::{Error, OrHint};
 use crate::setup::{Revision, Setup};
@@ -27,8 +28,8 @@ pub(crate) enum Work {
         cause: String,
         /// What was reviewed.
         expected: Option<Expected>,
-        /// Lifts the limit on pruning.
-        allow_prune: bool,
+        /// What a person agreed to.
+        consent: Consent,
         /// Only this app.
         only: Option<AppName>,
     },
@@ -118,9 +119,17 @@ async fn locked(
     let recorded = Arc::new(Recorded { store: store.clone(), id, quarantined: Mutex::default() });
     let ports = wire.ports(revision, Arc::new(Fan(vec![Arc::clone(&recorded) as Arc<dyn EventSink>, watcher])));
     let report = match work {
-        Work::Sync { cause, expected, allow_prune, only } => {
+        Work::Sync { cause, expected, consent, only } => {
             let quarantined = quarantined(store, &environment).await?;
-            let request = SyncRequest { desired, cause, expected, quarantined, allow_prune, adopt: false, only };
+            let request = SyncRequest {
+                desired,
+                cause,
+                expected,
+                quarantined,
+                allow_prune: consent.allow_prune,
+                adopt: consent.adopt,
+                only,
+            };
             sync(&ports, &request, operator).await
         }
         Work::Rollback(app) => rollback(&ports, &RollbackRequest { desired, app }, operator).await,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use holdfast_core::plan::Plan;
 use holdfast_engine::sync::Expected;
 
-use super::plan::{make, print};
+use super::plan::{Consent, make, print};
 use crate::args::{ApplyArgs, Format};
 use crate::error::{Error, OrHint};
 use crate::exit::Exit;
@@ -32,9 +32,10 @@ pub(crate) async fn run(setup: &Setup, arguments: &ApplyArgs) -> Result<Exit, Er
     };
     let revision = setup.revision(commit).await?;
     let wire = Wire::open(&setup.manager).await?;
+    let consent = Consent { allow_prune: arguments.allow_prune, adopt: arguments.adopt };
     let mut expected = saved.map(|plan| Expected::Plan(Box::new(plan)));
     if expected.is_none() && !arguments.yes {
-        let plan = make(setup, &wire, &revision, &environment, arguments.allow_prune).await?;
+        let plan = make(setup, &wire, &revision, &environment, consent).await?;
         print(setup, &plan, Format::Text)?;
         if plan.is_empty() {
             return Ok(Exit::Ok);
@@ -45,7 +46,7 @@ pub(crate) async fn run(setup: &Setup, arguments: &ApplyArgs) -> Result<Exit, Er
         expected = Some(Expected::Plan(Box::new(plan)));
     }
     let only = arguments.app.as_deref().map(str::parse).transpose().or_hint("apps are named in their files")?;
-    let work = Work::Sync { cause: "apply".to_owned(), expected, allow_prune: arguments.allow_prune, only };
+    let work = Work::Sync { cause: "apply".to_owned(), expected, consent, only };
     let watcher = Arc::new(Progress::new(output, arguments.json));
     let report = runner::run(setup, &wire, &revision, &environment, work, watcher).await?;
     report::print(output, &report, arguments.json)?;

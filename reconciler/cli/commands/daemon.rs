@@ -19,7 +19,7 @@ use holdfast_engine::daemon::{
 use holdfast_engine::git::Location;
 use holdfast_engine::ports::{BoxFuture, EventSink};
 
-use super::plan::make;
+use super::plan::{Consent, make};
 use crate::error::{Error, OrHint};
 use crate::exit::Exit;
 use crate::runner::{self, Work, reason};
@@ -105,9 +105,12 @@ impl ManagementBox {
     ) -> Result<Report, Error> {
         let revision = self.setup.revision(job.kind.commit().clone()).await?;
         let work = match &job.kind {
-            JobKind::Sync { app, .. } => {
-                Work::Sync { cause: job.kind.cause().to_owned(), expected: None, allow_prune: false, only: app.clone() }
-            }
+            JobKind::Sync { app, .. } => Work::Sync {
+                cause: job.kind.cause().to_owned(),
+                expected: None,
+                consent: Consent::default(),
+                only: app.clone(),
+            },
             JobKind::Rollback { app, .. } => Work::Rollback(app.clone()),
         };
         runner::run_with(&self.setup, &self.wire, &revision, &job.environment, work, operator, events).await
@@ -169,8 +172,9 @@ impl Syncer for ManagementBox {
     ) -> BoxFuture<'a, Result<Checked, String>> {
         Box::pin(async move {
             let revision = self.setup.revision(commit.clone()).await.map_err(|error| error.message)?;
+            let consent = Consent { allow_prune: true, adopt: false };
             let plan =
-                make(&self.setup, &self.wire, &revision, environment, true).await.map_err(|error| error.message)?;
+                make(&self.setup, &self.wire, &revision, environment, consent).await.map_err(|error| error.message)?;
             let changes = plan.hosts.values().map(|host| host.changes.len() as u32).sum();
             let blockers =
                 plan.blockers.iter().map(|blocker| format!("{}: {}", blocker.code, blocker.message)).collect();

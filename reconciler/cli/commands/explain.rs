@@ -2,7 +2,7 @@
 
 use holdfast_core::view::{Style, explain_text, plan_json};
 
-use super::plan::make;
+use super::plan::{Consent, make};
 use crate::args::ExplainArgs;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -15,7 +15,7 @@ pub(crate) async fn run(setup: &Setup, arguments: &ExplainArgs) -> Result<Exit, 
     let commit = setup.commit(Some(&environment), arguments.revision.revision.as_deref()).await?;
     let revision = setup.revision(commit).await?;
     let wire = Wire::open(&setup.manager).await?;
-    let plan = make(setup, &wire, &revision, &environment, false).await?;
+    let plan = make(setup, &wire, &revision, &environment, Consent::default()).await?;
     if arguments.json {
         setup.output.json(&plan_json(&plan))?;
     } else {

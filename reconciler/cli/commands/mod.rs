@@ -11,7 +11,7 @@ mod explain;
 mod history;
 mod hook;
 mod init;
-mod plan;
+pub(crate) mod plan;
 mod render;
 mod rollback;
 mod schema;

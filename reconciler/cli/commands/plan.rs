@@ -21,7 +21,14 @@ pub(crate) async fn run(setup: &Setup, arguments: &PlanArgs) -> Result<Exit, Err
     let commit = setup.commit(Some(&environment), arguments.revision.revision.as_deref()).await?;
     let revision = setup.revision(commit).await?;
     let wire = Wire::open(&setup.manager).await?;
-    let plan = make(setup, &wire, &revision, &environment, arguments.allow_prune).await?;
+    let plan = make(
+        setup,
+        &wire,
+        &revision,
+        &environment,
+        Consent { allow_prune: arguments.allow_prune, adopt: arguments.adopt },
+    )
+    .await?;
     print(setup, &plan, if arguments.json { Format::Json } else { arguments.format })?;
     if let Some(path) = &arguments.out {
         let text = serde_json::to_string_pretty(&plan).or_hint("")?;
@@ -33,19 +40,33 @@ pub(crate) async fn run(setup: &Setup, arguments: &PlanArgs) -> Result<Exit, Err
     Ok(if arguments.detailed_exitcode && !plan.is_empty() { Exit::Changes } else { Exit::Ok })
 }
 
+/// What a person agrees to beforehand.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Consent {
+    /// A prune over the environment's limit.
+    pub(crate) allow_prune: bool,
+    /// Taking over files that stand in our place.
+    pub(crate) adopt: bool,
+}
+
 /// Asks all hosts and plans. No key is used.
 pub(crate) async fn make(
     setup: &Setup,
     wire: &Wire,
     revision: &Revision,
     environment: &EnvironmentName,
-    allow_prune: bool,
+    consent: Consent,
 ) -> Result<Plan, Error> {
     let desired = setup.desired(revision, environment)?;
     let ports = wire.ports(revision, Arc::new(Silent));
     let live = observe_desired(&ports, &desired).await;
     let quarantined = quarantined(&wire.store, environment).await?;
-    let options = PlanOptions { observed_at: wire.clock.now(), quarantined: &quarantined, allow_prune, adopt: false };
+    let options = PlanOptions {
+        observed_at: wire.clock.now(),
+        quarantined: &quarantined,
+        allow_prune: consent.allow_prune,
+        adopt: consent.adopt,
+    };
     Ok(plan(&desired, &live, &options))
 }
 

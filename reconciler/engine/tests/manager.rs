@@ -32,14 +32,14 @@ fn a_full_file_and_the_defaults_are_read() {
     let config = config.unwrap();
     assert_eq!(config.environments[&"prod".parse().unwrap()], Track::Tag("v*".to_owned()));
     assert_eq!(config.ssh.connect_timeout.as_secs(), 5);
-    assert_eq!(config.runtime_dir, Path::new("/run/holdfast"));
+    assert_eq!(config.runtime_dir, Path::new("/run/holdfast-manager"));
     assert!(config.git().git_dir().starts_with("/srv/holdfast/git"));
 
     let least = "repository: /srv/git/infra.git\nenvironments: { prod: { branch: main } }\n";
     let (config, _) = ManagerConfig::parse("manager.yaml", least.as_bytes());
     let config = config.unwrap();
     assert_eq!((config.poll_interval.as_secs(), config.fetch_timeout.as_secs()), (60, 120));
-    assert_eq!(config.state_dir, Path::new("/var/lib/holdfast"));
+    assert_eq!(config.state_dir, Path::new("/var/lib/holdfast-manager"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! # Flow
 //! Sources (references on disk, polling, signals, timers, host hints, the control socket) → [`DaemonEvent`] →
-//! [`Dispatcher::handle_event`], which is synchronous and touches nothing → [`Response`]s → [`run`], which carries them out and feeds
+//! [`Dispatcher::handle_event`], which is synchronous and touches nothing → [`Response`]s → [`run()`], which carries them out and feeds
 //! what comes of it back as events.
 //!
 //! The daemon decides *when* a sync runs. How one runs is [`Syncer`]'s, where the repository is [`Repository`]'s.

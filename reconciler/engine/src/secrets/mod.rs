@@ -2,7 +2,7 @@
 //!
 //! # Flow
 //! [`Identities`] are read from key files on the management box. [`SopsSecrets`] takes the files of one commit and gives single
-//! values; [`seal`] makes such a file out of a plain one.
+//! values; [`seal()`] makes such a file out of a plain one.
 //!
 //! # Source
 //! SOPS 3.9 to 3.11: `sops.go` (walk and MAC), `aes/cipher.go`, `age/keysource.go`, `stores/stores.go`.

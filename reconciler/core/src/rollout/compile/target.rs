@@ -140,10 +140,13 @@ pub(super) fn from_desired(
     } else {
         Work::InPlace(touched(&place, before.as_ref(), &changes))
     };
+    // The plan decides: it has seen the ledgers of all hosts, and says nothing where one that may have run it was not reached.
+    let planned =
+        |id: &str| changes.iter().any(|change| matches!(&change.key, ResourceKey::Migration(key) if key == id));
     let migration = component
         .migrate
         .as_ref()
-        .filter(|migration| work != Work::Nothing && migration.here && !ledger.migrations.contains(&migration.id))
+        .filter(|migration| planned(&migration.id) && !ledger.migrations.contains(&migration.id))
         .map(|wanted| migration(wanted, &place));
     let switches = component
         .switches

@@ -182,8 +182,16 @@ fn change(component: &str, key: ResourceKey) -> Change {
 }
 
 /// One change for each component named.
+/// Returns a change of each component, and the migrations of the releases these tests know.
 fn changes(components: &[&str]) -> Vec<Change> {
-    components.iter().map(|component| change(component, ResourceKey::Migration("any".to_owned()))).collect()
+    let migrations = ["v1", "v2", "v3"].map(|release| format!("t/nps/web/{release}"));
+    components
+        .iter()
+        .flat_map(|component| {
+            let keys = migrations.iter().cloned().map(ResourceKey::Migration);
+            keys.map(|key| change(component, key)).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 fn hello() -> Hello {
