@@ -58,6 +58,7 @@ pub struct AppReport {
     pub quarantined: String,
     /// The content that is quarantined; empty when none is.
     pub quarantined_content: String,
+    #[serde(skip)]
     began_at: Timestamp,
 }
 
@@ -84,10 +85,15 @@ pub struct HostReport {
     pub steps: u32,
     /// Title and error of the first step that failed; empty when none did.
     pub failed: String,
+    // What follows is for folding alone: of a report that was read, nothing more is folded.
+    #[serde(skip)]
     began_at: Option<Timestamp>,
+    #[serde(skip)]
     back_at: Option<Timestamp>,
+    #[serde(skip)]
     titles: BTreeMap<(Phase, u32), String>,
     /// Probes of the step under way, from its progress: counted when it fails without saying how many.
+    #[serde(skip)]
     running: Probes,
 }
 
@@ -308,6 +314,23 @@ mod tests {
         assert_eq!(read("30 of 40 probes failed in the watch window, at most 10 of 1000 may"), Some((40, 30)));
         assert_eq!(read("no probes here"), None);
         assert_eq!(read("healthy"), None);
+    }
+
+    #[test]
+    fn a_whole_report_is_json_and_back() {
+        let (app, host) = ("web".parse::<AppName>().unwrap(), "h1".parse::<HostName>().unwrap());
+        let mut report = Report::new();
+        let event =
+            JournalEvent::Intent { phase: Phase::Prepare, step: 1, title: "preflight".to_owned(), before: Vec::new() };
+        let entry = JournalEntry { seq: 0, at_ms: 0, event };
+        report.add(&SyncEvent {
+            at: Timestamp(1),
+            kind: SyncEventKind::Host { app: app.clone(), host: host.clone(), entry },
+        });
+        assert_eq!(report.apps[&app].hosts[&host].titles.len(), 1, "it folds what JSON has no key for");
+        let text = serde_json::to_string(&report).unwrap();
+        let read: Report = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
     }
 
     #[test]
