@@ -105,6 +105,11 @@ pub enum Action {
     },
     /// `systemctl daemon-reload`. Undo: the same.
     DaemonReload,
+    /// Links units as enabled (`true`) or removes those links, for a [`Action::DaemonReload`] after it to read. Undo: as they were.
+    EnableUnits {
+        /// Units with their suffix.
+        units: BTreeMap<String, bool>,
+    },
     /// Brings a unit to a state. Undo: the enabled and active state it had.
     Unit {
         /// Name with suffix.

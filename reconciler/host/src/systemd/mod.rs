@@ -5,11 +5,13 @@
 //! neither answers, one `systemctl show` tells the same.
 
 mod bus;
+mod detail;
 mod show;
 mod unit_files;
 mod units;
 mod wire;
 
 pub use bus::{Bus, BusError, Signal};
+pub use detail::{UnitDetail, detail, forget_failure};
 pub use units::{Units, valid_unit_name};
 pub use wire::WireError;

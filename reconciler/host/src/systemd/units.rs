@@ -11,8 +11,8 @@ use super::unit_files::{FileAnswer, UnitFiles};
 use super::wire::{Body, Message, Reader, Value, WireError};
 use crate::paths::System;
 
-const UNIT: &str = "org.freedesktop.systemd1.Unit";
-const SERVICE: &str = "org.freedesktop.systemd1.Service";
+pub(super) const UNIT: &str = "org.freedesktop.systemd1.Unit";
+pub(super) const SERVICE: &str = "org.freedesktop.systemd1.Service";
 
 /// How long one look at all units may take.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -26,15 +26,16 @@ pub struct Units {
 }
 
 /// What `GetUnitFileState` fails with for a unit without a file of its own.
-const NO_FILE: [&str; 2] = ["org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.DBus.Error.FileNotFound"];
+pub(super) const NO_FILE: [&str; 2] =
+    ["org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.DBus.Error.FileNotFound"];
 
 /// One line of the answer to `ListUnitsByNames`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Listed {
-    load: String,
-    active: String,
-    sub: String,
-    path: String,
+pub(super) struct Listed {
+    pub(super) load: String,
+    pub(super) active: String,
+    pub(super) sub: String,
+    pub(super) path: String,
 }
 
 impl Units {
@@ -209,7 +210,7 @@ fn unit_live(
     })
 }
 
-fn next(answers: &mut impl Iterator<Item = Result<Message, BusError>>) -> Result<Message, BusError> {
+pub(super) fn next(answers: &mut impl Iterator<Item = Result<Message, BusError>>) -> Result<Message, BusError> {
     answers.next().unwrap_or_else(|| Err(WireError("an answer is missing").into()))
 }
 
@@ -236,7 +237,7 @@ fn file_answer(reload: Result<Message, BusError>, state: Result<Message, BusErro
 /// # Source
 /// org.freedesktop.systemd1(5), `ListUnitsByNames`: `a(ssssssouso)`: name, description, load, active, sub, followed unit, path,
 /// job number, job kind, job path.
-fn parse_list(body: &[u8]) -> Result<Vec<Listed>, WireError> {
+pub(super) fn parse_list(body: &[u8]) -> Result<Vec<Listed>, WireError> {
     let mut units = Vec::new();
     Reader::new(body).structs(|reader| {
         reader.text()?;

@@ -230,6 +230,10 @@ pub(super) enum Value {
     Large(u64),
     /// `b`.
     Flag(bool),
+    /// `i`.
+    Signed(i32),
+    /// `ay`.
+    Bytes(Vec<u8>),
 }
 
 impl<'a> Reader<'a> {
@@ -248,6 +252,11 @@ impl<'a> Reader<'a> {
             "u" => Value::Number(self.number()?),
             "t" => Value::Large(self.large()?),
             "b" => Value::Flag(self.number()? != 0),
+            "i" => Value::Signed(self.number()?.cast_signed()),
+            "ay" => {
+                let length = self.number()? as usize;
+                Value::Bytes(self.take(length)?.to_vec())
+            }
             _ => return Err(WireError("a value has a type that was not asked for")),
         })
     }

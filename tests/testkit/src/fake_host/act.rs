@@ -20,6 +20,8 @@ enum Before {
         enabled: bool,
         running: bool,
     },
+    /// Units that were enabled, or not.
+    Enabled(BTreeMap<String, bool>),
     /// Whether the project had containers.
     Project(bool),
     /// Services that ran.
@@ -37,6 +39,10 @@ pub(super) fn capture(world: &World, spec: &TransactionSpec, action: &Action) ->
         Action::Unit { unit, .. } => {
             let state = world.units.get(unit).cloned().unwrap_or_default();
             Before::Unit { enabled: state.enabled, running: state.running.is_some() }
+        }
+        Action::EnableUnits { units } => {
+            let enabled = |unit: &String| world.units.get(unit).is_some_and(|state| state.enabled);
+            Before::Enabled(units.keys().map(|unit| (unit.clone(), enabled(unit))).collect())
         }
         Action::ComposeUp { project, .. } => {
             Before::Project(world.projects.get(project).is_some_and(|p| !p.is_empty()))
@@ -68,6 +74,7 @@ pub(super) fn apply(world: &mut World, spec: &TransactionSpec, action: &Action) 
         Action::PutFile(file) => put(world, file)?,
         Action::RemoveFile { path } => drop(world.files.remove(path)),
         Action::DaemonReload => daemon_reload(world),
+        Action::EnableUnits { units } => link(world, units)?,
         Action::Unit { unit, enabled, active } => set_unit(world, unit, *enabled, *active)?,
         Action::ComposeUp { project, file, services } => up(world, project, file, services)?,
         Action::ComposeStart { project } => start(world, project, |_| true),
@@ -119,6 +126,7 @@ pub(super) fn undo(world: &mut World, spec: &TransactionSpec, action: &Action, b
             None => drop(world.files.remove(path)),
         },
         (Action::DaemonReload, _) => daemon_reload(world),
+        (Action::EnableUnits { .. }, Before::Enabled(before)) => link(world, &before)?,
         (Action::Unit { unit, .. }, Before::Unit { enabled, running }) => {
             let goal = if running { ActiveGoal::Started } else { ActiveGoal::Stopped };
             set_unit(world, unit, Some(enabled), Some(goal))?;
@@ -140,6 +148,10 @@ pub(super) fn undo(world: &mut World, spec: &TransactionSpec, action: &Action, b
         _ => {}
     }
     Ok(())
+}
+
+fn link(world: &mut World, units: &BTreeMap<String, bool>) -> Result<(), String> {
+    units.iter().try_for_each(|(unit, enabled)| set_unit(world, unit, Some(*enabled), None))
 }
 
 fn preflight(world: &World, ports: &[u16]) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! Changing a component where it is: every step can be undone, and the old content is brought up again when it is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_protocol::{Action, ActiveGoal, LiveReport};
 
@@ -38,7 +38,18 @@ pub(super) fn steps(target: &Target, touched: &Touched, live: &LiveReport, kept:
             steps.on_undo(name, &format!("stop {}", old.name), deadline::COMPOSE_MS, action);
         }
     }
-    files(&mut steps, target, &puts, &removes);
+    // With a reload of systemd to come, all are linked at once before it: `systemctl enable` alone reloads each time.
+    let linked: BTreeMap<String, bool> = if reloads(&puts, &removes) {
+        let wanted = target.place.units.iter().filter(|(unit, _)| touched.units.contains(*unit));
+        wanted
+            .filter(|(unit, _)| !target.place.is_triggered(unit))
+            .map(|(unit, enabled)| (unit.clone(), *enabled))
+            .collect()
+    } else {
+        BTreeMap::new()
+    };
+    let enabled = |unit: &String, enabled: bool| (!linked.contains_key(unit)).then_some(enabled);
+    files(&mut steps, target, &puts, &removes, linked.clone());
     if let Some(migration) = &target.migration {
         steps.push(name, MIGRATE, migration.timeout_ms, migration.action.clone());
     }
@@ -50,16 +61,16 @@ pub(super) fn steps(target: &Target, touched: &Touched, live: &LiveReport, kept:
     if let Some(project) = project_up {
         steps.up(name, project);
     }
-    for (unit, enabled) in &target.place.units {
+    for (unit, wanted) in &target.place.units {
         if target.place.is_triggered(unit) {
             // Its timer or socket starts it; only one that runs already must run anew.
             if restarts.contains(unit) && is_active(live, unit) {
                 steps.unit(name, unit, None, ActiveGoal::Restarted);
             }
         } else if restarts.contains(unit) {
-            steps.unit(name, unit, Some(*enabled), ActiveGoal::Restarted);
+            steps.unit(name, unit, enabled(unit, *wanted), ActiveGoal::Restarted);
         } else if touched.units.contains(unit) {
-            steps.unit(name, unit, Some(*enabled), ActiveGoal::Started);
+            steps.unit(name, unit, enabled(unit, *wanted), ActiveGoal::Started);
         }
     }
     if !steps.is_empty()
@@ -85,10 +96,21 @@ pub(super) fn leaving<'a>(
     old.files.keys().filter(|path| !new.files.contains_key(*path) && !kept.contains(*path))
 }
 
-/// Puts and removes files, with systemd reading its own again in both directions.
-pub(super) fn files(steps: &mut Steps, target: &Target, puts: &[&String], removes: &[&String]) {
+fn reloads(puts: &[&String], removes: &[&String]) -> bool {
+    puts.iter().chain(removes).any(|path| unit_of(path).is_some())
+}
+
+/// Puts and removes files and links units, with systemd reading its own again in both directions. `linked` is empty where no unit
+/// file changes.
+pub(super) fn files(
+    steps: &mut Steps,
+    target: &Target,
+    puts: &[&String],
+    removes: &[&String],
+    linked: BTreeMap<String, bool>,
+) {
     let name = target.name.as_str();
-    let reload = puts.iter().chain(removes).any(|path| unit_of(path).is_some());
+    let reload = reloads(puts, removes);
     if reload {
         steps.on_undo(name, "reload systemd", deadline::NGINX_MS, Action::DaemonReload);
     }
@@ -101,6 +123,7 @@ pub(super) fn files(steps: &mut Steps, target: &Target, puts: &[&String], remove
         steps.remove(name, path);
     }
     if reload {
+        steps.enable(name, linked);
         steps.daemon_reload(name);
     }
 }

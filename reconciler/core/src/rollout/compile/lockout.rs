@@ -50,6 +50,7 @@ fn endangers(action: &Action) -> bool {
         Action::PutFile(file) => path(&file.path),
         Action::RemoveFile { path: file } => path(file),
         Action::Unit { unit: name, .. } => unit(name),
+        Action::EnableUnits { units } => units.keys().any(|name| unit(name)),
         Action::OnUndo(inner) => endangers(inner),
         _ => false,
     }

@@ -1,6 +1,6 @@
 //! Bringing up the idle slot of a component, out of everyone's sight.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_protocol::{Action, ActiveGoal};
 
@@ -22,7 +22,7 @@ pub(super) fn written(target: &Target, kept: &BTreeSet<String>) -> Steps {
             steps.unit(&target.name, unit, Some(false), ActiveGoal::Stopped);
         }
     }
-    files(&mut steps, target, &puts, &removes);
+    files(&mut steps, target, &puts, &removes, BTreeMap::new());
     steps
 }
 

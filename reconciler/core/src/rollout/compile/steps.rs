@@ -28,6 +28,13 @@ impl Steps {
         self.push(component, "reload systemd", deadline::NGINX_MS, Action::DaemonReload);
     }
 
+    pub(super) fn enable(&mut self, component: &str, units: BTreeMap<String, bool>) {
+        if !units.is_empty() {
+            let what = if units.len() == 1 { "enable its unit" } else { "enable its units" };
+            self.push(component, what, deadline::UNIT_MS, Action::EnableUnits { units });
+        }
+    }
+
     pub(super) fn on_undo(&mut self, component: &str, what: &str, deadline_ms: u64, action: Action) {
         self.push(component, &format!("going back: {what}"), deadline_ms, Action::OnUndo(Box::new(action)));
     }

@@ -610,6 +610,7 @@ fn one_changed_unit_restarts_itself_and_undoes_in_order() {
       units: going back: reload systemd
       units: put /etc/systemd/system/one.service
       units: put /etc/systemd/system/two.service
+      units: enable its units
       units: reload systemd
       units: start one.service
       units: start two.service

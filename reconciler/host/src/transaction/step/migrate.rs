@@ -315,7 +315,7 @@ fn container_run(text: &str) -> Result<Run, StepError> {
 }
 
 /// With `RemainAfterExit` a unit that succeeded stays `active (exited)`; one that failed stays `failed`.
-fn unit_run(state: &unit::UnitState) -> Run {
+fn unit_run(state: &crate::systemd::UnitDetail) -> Run {
     match (state.load.as_str(), state.active.as_str(), state.sub.as_str()) {
         ("not-found", _, _) | (_, "inactive", _) => Run::Missing,
         (_, "failed", _) if state.result != "exit-code" => Run::Cut(format!("was cut down ({})", state.result)),
@@ -375,17 +375,17 @@ mod tests {
         assert_eq!(container_run("created 0").unwrap(), Run::Created);
         assert_eq!(container_run("running 0").unwrap(), Run::Running);
         assert!(container_run("").is_err());
-        let state = |load: &str, active: &str, sub: &str, exit_code| unit::UnitState {
+        let state = |load: &str, active: &str, sub: &str, exit_code| crate::systemd::UnitDetail {
             load: load.to_owned(),
             active: active.to_owned(),
             sub: sub.to_owned(),
             exit_code,
-            ..unit::UnitState::default()
+            ..crate::systemd::UnitDetail::default()
         };
         assert_eq!(unit_run(&state("not-found", "inactive", "dead", 0)), Run::Missing);
         assert_eq!(unit_run(&state("loaded", "active", "exited", 0)), Run::Ended(0));
         assert_eq!(unit_run(&state("loaded", "active", "running", 0)), Run::Running);
-        let failed = |result: &str, exit_code| unit::UnitState {
+        let failed = |result: &str, exit_code| crate::systemd::UnitDetail {
             result: result.to_owned(),
             ..state("loaded", "failed", "failed", exit_code)
         };

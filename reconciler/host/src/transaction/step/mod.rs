@@ -167,6 +167,7 @@ fn act(action: &Action) -> Box<dyn Act + '_> {
         Action::PutFile(put) => Box::new(file::Put(put)),
         Action::RemoveFile { path } => Box::new(file::Remove { path }),
         Action::DaemonReload => Box::new(unit::DaemonReload),
+        Action::EnableUnits { units } => Box::new(unit::Enable { units }),
         Action::Unit { unit, enabled, active } => Box::new(unit::Bring { unit, enabled: *enabled, active: *active }),
         Action::Switch { listen, from, to, method } => {
             Box::new(switch::Switch { listen, from: *from, to: *to, method: *method })

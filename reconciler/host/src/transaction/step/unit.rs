@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use holdfast_protocol::ActiveGoal;
-use serde::{Deserialize, Serialize};
 
 use super::{Act, Probed, StepError, Work, decode, encode, fail};
 use crate::exec::{Call, shown_tail};
+use crate::systemd::{self, UnitDetail};
 
 /// `systemctl daemon-reload`.
 pub(super) struct DaemonReload;
@@ -19,52 +19,33 @@ pub(super) struct Bring<'a> {
     pub(super) active: Option<ActiveGoal>,
 }
 
-/// A unit as systemd describes it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct UnitState {
-    pub(super) load: String,
-    pub(super) active: String,
-    pub(super) sub: String,
-    pub(super) file_state: String,
-    pub(super) kind: String,
-    pub(super) result: String,
-    pub(super) restarts: u32,
-    pub(super) main_pid: u32,
-    /// Changes with every start.
-    pub(super) invocation: String,
-    pub(super) exit_code: i32,
-}
-
-impl UnitState {
-    pub(super) fn is_active(&self) -> bool {
-        matches!(self.active.as_str(), "active" | "reloading" | "refreshing")
-    }
-
-    fn is_enabled(&self) -> bool {
-        matches!(self.file_state.as_str(), "enabled" | "enabled-runtime" | "linked" | "linked-runtime")
-    }
-
-    /// A oneshot service that did its work and ended is as good as running.
-    fn is_finished_oneshot(&self) -> bool {
-        self.kind == "oneshot" && self.active == "inactive" && self.result == "success"
-    }
+/// Links units as enabled or removes those links; the reload after it is what systemd reads them with.
+pub(super) struct Enable<'a> {
+    pub(super) units: &'a BTreeMap<String, bool>,
 }
 
 /// Returns a unit's state. A unit systemd does not know has `load` `not-found`.
-///
+pub(super) fn state(work: &Work<'_>, unit: &str) -> Result<UnitDetail, StepError> {
+    match systemd::detail(&work.host.system, unit, work.left()) {
+        Ok(detail) => Ok(detail),
+        // Another bus, another version: the program that came with systemd knows how to ask.
+        Err(_) => show(work, unit),
+    }
+}
+
 /// # Source
 /// systemctl(1), `show`: one `Name=value` line for each property, in no promised order.
-pub(super) fn state(work: &Work<'_>, unit: &str) -> Result<UnitState, StepError> {
+fn show(work: &Work<'_>, unit: &str) -> Result<UnitDetail, StepError> {
     let properties =
         "LoadState,ActiveState,SubState,UnitFileState,Type,Result,NRestarts,MainPID,InvocationID,ExecMainStatus";
     let text = work.run("systemctl", &["show", "-p", properties, "--", unit])?;
     Ok(parse(&text))
 }
 
-fn parse(text: &str) -> UnitState {
+fn parse(text: &str) -> UnitDetail {
     let fields: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
     let word = |name: &str| fields.get(name).map(|value| value.trim().to_owned()).unwrap_or_default();
-    UnitState {
+    UnitDetail {
         load: word("LoadState"),
         active: word("ActiveState"),
         sub: word("SubState"),
@@ -89,10 +70,18 @@ pub(super) fn log_tail(unit: &str) -> String {
     }
 }
 
+/// A unit that hit its start limit refuses to start until this is forgotten.
+fn forget_failure(work: &Work<'_>, unit: &str) -> Result<(), StepError> {
+    if systemd::forget_failure(&work.host.system, unit, work.left()).is_err() {
+        // Fails for units that are not loaded, which is fine.
+        work.ask("systemctl", &["reset-failed", "--", unit])?;
+    }
+    Ok(())
+}
+
 /// Starts a unit with the given verb of systemctl and looks whether it stayed up.
 pub(super) fn start(work: &Work<'_>, unit: &str, verb: &str) -> Result<(), StepError> {
-    // A unit that hit its start limit refuses to start until this is forgotten. Fails for units that are not loaded, which is fine.
-    work.ask("systemctl", &["reset-failed", "--", unit])?;
+    forget_failure(work, unit)?;
     match work.run("systemctl", &[verb, "--", unit]) {
         Ok(_) => {}
         Err(StepError::Failed(error)) => return fail(format!("{error}; its log ends: {}", log_tail(unit))),
@@ -125,14 +114,29 @@ fn stop(work: &Work<'_>, unit: &str) -> Result<(), StepError> {
 }
 
 fn enable(work: &Work<'_>, unit: &str, wanted: bool) -> Result<(), StepError> {
-    let now = state(work, unit)?;
-    if now.is_enabled() == wanted {
+    enable_all(work, &[unit], wanted, &[])
+}
+
+/// Enables or disables what is not yet so, in one go.
+fn enable_all(work: &Work<'_>, units: &[&str], wanted: bool, options: &[&str]) -> Result<(), StepError> {
+    let mut todo = Vec::new();
+    for unit in units {
+        let now = state(work, unit)?;
+        let nothing_to_disable =
+            matches!(now.file_state.as_str(), "static" | "indirect" | "generated" | "alias" | "" | "masked");
+        if now.is_enabled() != wanted && (wanted || !nothing_to_disable) {
+            todo.push(*unit);
+        }
+    }
+    if todo.is_empty() {
         return Ok(());
     }
-    if !wanted && matches!(now.file_state.as_str(), "static" | "indirect" | "generated" | "alias" | "" | "masked") {
-        return Ok(());
-    }
-    work.run("systemctl", &[if wanted { "enable" } else { "disable" }, "--", unit])?;
+    let verb = if wanted { "enable" } else { "disable" };
+    work.run("systemctl", &[options, &[verb, "--"], &todo].concat())?;
+    todo.into_iter().try_for_each(|unit| is_as_wanted(work, unit, wanted))
+}
+
+fn is_as_wanted(work: &Work<'_>, unit: &str, wanted: bool) -> Result<(), StepError> {
     let now = state(work, unit)?;
     if now.is_enabled() == wanted {
         return Ok(());
@@ -154,11 +158,48 @@ impl Act for DaemonReload {
     }
 }
 
+impl Act for Enable<'_> {
+    fn capture(&self, work: &Work<'_>) -> Result<Vec<u8>, StepError> {
+        let mut before = BTreeMap::new();
+        for unit in self.units.keys() {
+            valid(unit)?;
+            before.insert(unit, state(work, unit)?.is_enabled());
+        }
+        Ok(encode(&before))
+    }
+
+    fn apply(&self, work: &Work<'_>, _before: &[u8]) -> Result<String, StepError> {
+        link(work, self.units)?;
+        Ok(String::new())
+    }
+
+    fn undo(&self, work: &Work<'_>, before: &[u8]) -> Result<(), StepError> {
+        let before: BTreeMap<String, bool> = decode(before)?;
+        link(work, &before)
+    }
+}
+
+/// # Source
+/// systemctl(1), `--no-reload`: the links are made, and systemd is left to read them later.
+fn link(work: &Work<'_>, units: &BTreeMap<String, bool>) -> Result<(), StepError> {
+    for wanted in [true, false] {
+        let names: Vec<&str> =
+            units.iter().filter(|(_, enabled)| **enabled == wanted).map(|(unit, _)| unit.as_str()).collect();
+        enable_all(work, &names, wanted, &["--no-reload"])?;
+    }
+    Ok(())
+}
+
+fn valid(unit: &str) -> Result<(), StepError> {
+    if systemd::valid_unit_name(unit) {
+        return Ok(());
+    }
+    fail(format!("`{}` is no unit name", crate::exec::shown(unit.as_bytes(), 80)))
+}
+
 impl Act for Bring<'_> {
     fn capture(&self, work: &Work<'_>) -> Result<Vec<u8>, StepError> {
-        if !crate::systemd::valid_unit_name(self.unit) {
-            return fail(format!("`{}` is no unit name", crate::exec::shown(self.unit.as_bytes(), 80)));
-        }
+        valid(self.unit)?;
         state(work, self.unit).map(|state| encode(&state))
     }
 
@@ -178,7 +219,7 @@ impl Act for Bring<'_> {
     }
 
     fn probe(&self, work: &Work<'_>, before: &[u8]) -> Result<Probed, StepError> {
-        let before: UnitState = decode(before)?;
+        let before: UnitDetail = decode(before)?;
         let now = state(work, self.unit)?;
         let enabled = self.enabled.is_none_or(|wanted| now.is_enabled() == wanted);
         let active = match self.active {
@@ -196,14 +237,14 @@ impl Act for Bring<'_> {
     /// Only what this step changed goes back. A unit that was running and was restarted or reloaded keeps running: its files are
     /// not back yet, and an `OnUndo` before the file steps restarts it once they are.
     fn undo(&self, work: &Work<'_>, before: &[u8]) -> Result<(), StepError> {
-        let before: UnitState = decode(before)?;
+        let before: UnitDetail = decode(before)?;
         let now = state(work, self.unit)?;
         if self.active.is_some() {
             if before.is_active() && !now.is_active() {
                 start(work, self.unit, "start")?;
             } else if !before.is_active() && !matches!(now.active.as_str(), "inactive") {
                 stop(work, self.unit)?;
-                work.ask("systemctl", &["reset-failed", "--", self.unit])?;
+                forget_failure(work, self.unit)?;
             }
         }
         if self.enabled.is_some() && now.load != "not-found" {
