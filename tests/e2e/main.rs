@@ -2,6 +2,7 @@
 
 mod crash;
 mod daemon;
+mod host_program;
 mod journals;
 mod quoting;
 mod story;

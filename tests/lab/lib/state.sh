@@ -44,10 +44,12 @@ state_write() {
         '{$lab, $gateway, identity: ($dir + "/id_ed25519"), ssh_config: ($dir + "/ssh_config"),
           known_hosts: ($dir + "/known_hosts"), hosts: .}' >"$STATE/hosts.json.new"
     mv "$STATE/hosts.json.new" "$STATE/hosts.json"
-    jq -r '.hosts[] | "\(.name),\(.address) \(.host_key)"' "$STATE/hosts.json" >"$STATE/known_hosts"
+    jq -r '.hosts[] | "\(.name),\(.address) \(.host_key)"' "$STATE/hosts.json" >"$STATE/known_hosts.new"
+    mv "$STATE/known_hosts.new" "$STATE/known_hosts"
     jq -r '.identity as $key | .known_hosts as $known | .hosts[] |
         "Host \(.name)\n  HostName \(.address)\n  User \(.user)\n  IdentityFile \($key)\n  IdentitiesOnly yes
-  UserKnownHostsFile \($known)\n  StrictHostKeyChecking yes\n"' "$STATE/hosts.json" >"$STATE/ssh_config"
+  UserKnownHostsFile \($known)\n  StrictHostKeyChecking yes\n"' "$STATE/hosts.json" >"$STATE/ssh_config.new"
+    mv "$STATE/ssh_config.new" "$STATE/ssh_config"
     hosts=$(jq -r '"127.0.0.1 localhost", (.hosts[] | "\(.address) \(.name)")' "$STATE/hosts.json")
     for host in $(host_names); do
         root=$(host_dir "$host")/root
