@@ -93,7 +93,7 @@ pub(crate) enum Verb {
     Hook(HookArgs),
     /// Check the management box, and hosts, and say what to do.
     Doctor(DoctorArgs),
-    /// Print the JSON Schema of a file kind.
+    /// Print the JSON Schema of a file or of an output.
     Schema(SchemaArgs),
     /// Print shell completions.
     Completions(CompletionsArgs),
@@ -120,6 +120,19 @@ pub(crate) enum Format {
     Json,
     /// For a pull request.
     Markdown,
+}
+
+/// How to print a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlanFormat {
+    /// For people.
+    Text,
+    /// For programs; the schema is versioned.
+    Json,
+    /// For a pull request.
+    Markdown,
+    /// One page that loads nothing, for a browser.
+    Html,
 }
 
 #[derive(Debug, Args)]
@@ -179,7 +192,7 @@ pub(crate) struct DiffArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  holdfast plan prod\n  holdfast plan prod --out prod.plan && holdfast apply prod --plan prod.plan\n  \
-                  holdfast plan prod --format markdown\n\nExit codes: 0; with --detailed-exitcode 0 nothing to do, 1 error, 2 changes."
+                  holdfast plan prod --format html > plan.html\n\nExit codes: 0; with --detailed-exitcode 0 nothing to do, 1 error, 2 changes."
 )]
 pub(crate) struct PlanArgs {
     /// Environment.
@@ -190,8 +203,8 @@ pub(crate) struct PlanArgs {
     #[arg(long, short, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// How to print it.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
+    #[arg(long, value_enum, default_value_t = PlanFormat::Text)]
+    pub(crate) format: PlanFormat,
     /// The same as `--format json`.
     #[arg(long, conflicts_with = "format")]
     pub(crate) json: bool,
@@ -317,6 +330,9 @@ pub(crate) struct UnlockArgs {
     /// The app whose quarantine is to be lifted.
     #[arg(long)]
     pub(crate) app: Option<String>,
+    /// Print the lock and the quarantine as JSON.
+    #[arg(long, conflicts_with_all = ["lock", "app"])]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -327,6 +343,7 @@ pub(crate) struct DaemonArgs {}
 
 /// What to do with the hook.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  holdfast hook install /srv/git/ops.git")]
 pub(crate) struct HookArgs {
     /// What to do.
     #[command(subcommand)]
@@ -336,12 +353,16 @@ pub(crate) struct HookArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum HookVerb {
     /// Write the post-receive hook into a bare repository.
+    #[command(after_help = "Examples:\n  holdfast --config /etc/holdfast/manager.yaml hook install /srv/git/ops.git")]
     Install {
         /// The bare repository that is pushed to.
         #[arg(id = "bare", value_name = "REPOSITORY")]
         repository: PathBuf,
     },
     /// What the hook calls: tells the daemon, and shows the rollout until it ends.
+    #[command(
+        after_help = "Examples:\n  echo OLD NEW refs/heads/main | holdfast hook receive    what git does after a push"
+    )]
     Receive,
 }
 
@@ -361,7 +382,7 @@ pub(crate) struct DoctorArgs {
     after_help = "Examples:\n  holdfast schema app > app.schema.json\n  holdfast schema --out docs/reference/schema"
 )]
 pub(crate) struct SchemaArgs {
-    /// File kind: holdfast, inventory, environment, app or manager.
+    /// A file: holdfast, inventory, environment, app or manager. An output: plan, event or report.
     #[arg(required_unless_present = "out")]
     pub(crate) kind: Option<String>,
     /// Write all of them into this folder.
@@ -378,6 +399,9 @@ pub(crate) struct CompletionsArgs {
 
 /// What to do with secrets.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  holdfast secrets keygen age.key\n  holdfast secrets encrypt --recipient age1… < plain.yaml > environments/prod/secrets.sops.yaml"
+)]
 pub(crate) struct SecretsArgs {
     /// What to do.
     #[command(subcommand)]
@@ -387,11 +411,15 @@ pub(crate) struct SecretsArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretsVerb {
     /// Make an age key: the secret part into a 0600 file, the recipient to standard output.
+    #[command(after_help = "Examples:\n  holdfast secrets keygen /etc/holdfast/age.key")]
     Keygen {
         /// File to write; must not exist.
         file: PathBuf,
     },
     /// Encrypt a plain YAML file from standard input as SOPS for age recipients, to standard output.
+    #[command(
+        after_help = "Examples:\n  holdfast secrets encrypt --recipient age1… < plain.yaml > environments/prod/secrets.sops.yaml"
+    )]
     Encrypt {
         /// Recipient (`age1…`); may be given several times.
         #[arg(long, required = true)]
@@ -427,6 +455,8 @@ mod tests {
             "holdfast schema --out x",
             "holdfast unlock prod --lock x",
             "holdfast history prod --sync 1 -n 3 --json",
+            "holdfast unlock prod --json",
+            "holdfast plan prod --format html",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

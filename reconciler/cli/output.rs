@@ -1,5 +1,6 @@
 //! Where the program prints: data to standard output, everything else to standard error, colour only where it is wanted.
 
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 
 use crate::args::ColorWhen;
@@ -23,16 +24,8 @@ pub(crate) struct Output {
 impl Output {
     /// Looks at the terminal and the environment once.
     pub(crate) fn new(when: ColorWhen, verbose: bool) -> Self {
-        let allowed = |terminal: bool| match when {
-            ColorWhen::Always => true,
-            ColorWhen::Never => false,
-            // https://no-color.org: set and not empty.
-            ColorWhen::Auto => {
-                terminal
-                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
-            }
-        };
+        let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
+        let allowed = |terminal: bool| coloured(when, terminal, no_color.as_deref(), term.as_deref());
         let (out, err) = (io::stdout().is_terminal(), io::stderr().is_terminal());
         let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
         let measured = || terminal_size::terminal_size().map_or(100, |(columns, _)| usize::from(columns.0));
@@ -84,5 +77,35 @@ impl Output {
         let _ = write!(err, "{question} Only `yes` is taken: ").and_then(|()| err.flush());
         let mut answer = String::new();
         io::stdin().read_line(&mut answer).is_ok() && answer.trim() == "yes"
+    }
+}
+
+/// Returns whether to use colour. `NO_COLOR` counts when it is set and not empty (<https://no-color.org>).
+fn coloured(when: ColorWhen, terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
+    match when {
+        ColorWhen::Always => true,
+        ColorWhen::Never => false,
+        ColorWhen::Auto => terminal && no_color.is_none_or(OsStr::is_empty) && term.is_none_or(|term| term != "dumb"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_is_for_terminals_and_can_be_refused() {
+        let set = |text: &'static str| Some(OsStr::new(text));
+        for (when, terminal, no_color, term, wanted) in [
+            (ColorWhen::Auto, true, None, set("xterm"), true),
+            (ColorWhen::Auto, true, set(""), None, true),
+            (ColorWhen::Auto, true, set("1"), set("xterm"), false),
+            (ColorWhen::Auto, true, None, set("dumb"), false),
+            (ColorWhen::Auto, false, None, set("xterm"), false),
+            (ColorWhen::Always, false, set("1"), set("dumb"), true),
+            (ColorWhen::Never, true, None, set("xterm"), false),
+        ] {
+            assert_eq!(coloured(when, terminal, no_color, term), wanted, "{when:?} {terminal} {no_color:?} {term:?}");
+        }
     }
 }

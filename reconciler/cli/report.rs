@@ -78,3 +78,29 @@ fn text(report: &Report) -> String {
     }
     text.trim_end().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use holdfast_core::report::AppReport;
+
+    use super::*;
+
+    #[test]
+    fn each_end_has_its_code() {
+        for (result, app, wanted) in [
+            (Some(SyncResult::Synced), Some(AppResult::Done), Exit::Ok),
+            (Some(SyncResult::NoChange), None, Exit::Ok),
+            (Some(SyncResult::RolledBack), Some(AppResult::RolledBack), Exit::RolledBack),
+            (Some(SyncResult::Blocked), Some(AppResult::Blocked), Exit::Refused),
+            (Some(SyncResult::Failed), Some(AppResult::Partial), Exit::Partial),
+            (Some(SyncResult::Failed), Some(AppResult::Stuck), Exit::Partial),
+            (Some(SyncResult::Failed), None, Exit::Failed),
+            (None, None, Exit::Failed),
+        ] {
+            let mut shop = AppReport::default();
+            shop.result = app;
+            let report = Report { result, apps: [("shop".parse().unwrap(), shop)].into(), ..Report::new() };
+            assert_eq!(exit(&report), wanted, "{result:?}");
+        }
+    }
+}

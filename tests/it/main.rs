@@ -1,5 +1,6 @@
 //! Tests of the whole: the shape of the house, and the program as its user runs it.
 
 mod architecture;
+mod cli;
 mod example;
 mod plan;

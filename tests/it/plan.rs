@@ -20,7 +20,7 @@ sops:
   mac: 'ENC[AES256_GCM,data:CCCC,iv:CCCC,tag:CCCC,type:str]'
 ";
 
-fn desired() -> DesiredState {
+pub(crate) fn desired() -> DesiredState {
     let mut tree = crate::example::example();
     let path = "environments/prod/secrets.sops.yaml";
     tree.files.entry(path.to_owned()).or_insert_with(|| SECRETS.as_bytes().to_vec());
@@ -64,7 +64,7 @@ fn fresh(host: &DesiredHost) -> LiveHost {
     LiveHost::Reached { hello: Box::new(hello), report: Box::new(report) }
 }
 
-fn first_plan(desired: &DesiredState) -> Plan {
+pub(crate) fn first_plan(desired: &DesiredState) -> Plan {
     let live = LiveState { hosts: desired.hosts.iter().map(|(name, host)| (name.clone(), fresh(host))).collect() };
     let quarantined = BTreeSet::new();
     let options =

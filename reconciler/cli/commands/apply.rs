@@ -7,7 +7,7 @@ use holdfast_core::plan::Plan;
 use holdfast_engine::sync::Expected;
 
 use super::plan::{Consent, make, print};
-use crate::args::{ApplyArgs, Format};
+use crate::args::{ApplyArgs, PlanFormat};
 use crate::error::{Error, OrHint};
 use crate::exit::Exit;
 use crate::progress::Progress;
@@ -36,7 +36,7 @@ pub(crate) async fn run(setup: &Setup, arguments: &ApplyArgs) -> Result<Exit, Er
     let mut expected = saved.map(|plan| Expected::Plan(Box::new(plan)));
     if expected.is_none() && !arguments.yes {
         let plan = make(setup, &wire, &revision, &environment, consent).await?;
-        print(setup, &plan, Format::Text)?;
+        print(setup, &plan, PlanFormat::Text)?;
         if plan.is_empty() {
             return Ok(Exit::Ok);
         }
@@ -54,7 +54,9 @@ pub(crate) async fn run(setup: &Setup, arguments: &ApplyArgs) -> Result<Exit, Er
 }
 
 fn read(path: &std::path::Path) -> Result<Plan, Error> {
-    let text = fs::read_to_string(path).or_hint("`holdfast plan ENV --out FILE` saves one")?;
+    let text = fs::read_to_string(path).map_err(|error| {
+        Error::user(format!("{} cannot be read: {error}", path.display()), "`holdfast plan ENV --out FILE` saves one")
+    })?;
     serde_json::from_str(&text).map_err(|error| {
         Error::user(format!("{} is no saved plan: {error}", path.display()), "save it anew with `holdfast plan --out`")
     })

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use holdfast_core::id::EnvironmentName;
 use holdfast_core::plan::{Plan, PlanOptions, plan};
-use holdfast_core::view::{Style, plan_json, plan_markdown, plan_text};
+use holdfast_core::view::{Style, plan_html, plan_json, plan_markdown, plan_text};
 use holdfast_engine::sync::observe_desired;
 
-use crate::args::{Format, PlanArgs};
+use crate::args::{PlanArgs, PlanFormat};
 use crate::error::{Error, OrHint};
 use crate::exit::Exit;
 use crate::runner::quarantined;
@@ -29,7 +29,7 @@ pub(crate) async fn run(setup: &Setup, arguments: &PlanArgs) -> Result<Exit, Err
         Consent { allow_prune: arguments.allow_prune, adopt: arguments.adopt },
     )
     .await?;
-    print(setup, &plan, if arguments.json { Format::Json } else { arguments.format })?;
+    print(setup, &plan, if arguments.json { PlanFormat::Json } else { arguments.format })?;
     if let Some(path) = &arguments.out {
         let text = serde_json::to_string_pretty(&plan).or_hint("")?;
         fs::write(path, text + "\n").or_hint("choose a file that can be written to")?;
@@ -71,12 +71,13 @@ pub(crate) async fn make(
 }
 
 /// Prints a plan on standard output.
-pub(crate) fn print(setup: &Setup, plan: &Plan, format: Format) -> Result<(), Error> {
+pub(crate) fn print(setup: &Setup, plan: &Plan, format: PlanFormat) -> Result<(), Error> {
     let output = setup.output;
     match format {
-        Format::Text => output.data(&plan_text(plan, Style { colour: output.color, width: output.width })),
-        Format::Json => output.json(&plan_json(plan))?,
-        Format::Markdown => output.data(&plan_markdown(plan)),
+        PlanFormat::Text => output.data(&plan_text(plan, Style { colour: output.color, width: output.width })),
+        PlanFormat::Json => output.json(&plan_json(plan))?,
+        PlanFormat::Markdown => output.data(&plan_markdown(plan)),
+        PlanFormat::Html => output.data(&plan_html(plan)),
     }
     Ok(())
 }

@@ -40,6 +40,15 @@ pub(crate) async fn run(setup: &Setup, arguments: &UnlockArgs) -> Result<Exit, E
     let name = format!("environment/{environment}");
     let locks: Vec<_> = store.locks().await.or_hint("")?.into_iter().filter(|lock| lock.name == name).collect();
     let quarantined = store.quarantined(&environment).await.or_hint("")?;
+    if arguments.json {
+        let held = |lock: &holdfast_engine::store::Lock| {
+            let (holder, alive) = (&lock.holder, lock.holder.is_alive());
+            serde_json::json!({ "id": lock.id.to_string(), "who": holder.who, "pid": holder.pid, "alive": alive })
+        };
+        let locks: Vec<_> = locks.iter().map(held).collect();
+        output.json(&serde_json::json!({ "format_version": 1, "locks": locks, "quarantined": quarantined }))?;
+        return Ok(Exit::Ok);
+    }
     for lock in &locks {
         let alive = if lock.holder.is_alive() { "alive" } else { "dead: taken over by the next sync" };
         output.data(&format!("lock {} held by `{}`, process {} ({alive})", lock.id, lock.holder.who, lock.holder.pid));

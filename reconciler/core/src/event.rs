@@ -1,6 +1,7 @@
 //! The one list of things that can happen in a sync: the interface between work and every observer. Observers only watch.
 
 use holdfast_protocol::{JournalEntry, Outcome};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AppName, CommitId, EnvironmentName, HostName};
@@ -13,7 +14,7 @@ pub const SWITCH: &str = "switch";
 pub const MIGRATE: &str = "migrate";
 
 /// Something that happened. Stored in the history and streamed to whoever looks; the serialised form only grows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SyncEvent {
     /// When, by the manager's clock.
     pub at: Timestamp,
@@ -22,7 +23,7 @@ pub struct SyncEvent {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SyncEventKind {
     /// A sync began.
@@ -134,7 +135,7 @@ pub enum SyncEventKind {
 }
 
 /// How an app's rollout ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AppResult {
     /// All hosts have the new state.
@@ -150,7 +151,7 @@ pub enum AppResult {
 }
 
 /// How a sync ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SyncResult {
     /// Everything is as git says.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use holdfast_protocol::Digest;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -101,7 +102,7 @@ name_type!(
 );
 
 /// A git commit: 40 or 64 lower-case hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct CommitId(String);
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_protocol::{JournalEvent, Outcome, Phase};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{AppResult, MIGRATE, SWITCH, SyncEvent, SyncEventKind, SyncResult};
@@ -13,7 +14,7 @@ use crate::time::Timestamp;
 pub const REPORT_FORMAT_VERSION: u32 = 1;
 
 /// The result of one sync.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// [`REPORT_FORMAT_VERSION`].
     pub format_version: u32,
@@ -42,7 +43,7 @@ pub struct Report {
 }
 
 /// The result for one app.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AppReport {
     /// The release.
     pub release: String,
@@ -63,7 +64,7 @@ pub struct AppReport {
 }
 
 /// The result for one app on one host.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HostReport {
     /// How it ended; `None` when it did not begin or was lost.
     pub outcome: Option<Outcome>,
@@ -98,7 +99,7 @@ pub struct HostReport {
 }
 
 /// Probe requests.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Probes {
     /// That ran.
     pub run: u64,
@@ -107,7 +108,7 @@ pub struct Probes {
 }
 
 /// Something that could not be asked or told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Trouble {
     /// When.
     pub at: Timestamp,

@@ -139,7 +139,8 @@ type Refusal = (&'static str, String, String);
 fn bytes_of(path: &Path) -> Result<Vec<u8>, Refusal> {
     use std::io::Read;
     let cannot = |error: std::io::Error| {
-        let hint = "`holdfast init --manager` writes one; `--config` names another place".to_owned();
+        let hint =
+            "`packaging/manager.yaml` of the project is one to begin with; `--config` names another place".to_owned();
         ("missing-file", format!("the manager's configuration cannot be read: {error}"), hint)
     };
     let file = std::fs::File::open(path).map_err(cannot)?;

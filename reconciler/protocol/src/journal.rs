@@ -2,6 +2,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where a transaction stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Steps before the *ready* gate.
@@ -24,6 +25,7 @@ pub enum Phase {
 
 /// How a transaction ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The new state is in place and recorded.
@@ -38,6 +40,7 @@ pub enum Outcome {
 
 /// One record of a host's journal, written and fsynced before the next thing happens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JournalEntry {
     /// Counts from 0 in each transaction.
     pub seq: u64,
@@ -49,6 +52,7 @@ pub struct JournalEntry {
 
 /// What a journal can say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum JournalEvent {
     /// A new phase begins.

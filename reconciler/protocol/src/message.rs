@@ -61,6 +61,7 @@ pub enum Request {
 
 /// A decision of the manager about one transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// Open the *ready* gate.

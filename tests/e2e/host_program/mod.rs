@@ -14,6 +14,9 @@ use holdfast_testkit::lab::wait_until;
 use channel::{Bench, Channel};
 use shop::{LISTEN, Release, port, release, spec, unit_spec};
 
+/// What happens on one host.
+type Story = fn(&Bench);
+
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A host as if Holdfast had never been there.
@@ -32,7 +35,7 @@ fn fresh(bench: &Bench) -> Channel {
 #[ignore = "needs the lab"]
 fn transactions_end_as_they_should() {
     let benches = Bench::up("hprog", 2);
-    let stories: [(&str, fn(&Bench)); 6] = [
+    let stories: [(&str, Story); 6] = [
         ("power loss", power_loss_ends_unattended),
         ("good and bad releases", blue_then_green_then_a_bad_one_that_never_takes_traffic),
         ("a firewall restart", the_switch_comes_back_after_a_firewall_restart),

@@ -2,6 +2,7 @@
 
 pub mod fake_host;
 pub mod host;
+pub mod json_schema;
 pub mod lab;
 pub mod load;
 pub mod ops;

@@ -5,6 +5,7 @@ mod config_diff_views;
 mod diagnostics;
 mod escape;
 mod explain;
+mod output_schema;
 mod plan_html;
 mod plan_json;
 mod plan_markdown;
@@ -21,6 +22,7 @@ pub use config_diff::{CONFIG_DIFF_VERSION, ConfigChange, ConfigChangeKind, Confi
 pub use config_diff_views::{config_diff_json, config_diff_markdown, config_diff_text};
 pub use diagnostics::{DIAGNOSTICS_VERSION, DiagnosticStyle, diagnostics_json, diagnostics_text};
 pub use explain::explain_text;
+pub use output_schema::{OutputKind, output_schema};
 pub use plan_html::plan_html;
 pub use plan_json::{plan_json, plan_schema};
 pub use plan_markdown::plan_markdown;

@@ -7,6 +7,8 @@ use holdfast_core::config::{SealedValue, SourceTree, load};
 use holdfast_core::desired::resolve;
 use holdfast_core::diag::Origin;
 use holdfast_core::secret::SecretRef;
+use holdfast_core::view::{OutputKind, output_schema};
+use holdfast_testkit::json_schema::faults;
 
 use super::*;
 
@@ -64,4 +66,38 @@ async fn the_example_is_applied_promoted_and_taken_away() {
         let world = host.world();
         assert!(world.files.is_empty() && world.projects.is_empty() && world.switches.is_empty(), "{name}: {world:#?}");
     }
+}
+
+/// What `apply --json` prints is what its published schemas describe.
+#[tokio::test(start_paused = true)]
+async fn events_and_reports_are_as_their_schemas_say() {
+    let first = example("v1.0.0");
+    let names: Vec<_> = first.hosts.keys().cloned().collect();
+    let fleet = FakeFleet::new(&names);
+    let mut broken = example("v1.1.0");
+    for app in broken.hosts.values_mut().flat_map(|host| host.apps.values_mut()) {
+        for component in &mut app.components {
+            if let holdfast_core::desired::Body::Slots { blue, green } = &mut component.body {
+                for file in blue.files.values_mut().chain(green.files.values_mut()) {
+                    file.content.parts.push(holdfast_core::render::Part::Plain("# simulate: unhealthy\n".to_owned()));
+                }
+            }
+        }
+    }
+    for (desired, result) in [(first, SyncResult::Synced), (broken, SyncResult::RolledBack)] {
+        let report = sync(&fleet.ports(), &request(desired), &mut silent()).await;
+        assert_result(&report, result);
+        let value = serde_json::to_value(&report).unwrap();
+        assert_eq!(faults(&output_schema(OutputKind::Report), &value), [""; 0]);
+        let text = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::to_string(&serde_json::from_str::<Report>(&text).unwrap()).unwrap(), text);
+    }
+    let schema = output_schema(OutputKind::Event);
+    let mut seen = BTreeSet::new();
+    for event in fleet.events() {
+        let value = serde_json::to_value(&event).unwrap();
+        assert_eq!(faults(&schema, &value), [""; 0], "{value}");
+        seen.extend(value["kind"].as_object().unwrap().keys().cloned());
+    }
+    assert!(seen.len() >= 8, "{seen:?}");
 }

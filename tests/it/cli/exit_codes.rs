@@ -1,0 +1,65 @@
+//! The codes of `docs/reference/exit-codes.md`, each shown by runs that end with it.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use super::Place;
+
+/// Returns the codes of the page.
+fn documented() -> BTreeSet<i32> {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/exit-codes.md");
+    let text = fs::read_to_string(page).unwrap();
+    text.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect()
+}
+
+#[test]
+fn runs_end_as_the_page_says() {
+    let place = Place::new();
+    // A host that nobody can reach: port 1 of this machine is closed.
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJGF8HCKlpbnoEHGbf7RPYbeYoMsGFQXJJvJeHBkdM2F";
+    place.edit(
+        "inventory/hosts.yaml",
+        "    address: local\n",
+        &format!("    address: 127.0.0.1\n    port: 1\n    host_key: {key}\n"),
+    );
+    place.edit("environments/dev/hello.yaml", "release: v1 ", "release: v2 ");
+    place.commit("v2, far away");
+    let blocked = place.run(80, &["plan", "dev", "--out", "dev.plan", "--json"]);
+    let plan: serde_json::Value = serde_json::from_str(&blocked.out).unwrap();
+    assert_eq!(plan["blockers"][0]["code"], "unreachable", "{}", blocked.out);
+
+    let mut seen = BTreeSet::new();
+    for (wanted, arguments) in [
+        (0, &["--version"][..]),
+        (0, &["validate"]),
+        (0, &["plan", "dev"]),
+        (0, &["history"]),
+        (0, &["schema", "plan"]),
+        (0, &["diff", "HEAD~1..HEAD"]),
+        (1, &["validate", "--revision", "nowhere"]),
+        (1, &["plan", "elsewhere"]),
+        (1, &["schema", "everything"]),
+        (1, &["-C", "/nowhere", "validate"]),
+        (2, &["diff", "HEAD~1..HEAD", "--detailed-exitcode"]),
+        (2, &["plan", "dev", "--detailed-exitcode"]),
+        (0, &["diff", "HEAD..HEAD", "--detailed-exitcode"]),
+        // Not confirmed; blocked; blocked again from a saved plan; nothing runs.
+        (3, &["apply", "dev"]),
+        (3, &["apply", "dev", "--yes"]),
+        (3, &["apply", "dev", "--plan", "dev.plan", "--yes"]),
+        (3, &["rollback", "dev", "hello"]),
+        (3, &["pause", "dev"]),
+        (64, &[]),
+        (64, &["plan"]),
+        (64, &["plan", "dev", "--format", "yaml"]),
+        (64, &["apply", "dev", "--plan", "x", "--revision", "y"]),
+        (64, &["frobnicate"]),
+    ] {
+        let ran = place.run(80, arguments);
+        assert_eq!(ran.code, wanted, "holdfast {arguments:?}\n{}{}", ran.out, ran.err);
+        seen.insert(ran.code);
+    }
+    // 4 and 5 need hosts that fail: `tests/e2e/story.rs` has one, and `report::exit` is tested for all ends.
+    seen.extend([4, 5]);
+    assert_eq!(seen, documented(), "the page and the program know the same codes");
+}
