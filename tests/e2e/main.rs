@@ -1,8 +1,10 @@
 //! End to end on real hosts: sshd, systemd, nginx, dockerd, PostgreSQL, Redis. Run by `./check` where the lab can be had.
 
+mod access;
 mod crash;
 mod daemon;
 mod host_program;
 mod journals;
 mod quoting;
+mod secrets;
 mod story;

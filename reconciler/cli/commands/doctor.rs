@@ -1,15 +1,17 @@
 //! `holdfast doctor`: the management box and hosts checked, and what to do about each finding.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
 use holdfast_core::config::{Address, HostSpec};
+use holdfast_core::id::HostName;
 use holdfast_core::plan::{LiveHost, observe_request};
 use holdfast_core::view::harmless;
 use holdfast_engine::observe::observe;
-use holdfast_engine::ssh::HostPrograms;
+use holdfast_engine::ssh::{HostPrograms, LoginLook};
 use holdfast_engine::store::Store;
 use holdfast_protocol::{ObserveRequest, Observed, Tool};
 use serde::Serialize;
@@ -147,11 +149,17 @@ async fn hosts(setup: &Setup, wanted: &[String]) -> Result<Vec<Finding>, Error> 
     };
     let wire = Wire::open(&setup.manager).await?;
     let ports = wire.ports(&revision, Arc::new(Silent));
-    let questions = chosen.iter().map(|host| (host.clone(), ask(setup, &revision, host))).collect();
+    let questions: Vec<_> = chosen.iter().map(|host| (host.clone(), ask(setup, &revision, host))).collect();
+    let with_docker: BTreeSet<HostName> =
+        questions.iter().filter(|(_, asked)| !asked.projects.is_empty()).map(|(host, _)| host.name.clone()).collect();
     let live = observe(&ports, questions).await;
     let mut findings = Vec::new();
     for host in chosen {
         let name = host.name.to_string();
+        // One that cannot be reached at all is told below.
+        if let Some(Ok(look)) = wire.links.look(&host).await {
+            findings.extend(login(&host, &look));
+        }
         match live.hosts.get(&host.name) {
             Some(LiveHost::Reached { hello, report }) => {
                 let over = if host.address == Address::Local {
@@ -162,8 +170,8 @@ async fn hosts(setup: &Setup, wanted: &[String]) -> Result<Vec<Finding>, Error> 
                 findings.push(ok(&name, "reached", format!("{} on {}, {over}", hello.distribution, hello.kernel)));
                 findings.push(tool(&name, "systemd", &hello.systemd, true));
                 findings.push(tool(&name, "nginx", &hello.nginx, false));
-                findings.push(tool(&name, "docker", &hello.docker, false));
-                findings.push(tool(&name, "compose", &hello.compose, false));
+                findings.push(tool(&name, "docker", &hello.docker, with_docker.contains(&host.name)));
+                findings.push(tool(&name, "compose", &hello.compose, with_docker.contains(&host.name)));
                 if hello.capabilities.is_empty() {
                     findings.push(warning(&name, "switch", "nftables does not work here: a switch reloads nginx, which can reset idle keep-alive connections".to_owned(), "apt-get install nftables".to_owned()));
                 } else {
@@ -214,6 +222,39 @@ async fn hosts(setup: &Setup, wanted: &[String]) -> Result<Vec<Finding>, Error> 
     Ok(findings)
 }
 
+/// Returns what was found out about a host's login.
+fn login(host: &HostSpec, look: &LoginLook) -> Vec<Finding> {
+    let (name, user) = (host.name.as_str(), &host.user);
+    let mut findings = Vec::new();
+    let mut bad = |check: &str, said: String, remedy: String| findings.push(failed(name, check, said, remedy));
+    if !look.noise.is_empty() {
+        let remedy =
+            "what it runs at every login (`.bashrc`, `/etc/bash.bashrc`) may print only where it is interactive";
+        bad("login shell", format!("it prints by itself: {}", look.noise), remedy.to_owned());
+    }
+    if !look.checks {
+        bad("login", "`sha256sum` does not work".to_owned(), "install coreutils there".to_owned());
+    }
+    if !look.passes {
+        let remedy = "chmod 0711 /var/lib/holdfast, there, as root".to_owned();
+        bad("login", format!("{user} cannot pass through /var/lib/holdfast"), remedy);
+    }
+    if !look.may_serve {
+        let remedy =
+            format!("put this line into /etc/sudoers.d/holdfast there (sudo 1.9.10 or newer): {}", look.sudoers);
+        bad("login", format!("{user} may not run the host program as root (`sudo -n`)"), remedy);
+    } else if !look.may_deliver {
+        let said = format!("{user} may run the host program, and not bring a new version of it");
+        let remedy = "allow the second command of packaging/sudoers.d/holdfast, or install each version by other means";
+        findings.push(warning(name, "login", said, remedy.to_owned()));
+    }
+    if findings.is_empty() {
+        let how = if look.sudoers.is_empty() { "" } else { ", by sudo for two exact commands" };
+        findings.push(ok(name, "login", format!("{user}{how}")));
+    }
+    findings
+}
+
 fn named(revision: &Revision, name: &str) -> Result<HostSpec, Error> {
     let found = revision.config.hosts.values().find(|host| host.name.as_str() == name);
     let names = || revision.config.hosts.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -253,11 +294,16 @@ fn tool(host: &str, name: &str, tool: &Tool, needed: bool) -> Finding {
     match tool {
         Tool::Version(version) => ok(host, name, harmless(version)),
         Tool::Missing if needed => {
-            failed(host, name, "missing".to_owned(), format!("Holdfast needs {name} on every host"))
+            failed(host, name, "missing".to_owned(), format!("install it: what is to run here needs {name}"))
         }
         Tool::Missing => warning(host, name, "missing".to_owned(), "needed only for components that use it".to_owned()),
         Tool::Broken(why) => {
-            failed(host, name, harmless(why), format!("look at it on the host: `systemctl status {name}`"))
+            let remedy = format!("look at it on the host: `systemctl status {name}`");
+            if needed {
+                failed(host, name, harmless(why), remedy)
+            } else {
+                warning(host, name, harmless(why), format!("nothing here needs it now; else {remedy}"))
+            }
         }
     }
 }

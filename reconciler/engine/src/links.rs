@@ -8,7 +8,7 @@ use holdfast_core::id::HostName;
 
 use crate::local::LocalDialer;
 use crate::ports::{BoxFuture, Clock, Connector, HostLink, LinkError};
-use crate::ssh::{Backoff, ChannelLink, SshDialer};
+use crate::ssh::{Backoff, ChannelLink, LoginLook, SshDialer};
 
 /// Makes one channel. Written for tests: the product has two, chosen by address.
 pub trait Dial: Send + Sync {
@@ -118,6 +118,16 @@ impl<D: Dial> Links<D> {
                 slot.backoff.failed(&error, self.clock.now());
                 Err(error)
             }
+        }
+    }
+}
+
+impl Links {
+    /// Looks at what the login of a host can do, over a connection of its own; `None` where no ssh leads there.
+    pub async fn look(&self, host: &HostSpec) -> Option<Result<LoginLook, LinkError>> {
+        match (&host.address, &self.dial.ssh) {
+            (Address::Remote(_), Some(ssh)) => Some(ssh.look(host).await),
+            _ => None,
         }
     }
 }

@@ -2,10 +2,13 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use holdfast_protocol::{Digest, TransactionId};
+
+/// Everybody may pass through, nobody but root may list.
+const PASSABLE: u32 = 0o711;
 
 /// The folder under which Holdfast keeps everything it stores on a host.
 ///
@@ -29,12 +32,19 @@ impl Root {
         &self.0
     }
 
-    /// Creates the folders, readable by root only, where they are missing.
+    /// Creates the folders where they are missing, readable by root only.
+    ///
+    /// Others may pass through the outermost one, and not list it: a login that is not root checks the host program below it, and
+    /// services that are not root have their files there.
     ///
     /// # Errors
     /// Any I/O error; nothing can be stored then.
     pub fn prepare(&self) -> io::Result<()> {
-        for folder in [self.0.clone(), self.blobs(), self.transactions(), self.cache()] {
+        DirBuilder::new().recursive(true).mode(PASSABLE).create(&self.0)?;
+        if fs::metadata(&self.0)?.permissions().mode() & 0o7777 != PASSABLE {
+            fs::set_permissions(&self.0, fs::Permissions::from_mode(PASSABLE))?;
+        }
+        for folder in [self.blobs(), self.masks(), self.transactions(), self.cache()] {
             create_private(&folder)?;
         }
         Ok(())
@@ -63,6 +73,11 @@ impl Root {
     /// Returns the file of one stored blob.
     pub fn blob(&self, digest: &Digest) -> PathBuf {
         self.blobs().join(digest.to_string())
+    }
+
+    /// Returns the folder of what is secret in stored blobs.
+    pub fn masks(&self) -> PathBuf {
+        self.0.join("masks")
     }
 
     /// Returns the folder with one folder for each transaction.
@@ -135,4 +150,29 @@ pub fn create_private(folder: &Path) -> io::Result<()> {
 /// Any I/O error; the last rename in the folder may then be lost in a crash.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn others_may_pass_through_the_root_and_enter_nothing_that_is_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::new(folder.path().join("lib/holdfast"));
+        root.prepare().unwrap();
+        assert_eq!(mode(root.path()), 0o711);
+        for inner in [root.blobs(), root.masks(), root.transactions(), root.cache()] {
+            assert_eq!(mode(&inner), 0o700, "{}", inner.display());
+        }
+        for other in [0o700, 0o755] {
+            fs::set_permissions(root.path(), fs::Permissions::from_mode(other)).unwrap();
+            root.prepare().unwrap();
+            assert_eq!(mode(root.path()), 0o711);
+        }
+    }
 }

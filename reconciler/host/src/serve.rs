@@ -13,6 +13,7 @@ use holdfast_protocol::{
 
 use crate::blob::{self, Inbox};
 use crate::cancel::Cancel;
+use crate::mask::Masks;
 use crate::observe::{Known, Observer};
 use crate::paths::Root;
 use crate::watch;
@@ -67,12 +68,14 @@ pub struct Host {
     root: Root,
     observer: Observer,
     transactions: Box<dyn Transactions>,
+    masks: Masks,
 }
 
 impl Host {
     /// Returns a host that stores below `root`.
     pub fn new(root: Root, observer: Observer, transactions: Box<dyn Transactions>) -> Self {
-        Self { root, observer, transactions }
+        let masks = Masks::new(root.clone());
+        Self { root, observer, transactions, masks }
     }
 }
 
@@ -124,6 +127,14 @@ pub fn serve<W: Write + Send + 'static>(mut input: impl Read, output: W, host: A
             // In order, and quick: pieces of a blob must not overtake each other.
             Request::PutBlob { digest, offset, bytes, last } => {
                 let stored = inbox.put(digest, offset, &bytes, last);
+                channel.reply(id, stored.map_or_else(Reply::Fault, |()| Reply::Stored));
+            }
+            // In order too: a blob must not come before what is secret in it.
+            Request::Mask { blob, values } => {
+                let stored = channel.host.masks.put(&blob, &values).map_err(|error| Fault {
+                    kind: FaultKind::Failed,
+                    message: format!("store what is secret in blob {}: {error}", blob.short()),
+                });
                 channel.reply(id, stored.map_or_else(Reply::Fault, |()| Reply::Stored));
             }
             Request::Missing(digests) if digests.len() > MAX_DIGESTS => {
@@ -201,7 +212,7 @@ impl<W: Write + Send + 'static> Channel<W> {
                 self.watch(id, &request, cancel);
                 return None;
             }
-            Request::Missing(_) | Request::PutBlob { .. } | Request::Cancel(_) => {
+            Request::Missing(_) | Request::PutBlob { .. } | Request::Mask { .. } | Request::Cancel(_) => {
                 Err(refused("this request is answered in order".to_owned()))
             }
         };
@@ -220,8 +231,9 @@ impl<W: Write + Send + 'static> Channel<W> {
         self.send(id, reply);
     }
 
-    /// Sends one reply, and returns whether the manager can still be reached.
+    /// Sends one reply, its secrets covered, and returns whether the manager can still be reached.
     fn send(&self, id: u64, body: Reply) -> bool {
+        let body = self.host.masks.reply(body);
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = match write_frame(&mut *output, &Envelope { id, body }) {
             Err(error @ FrameError::TooLarge(_)) => {

@@ -15,6 +15,7 @@ mod hello;
 mod journal;
 mod ledger;
 mod live;
+mod mask;
 mod message;
 mod observe;
 mod slot;
@@ -31,6 +32,7 @@ pub use live::{
     ContainerLive, FileLive, ListeningPort, LiveReport, NginxLive, Observed, ProjectLive, Resources, SwitchLive,
     TransactionStatus, UnitLive,
 };
+pub use mask::Hidden;
 pub use message::{Decision, Envelope, Fault, FaultKind, HostEvent, Reply, Request, StageProblem};
 pub use observe::{FileQuery, ObserveRequest};
 pub use slot::Slot;

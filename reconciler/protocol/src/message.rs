@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Hello, HelloRequest, JournalEntry, LiveReport, ObserveRequest, TransactionId, TransactionSpec};
+use crate::{
+    Digest, Hello, HelloRequest, Hidden, JournalEntry, LiveReport, ObserveRequest, TransactionId, TransactionSpec,
+};
 
 /// A message with the number that ties replies to their request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +59,14 @@ pub enum Request {
     Watch(ObserveRequest),
     /// Close this long-lived request. → no reply.
     Cancel(u64),
+    /// What is secret in a blob. Comes before the blob, and for good: from then on the host shows none of it in any text, journals
+    /// it in none, and gives no content of a file that holds this blob. → [`Reply::Stored`].
+    Mask {
+        /// The blob.
+        blob: Digest,
+        /// The secrets in it: their values, and what is written for them where that differs.
+        values: Vec<Hidden>,
+    },
 }
 
 /// A decision of the manager about one transaction.
@@ -81,7 +91,7 @@ pub enum Reply {
     Observed(Box<LiveReport>),
     /// To [`Request::Missing`].
     Missing(Vec<Digest>),
-    /// To [`Request::PutBlob`].
+    /// To [`Request::PutBlob`] and [`Request::Mask`].
     Stored,
     /// To [`Request::Stage`]. Empty means it can begin.
     Staged(Vec<StageProblem>),

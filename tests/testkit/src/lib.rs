@@ -1,5 +1,6 @@
 //! Fakes, generators and lab access for the tests.
 
+pub mod canary;
 pub mod fake_host;
 pub mod host;
 pub mod json_schema;

@@ -70,7 +70,7 @@ fn revealed(content: &Content) -> String {
     let value = |secret: &SecretRef| -> Result<Secret<String>, std::convert::Infallible> {
         Ok(Secret::new(if secret.name() == "password" { "pa$s \"w\\ord%\n".to_owned() } else { "tok/en+=".to_owned() }))
     };
-    String::from_utf8(content.reveal(&mut { value }).unwrap().expose().clone()).unwrap()
+    String::from_utf8(content.reveal(&mut { value }).unwrap().bytes.expose().clone()).unwrap()
 }
 
 #[test]

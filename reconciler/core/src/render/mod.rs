@@ -31,7 +31,7 @@ pub use content::{Content, Part, Provenance};
 pub use encoding::{Encoding, Unwritable};
 pub(crate) use engine::Engine;
 pub(crate) use nginx::Upstream;
-pub use reveal::RevealError;
+pub use reveal::{RevealError, Revealed};
 pub(crate) use scope::Scope;
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ fn written(format: FileFormat, plain: &str, value: &str) -> Option<String> {
         let content = render(&secret, format, json!({})).expect("a secret's value is not known yet");
         let mut reveal = |_: &SecretRef| Ok::<_, std::convert::Infallible>(Secret::new(value.to_owned()));
         let revealed = content.reveal(&mut reveal).expect("plain and secret are refused alike");
-        let mut revealed = String::from_utf8(revealed.expose().clone()).unwrap();
+        let mut revealed = String::from_utf8(revealed.bytes.expose().clone()).unwrap();
         if format == FileFormat::Compose {
             let label = |text: &str| text.find("dev.holdfast.digest").map_or(text.len(), |at| at);
             revealed.truncate(label(&revealed));

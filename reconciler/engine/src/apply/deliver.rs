@@ -3,10 +3,9 @@ use std::time::Duration;
 
 use holdfast_core::config::HostSpec;
 use holdfast_core::id::digest_of;
-use holdfast_core::render::{Content, RevealError};
+use holdfast_core::render::{Content, RevealError, Revealed};
 use holdfast_core::rollout::{Draft, FileKey, MissingContent, finish};
-use holdfast_core::secret::Secret;
-use holdfast_protocol::{Digest, Reply, Request, StageProblem, TransactionSpec};
+use holdfast_protocol::{Digest, Hidden, Reply, Request, StageProblem, TransactionSpec};
 
 use crate::observe::unexpected;
 use crate::ports::{HostLink, LinkError, Ports, SecretError};
@@ -65,16 +64,16 @@ pub(super) async fn deliver(ports: &Ports, host: &HostSpec, payload: Payload) ->
     }
 }
 
-type Blobs = BTreeMap<Digest, Secret<Vec<u8>>>;
+type Blobs = BTreeMap<Digest, Revealed>;
 
 fn reveal(ports: &Ports, draft: Draft) -> Result<(Box<TransactionSpec>, Blobs), DeliverError> {
     let mut digests: BTreeMap<FileKey, Digest> = BTreeMap::new();
     let mut blobs = BTreeMap::new();
     for (key, content) in draft.files() {
-        let bytes = reveal_file(ports, key, content)?;
-        let digest = digest_of(bytes.expose());
+        let revealed = reveal_file(ports, key, content)?;
+        let digest = digest_of(revealed.bytes.expose());
         digests.insert(key.clone(), digest);
-        blobs.insert(digest, bytes);
+        blobs.insert(digest, revealed);
     }
     Ok((Box::new(finish(draft, &digests)?), blobs))
 }
@@ -87,7 +86,7 @@ pub(crate) fn secret_problems(ports: &Ports, draft: &Draft) -> Vec<String> {
     files.filter_map(|(key, content)| reveal_file(ports, key, content).err()).map(|error| error.to_string()).collect()
 }
 
-fn reveal_file(ports: &Ports, key: &FileKey, content: &Content) -> Result<Secret<Vec<u8>>, DeliverError> {
+fn reveal_file(ports: &Ports, key: &FileKey, content: &Content) -> Result<Revealed, DeliverError> {
     content.reveal(&mut |secret| ports.secrets.reveal(secret)).map_err(|source| {
         let (RevealError::Source { name, .. } | RevealError::Unwritable { name, .. }) = &source;
         let place = content.secret_place(name).map_or_else(String::new, |place| format!(", {place}"));
@@ -99,6 +98,10 @@ fn reveal_file(ports: &Ports, key: &FileKey, content: &Content) -> Result<Secret
 async fn send(ports: &Ports, host: &HostSpec, spec: &TransactionSpec, blobs: &Blobs) -> Result<u64, DeliverError> {
     let link = ports.connector.connect(host).await?;
     let mut bytes = 0;
+    // First of all: what a host holds it may only hold with the knowledge of what in it is secret.
+    for (digest, revealed) in blobs.iter().filter(|(_, revealed)| !revealed.hidden.is_empty()) {
+        mask(link.as_ref(), host, *digest, revealed).await?;
+    }
     if !blobs.is_empty() {
         let missing = match link.call(Request::Missing(blobs.keys().copied().collect()), ANSWER).await? {
             Reply::Missing(missing) => missing,
@@ -107,8 +110,9 @@ async fn send(ports: &Ports, host: &HostSpec, spec: &TransactionSpec, blobs: &Bl
         for digest in missing {
             // A host can only miss what it was asked for.
             if let Some(blob) = blobs.get(&digest) {
-                put(link.as_ref(), host, digest, blob.expose()).await?;
-                bytes += blob.expose().len() as u64;
+                let content = blob.bytes.expose();
+                put(link.as_ref(), host, digest, content).await?;
+                bytes += content.len() as u64;
             }
         }
     }
@@ -116,6 +120,14 @@ async fn send(ports: &Ports, host: &HostSpec, spec: &TransactionSpec, blobs: &Bl
         Reply::Staged(problems) if problems.is_empty() => Ok(bytes),
         Reply::Staged(problems) => Err(DeliverError::Problems(problems)),
         other => Err(unexpected(host, &other).into()),
+    }
+}
+
+async fn mask(link: &dyn HostLink, host: &HostSpec, blob: Digest, revealed: &Revealed) -> Result<(), LinkError> {
+    let values = revealed.hidden.iter().map(|text| Hidden(text.expose().clone().into_bytes())).collect();
+    match link.call(Request::Mask { blob, values }, ANSWER).await? {
+        Reply::Stored => Ok(()),
+        other => Err(unexpected(host, &other)),
     }
 }
 

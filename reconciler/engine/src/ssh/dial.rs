@@ -2,11 +2,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_core::config::{Address, HostSpec};
+use holdfast_core::config::HostSpec;
 use tokio::sync::Semaphore;
 
 use super::control::ControlFolder;
 use super::link::{ChannelLink, GreetError, Greeting, greet};
+use super::look::remote_address;
 use super::master::Master;
 use super::pin::PinnedKey;
 use super::program::{HostProgram, HostPrograms};
@@ -75,22 +76,28 @@ impl SshDialer {
         Self { options, control, programs, turns }
     }
 
+    /// Returns the program that is tried first.
+    pub(super) fn program(&self) -> &HostProgram {
+        self.programs.first()
+    }
+
+    /// Connects to a host that shows the pinned key; nothing is asked of it yet.
+    pub(super) async fn open(&self, host: &HostSpec) -> Result<Master, LinkError> {
+        let unpinned = |detail: String| LinkError::HostKey { host: host.name.to_string(), detail };
+        let address = remote_address(host)?;
+        let pin = host.host_key.as_deref().ok_or_else(|| unpinned(format!("none is pinned ({})", host.origin)))?;
+        let pin: PinnedKey = pin.parse().map_err(|error| unpinned(format!("{error} ({})", host.origin)))?;
+        Master::open(host, address, &pin, &self.control, &self.options).await
+    }
+
     /// Connects to a host, delivers the host program where it is not there or is not what it should be, and greets it.
     ///
     /// # Errors
     /// See [`LinkError`]. One login attempt at most.
     pub async fn dial(&self, host: &HostSpec) -> Result<ChannelLink, LinkError> {
-        let name = || host.name.to_string();
-        let Address::Remote(address) = &host.address else {
-            return Err(LinkError::Unreachable { host: name(), reason: "its address is not a remote one".to_owned() });
-        };
-        let unpinned = |detail: String| LinkError::HostKey { host: name(), detail };
-        let pin = host.host_key.as_deref().ok_or_else(|| unpinned(format!("none is pinned ({})", host.origin)))?;
-        let pin: PinnedKey = pin.parse().map_err(|error| unpinned(format!("{error} ({})", host.origin)))?;
-
         // Held until the greeting: the host's side of a start costs processor time of ours as well.
         let _turn = self.turns.acquire().await;
-        let mut master = Master::open(host, address, &pin, &self.control, &self.options).await?;
+        let mut master = self.open(host).await?;
         let login = Login::of(&host.user);
         let mut program = self.programs.first();
         let mut chosen = !self.programs.are_several();

@@ -222,6 +222,7 @@ fn word(request: &Request) -> &'static str {
         Request::Confirm(_) => "confirm",
         Request::Watch(_) => "watch",
         Request::Cancel(_) => "cancel",
+        Request::Mask { .. } => "mask",
     }
 }
 

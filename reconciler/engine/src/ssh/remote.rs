@@ -62,6 +62,28 @@ pub(super) fn deliver(digest: &Digest, login: Login) -> String {
 /// The command that names the host's processor. Asked only when the manager has programs for several.
 pub(super) const ARCHITECTURE: &str = "uname -m";
 
+/// A command that does and prints nothing: what comes all the same is a login shell's noise. Asked only by `doctor`, as are the ones
+/// below.
+pub(super) const NOTHING: &str = "true";
+
+/// The command that says whether programs can be checked.
+pub(super) const CHECKS: &str = "sha256sum --version";
+
+/// The command that says whether the folder of the host program lets this login through.
+pub(super) const PASSES: &str = "test ! -e /var/lib/holdfast || test -x /var/lib/holdfast";
+
+/// Returns the commands that say whether `sudo` allows the two that need it.
+///
+/// # Source
+/// `sudo(8)`, `-l command`: exits with 0 when the command is allowed with these arguments, with 1 when it is not. Runs nothing.
+pub(super) fn may(digest: &Digest) -> [String; 2] {
+    let path = path(digest);
+    [
+        format!("/usr/bin/sudo -n -l {path} serve"),
+        format!("/usr/bin/sudo -n -l /usr/bin/install -D -m 0755 -o root -g root /dev/stdin {path}"),
+    ]
+}
+
 /// Returns what a sudoers file on the host must hold for this user.
 pub(super) fn sudoers(user: &str) -> String {
     format!(
@@ -79,7 +101,8 @@ mod tests {
         let digest = Digest([0xab; 32]);
         let hex = "ab".repeat(32);
         for login in [Login::Root, Login::Sudo] {
-            for command in [serve(&digest, login), deliver(&digest, login)] {
+            let [may_serve, may_deliver] = may(&digest);
+            for command in [serve(&digest, login), deliver(&digest, login), may_serve, may_deliver] {
                 let rest = command.replace(&hex, "");
                 let plain = |c: char| c.is_ascii_alphanumeric() || " -/'|;".contains(c);
                 assert!(rest.chars().all(plain), "{command}");

@@ -44,7 +44,7 @@ pub(super) fn on(master: &Master) -> Arc<Session> {
 }
 
 /// Starts a command with all streams piped.
-async fn spawn(session: &Arc<Session>, command: &str) -> Result<Child<Arc<Session>>, Error> {
+pub(super) async fn spawn(session: &Arc<Session>, command: &str) -> Result<Child<Arc<Session>>, Error> {
     let mut pauses = REFUSED_PAUSES.iter();
     loop {
         let mut remote = Arc::clone(session).arc_raw_command(command);
@@ -56,7 +56,7 @@ async fn spawn(session: &Arc<Session>, command: &str) -> Result<Child<Arc<Sessio
     }
 }
 
-fn unreachable(host: &HostSpec, error: &Error) -> LinkError {
+pub(super) fn unreachable(host: &HostSpec, error: &Error) -> LinkError {
     let reason =
         format!("no session on the open connection: {error}; is MaxSessions 0, or a forced command set, in its sshd?");
     LinkError::Unreachable { host: host.name.to_string(), reason }

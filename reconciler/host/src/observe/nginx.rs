@@ -84,7 +84,14 @@ impl Nginx {
         self.outside = outside(&self.tree());
         // What is tested is at least as new as this; a change during the test shows as another fingerprint next time.
         let fingerprint = self.fingerprint(program);
-        let output = Call::new(program, ["-t", "-q"]).deadline(DEADLINE).output().map_err(|error| error.to_string())?;
+        let ask = |quiet_log| {
+            let call = Call::new(program, crate::nginx::test(None, quiet_log)).deadline(DEADLINE);
+            call.output().map_err(|error| error.to_string())
+        };
+        let mut output = ask(true)?;
+        if crate::nginx::is_too_old(&output) {
+            output = ask(false)?;
+        }
         let error = match output.code {
             0 => String::new(),
             code => {

@@ -12,7 +12,7 @@ use holdfast_protocol::{AppRecord, Digest, FileRecord, Ledger};
 use super::folder::Folder;
 use super::host::Host;
 use super::{stage, status};
-use crate::{journal, ledger};
+use crate::{journal, ledger, mask};
 
 /// Ended transactions that are kept for each app.
 const KEPT: usize = 10;
@@ -58,7 +58,7 @@ pub fn collect(host: &Host, now: SystemTime) -> io::Result<()> {
             fs::remove_file(entry.path())?;
         }
     }
-    Ok(())
+    mask::collect(&host.root, now, YOUNG)
 }
 
 /// Every blob that a rollback may need.

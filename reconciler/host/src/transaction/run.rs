@@ -12,6 +12,7 @@ use super::machine::{At, Inputs, Next, next};
 use super::step::{self, Probed, StepError, Work};
 use super::wake::Wake;
 use crate::journal::{Journal, JournalError};
+use crate::mask::Masks;
 
 /// The least time an undo gets, whatever its step's deadline was.
 const UNDO_AT_LEAST: Duration = Duration::from_secs(60);
@@ -58,7 +59,8 @@ pub fn run(host: &Host, id: &TransactionId) -> Result<Outcome, RunError> {
     };
     let wake = Wake::on(folder.path());
     let resumed = !journal.entries().is_empty();
-    let runner = Runner { host, folder, spec, journal: RefCell::new(journal), wake, told: Cell::new(None) };
+    let masks = Masks::new(host.root.clone());
+    let runner = Runner { host, folder, spec, journal: RefCell::new(journal), masks, wake, told: Cell::new(None) };
     if resumed && runner.outcome().is_none() {
         runner.write(JournalEvent::Resumed)?;
     }
@@ -70,6 +72,7 @@ struct Runner<'a> {
     folder: Folder,
     spec: TransactionSpec,
     journal: RefCell<Journal>,
+    masks: Masks,
     wake: Wake,
     told: Cell<Option<Instant>>,
 }
@@ -297,8 +300,9 @@ impl Runner<'_> {
         outcome(self.journal.borrow().entries())
     }
 
+    /// Writes an event down, its secrets covered: journals are read by people, and by other programs than this one.
     fn write(&self, event: JournalEvent) -> Result<(), RunError> {
-        Ok(self.journal.borrow_mut().append(now_ms(), event)?)
+        Ok(self.journal.borrow_mut().append(now_ms(), self.masks.event(event))?)
     }
 
     fn tell(&self, text: &str) {

@@ -20,13 +20,22 @@ const MAX_TREE: u64 = 256 * 1024 * 1024;
 
 /// Returns what is wrong with nginx's live tree, `None` when nothing is.
 pub(super) fn live_error(work: &Work<'_>) -> Result<Option<String>, StepError> {
-    let output = work.ask("nginx", &["-t", "-q"])?;
+    let output = test(work, None)?;
     Ok((output.code != 0).then(|| {
         format!(
             "nginx's configuration is broken already, before anything of ours: {}; put it right first",
             complaint(&output, &[])
         )
     }))
+}
+
+fn test(work: &Work<'_>, main: Option<&Path>) -> Result<Output, StepError> {
+    let ask = |quiet_log| {
+        let arguments = crate::nginx::test(main, quiet_log);
+        work.ask("nginx", &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let output = ask(true)?;
+    if crate::nginx::is_too_old(&output) { ask(false) } else { Ok(output) }
 }
 
 /// Tests nginx files on a staged copy of the live tree.
@@ -44,7 +53,7 @@ impl Act for Test<'_> {
         };
         remove_tree(&stage).map_err(io)?;
         let tested = self.stage(work, &live, &stage).map_err(io).and_then(|main| {
-            let output = work.ask("nginx", &["-t", "-q", "-c", &main.display().to_string()])?;
+            let output = test(work, Some(&main))?;
             Ok((output.code != 0).then(|| self.blame(&output, &stage)))
         });
         // It may hold keys; it must not stay.
