@@ -60,7 +60,7 @@ pub struct AppReport {
     /// The content that is quarantined; empty when none is.
     pub quarantined_content: String,
     #[serde(skip)]
-    began_at: Timestamp,
+    began_at: Option<Timestamp>,
 }
 
 /// The result for one app on one host.
@@ -170,7 +170,7 @@ impl Report {
                 let report = self.apps.entry(app.clone()).or_default();
                 report.release.clone_from(release);
                 report.waves.clone_from(waves);
-                report.began_at = at;
+                report.began_at = Some(at);
                 for host in waves.iter().flatten() {
                     report.hosts.entry(host.clone()).or_default();
                 }
@@ -194,7 +194,8 @@ impl Report {
             SyncEventKind::AppEnded { app, result } => {
                 let report = self.apps.entry(app.clone()).or_default();
                 report.result = Some(*result);
-                report.took_ms = at.since_ms(report.began_at);
+                // One that was blocked never began.
+                report.took_ms = report.began_at.map_or(0, |began| at.since_ms(began));
             }
             SyncEventKind::Ended { result } => self.result = Some(*result),
             SyncEventKind::Decided { .. } | SyncEventKind::Paused { .. } => {}
