@@ -245,8 +245,8 @@ pub(crate) struct ApplyArgs {
     pub(crate) environment: String,
     #[command(flatten)]
     pub(crate) revision: RevisionArgs,
-    /// Apply this saved plan, and refuse when anything moved since.
-    #[arg(long, value_name = "FILE", conflicts_with = "revision")]
+    /// Apply this saved plan, and refuse when anything moved since: the commit that is followed, a file of it, or a host.
+    #[arg(long, value_name = "FILE")]
     pub(crate) plan: Option<PathBuf>,
     /// Do not ask. Needed where standard input is no terminal.
     #[arg(long, short)]

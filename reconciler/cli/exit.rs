@@ -13,9 +13,9 @@ pub(crate) enum Exit {
     Changes = 2,
     /// It was refused before anything changed: a blocker, a stale plan, a lock, a quarantined release.
     Refused = 3,
-    /// It failed on a host and the old release serves again.
+    /// It failed on a host and was undone on all: they are as before.
     RolledBack = 4,
-    /// Some hosts differ from others, or one needs an operator.
+    /// Only a part was done: an app or a host was blocked, some hosts differ from others, or one needs an operator.
     Partial = 5,
     /// The command line is wrong (`EX_USAGE` of sysexits.h).
     Usage = 64,

@@ -29,6 +29,8 @@ pub(crate) fn exit(report: &Report) -> Exit {
     match report.result {
         Some(SyncResult::Synced | SyncResult::NoChange) => Exit::Ok,
         Some(SyncResult::RolledBack) => Exit::RolledBack,
+        // What was not in the way of others was done.
+        Some(SyncResult::Blocked) if any(&[AppResult::Done]) => Exit::Partial,
         Some(SyncResult::Blocked) => Exit::Refused,
         _ if any(&[AppResult::Partial, AppResult::Stuck]) => Exit::Partial,
         _ => Exit::Failed,
@@ -42,6 +44,7 @@ fn text(report: &Report) -> String {
         Some(SyncResult::Synced) => "synced",
         Some(SyncResult::NoChange) => "nothing to do",
         Some(SyncResult::RolledBack) => "rolled back",
+        Some(SyncResult::Blocked) if exit(report) == Exit::Partial => "blocked in part",
         Some(SyncResult::Blocked) => "blocked",
         Some(SyncResult::Failed) | None => "failed",
     };

@@ -26,10 +26,19 @@ pub(crate) async fn run(setup: &Setup, arguments: &ApplyArgs) -> Result<Exit, Er
     {
         return Err(Error::user(format!("the saved plan is for {}, not for {environment}", saved.environment), ""));
     }
-    let commit = match &saved {
-        Some(saved) => saved.commit.clone(),
-        None => setup.commit(Some(&environment), arguments.revision.revision.as_deref()).await?,
-    };
+    let commit = setup.commit(Some(&environment), arguments.revision.revision.as_deref()).await?;
+    if let Some(saved) = &saved
+        && saved.commit != commit
+    {
+        return Err(Error::refused(
+            format!(
+                "the saved plan is stale: it is for commit {}, and {environment} is to be at commit {} by now",
+                saved.commit.short(),
+                commit.short()
+            ),
+            "make and review a new one; --revision names the commit of a plan that was made for it",
+        ));
+    }
     let revision = setup.revision(commit).await?;
     let wire = Wire::open(&setup.manager).await?;
     let consent = Consent { allow_prune: arguments.allow_prune, adopt: arguments.adopt };

@@ -175,10 +175,12 @@ impl Syncer for ManagementBox {
             let consent = Consent { allow_prune: true, adopt: false };
             let plan =
                 make(&self.setup, &self.wire, &revision, environment, consent).await.map_err(|error| error.message)?;
-            let changes = plan.hosts.values().map(|host| host.changes.len() as u32).sum();
+            let all = || plan.hosts.values().flat_map(|host| &host.changes);
+            let kept_long_enough = all().filter(|change| change.is_housekeeping()).count() as u32;
+            let changes = all().count() as u32 - kept_long_enough;
             let blockers =
                 plan.blockers.iter().map(|blocker| format!("{}: {}", blocker.code, blocker.message)).collect();
-            Ok(Checked { changes, blockers })
+            Ok(Checked { changes, kept_long_enough, blockers })
         })
     }
 }

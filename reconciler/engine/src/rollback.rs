@@ -79,6 +79,7 @@ async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operat
             sync: &word,
             rollout: &rollout,
             fleet,
+            now: ports.clock.now(),
         };
         match compile_rollback(&input) {
             Some(spec) => {

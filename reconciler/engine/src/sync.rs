@@ -254,7 +254,8 @@ fn rollout_of(
             return None;
         };
         let changes = &changes.changes;
-        let input = CompileInput { desired, app, host, changes, hello, live: report, fence, sync: &word, fleet };
+        let now = ports.clock.now();
+        let input = CompileInput { desired, app, host, changes, hello, live: report, fence, sync: &word, fleet, now };
         let draft = compile(&input)?;
         payloads.insert(host.clone(), (wanted.host.clone(), Payload::Draft(Box::new(draft))));
     }

@@ -80,7 +80,7 @@ impl Syncer for FakeSyncer {
     }
 
     fn check<'a>(&'a self, _: &'a EnvironmentName, _: &'a CommitId) -> BoxFuture<'a, Result<Checked, String>> {
-        Box::pin(async { Ok(Checked { changes: 0, blockers: Vec::new() }) })
+        Box::pin(async { Ok(Checked { changes: 0, kept_long_enough: 0, blockers: Vec::new() }) })
     }
 }
 

@@ -60,6 +60,16 @@ impl Root {
         self.0.join("ledger.lock")
     }
 
+    /// Returns the file that says what our containers were made from.
+    pub fn containers(&self) -> PathBuf {
+        self.0.join("containers.json")
+    }
+
+    /// Returns the file whose lock guards it.
+    pub fn containers_lock(&self) -> PathBuf {
+        self.0.join("containers.lock")
+    }
+
     /// Returns the file of the fence.
     pub fn fence(&self) -> PathBuf {
         self.0.join("fence")

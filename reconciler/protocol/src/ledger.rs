@@ -83,6 +83,10 @@ pub struct SlotRecord {
     pub health: Option<HealthCheck>,
     /// How nginx is asked whether it answers.
     pub prove: Option<Prove>,
+    /// When it served last, in milliseconds since the Unix epoch by the manager's clock; `None` while it serves. From then on it is
+    /// kept for the component's `keep_previous`.
+    #[serde(default)]
+    pub idle_since_ms: Option<u64>,
 }
 
 /// A file as it was written.

@@ -87,6 +87,9 @@ pub struct UnitLive {
     pub restarts: u32,
     /// Whether systemd's loaded copy is older than the file (`NeedDaemonReload`).
     pub needs_reload: bool,
+    /// Drop-ins of this unit, or of its template, in the folders that administrators and `systemctl edit` write to; sorted. Those
+    /// that packages bring are not among them.
+    pub drop_ins: Vec<String>,
     /// The main process, 0 when there is none.
     pub main_pid: u32,
 }
@@ -109,8 +112,11 @@ pub struct ContainerLive {
     pub id: String,
     /// The id of the image it runs.
     pub image: String,
-    /// Our label `dev.holdfast.digest`: the digest of the service as rendered when it was created; empty when it is not ours.
+    /// Our label `dev.holdfast.digest`: the digest of the service as rendered when it was created; empty when it is not ours, or
+    /// when somebody else made it since: a copy of our file keeps our labels.
     pub digest: String,
+    /// `com.docker.compose.config-hash`: compose's own digest of what it made the container from; empty without compose.
+    pub config_hash: String,
     /// Docker's state word: `running`, `exited`, `restarting`, …
     pub state: String,
     /// Docker's health word: `healthy`, `unhealthy`, `starting`; empty without a healthcheck.

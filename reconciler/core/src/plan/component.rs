@@ -9,6 +9,7 @@ use super::ports::port_problems;
 use super::rule::{Finding, Weight};
 use super::slots::plan_slots;
 use super::switches::judge_switches;
+use super::units::restarts_unit;
 use super::{Approach, Change, ComponentPlan, PlanAction, Reason, ResourceKey};
 use crate::config::Strategy;
 use crate::desired::{Body, DesiredApp, DesiredComponent};
@@ -142,15 +143,21 @@ fn plan_single(subject: Subject<'_>) -> Outcome {
 
 /// Adds what has to be restarted because a file of the component changes under it.
 fn follow_files(subject: Subject<'_>, comparison: &mut Comparison) {
-    let changed = comparison.found.iter().find_map(|found| match &found.key {
-        ResourceKey::File(path) if found.finding.weight == Weight::Content => Some(path.clone()),
+    let artifacts = subject.component.body.artifacts(None);
+    let found = comparison.found.iter().filter(|found| found.finding.weight == Weight::Content);
+    let changed = found.filter_map(|found| match &found.key {
+        ResourceKey::File(path) => Some((path.clone(), format!("{path} changes"))),
         _ => None,
     });
-    let Some(path) = changed else { return };
-    let artifacts = subject.component.body.artifacts(None);
-    let note = format!("{path} changes");
+    let recorded = subject.record.into_iter().flat_map(|record| record.files.keys());
+    let leaving = recorded.filter(|path| !artifacts.files.contains_key(*path));
+    let leaving = leaving.map(|path| (path.clone(), format!("{path} is removed")));
+    let changed: Vec<(String, String)> = changed.chain(leaving).collect();
+    let Some((_, note)) = changed.first().cloned() else { return };
     for name in artifacts.units.keys() {
-        follow(subject, comparison, ResourceKey::Unit(name.clone()), "unit-file-changed", &note);
+        if let Some((_, note)) = changed.iter().find(|(path, _)| restarts_unit(path, name)) {
+            follow(subject, comparison, ResourceKey::Unit(name.clone()), "unit-file-changed", note);
+        }
     }
     // What git changes shows in the digests of the services it concerns. What was changed behind our back does not, and a file
     // that is put back is a new file, which a container that has the old one mounted sees only after a new start.

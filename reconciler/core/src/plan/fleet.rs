@@ -11,7 +11,6 @@ use super::prune::{managed_count, pruned_count};
 use super::seal::{basis, content, rendered, seal};
 use super::{
     AppPlan, Basis, Blocker, Change, HostBasis, HostPlan, LiveHost, LiveState, PLAN_FORMAT_VERSION, Plan, PlanOptions,
-    Reason,
 };
 use crate::desired::DesiredState;
 use crate::id::{AppName, DigestWriter, HostName};
@@ -206,9 +205,6 @@ fn quarantined(
 /// Returns the changes of a plan that git did not ask for: the host is not what it was made.
 pub fn drift(plan: &Plan) -> impl Iterator<Item = (&HostName, &Change)> {
     plan.hosts.iter().flat_map(|(name, host)| {
-        host.changes
-            .iter()
-            .filter(|change| matches!(change.reason, Reason::Drifted | Reason::NotRunning))
-            .map(move |change| (name, change))
+        host.changes.iter().filter(|change| change.is_drift()).map(move |change| (name, change))
     })
 }

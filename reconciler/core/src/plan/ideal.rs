@@ -181,7 +181,13 @@ fn apply_host(state: &DesiredState, desired: &DesiredHost, plan: &HostPlan, repo
             Some(component) => {
                 record.release.clone_from(&moved.to_release);
                 let old = record.components.get(&moved.component).cloned().unwrap_or_default();
-                let new = component_record(component, moved, &old, report);
+                let mut new = component_record(component, moved, &old, report);
+                let over = |change: &&Change| {
+                    change.is_housekeeping() && change.app == moved.app && change.component == moved.component
+                };
+                if let Some(slot) = plan.changes.iter().find(over).and_then(|change| change.slot) {
+                    new.slots.remove(&slot);
+                }
                 record.components.insert(moved.component.clone(), new);
                 stop_old_slot(component, moved, report);
             }
@@ -273,6 +279,7 @@ pub(crate) fn running_unit(enabled: bool) -> UnitLive {
         enabled: if enabled { "enabled" } else { "disabled" }.to_owned(),
         restarts: 0,
         needs_reload: false,
+        drop_ins: Vec::new(),
         main_pid: 100,
     }
 }
@@ -284,6 +291,7 @@ pub(crate) fn container(project: &str, service: &str, digest: &str, image: &str)
         id: format!("{project}/{service}"),
         image: image_id(image),
         digest: digest.to_owned(),
+        config_hash: String::new(),
         state: "running".to_owned(),
         health: String::new(),
         restarts: 0,

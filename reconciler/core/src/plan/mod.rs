@@ -33,12 +33,14 @@ mod text_diff;
 mod units;
 
 pub use fleet::{app_digest, drift, plan};
+pub(crate) use model::KEEP_PREVIOUS_OVER;
 pub use model::*;
 pub use observe::{file_digest, observe_request};
 pub use options::{PlanOptions, Quarantined};
 pub use seal::{Stale, staleness};
 pub use status::{AppStatus, Health, SyncStatus, status};
 pub use text_diff::unified;
+pub(crate) use units::{restarts_unit, unit_of};
 
 #[cfg(test)]
 pub(crate) mod ideal;

@@ -165,6 +165,21 @@ pub struct Change {
     pub origin: Origin,
 }
 
+impl Change {
+    /// Returns whether git did not ask for it: the host is not what it was made.
+    pub fn is_drift(&self) -> bool {
+        matches!(self.reason, Reason::Drifted | Reason::NotRunning)
+    }
+
+    /// Returns whether this only clears away what was kept for a time: neither git nor the host changed, and nothing that serves does.
+    pub fn is_housekeeping(&self) -> bool {
+        self.rule == KEEP_PREVIOUS_OVER
+    }
+}
+
+/// The rule for what the idle slot holds, when the time is over for which it is kept.
+pub(crate) const KEEP_PREVIOUS_OVER: &str = "keep-previous-over";
+
 /// A managed thing on a host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -9,14 +9,23 @@ use super::{Blocker, Change, HostPlan, ResourceKey};
 use crate::desired::DesiredApp;
 use crate::id::AppName;
 
+/// A part of a host that an app needs.
+struct Part {
+    name: &'static str,
+    /// The oldest that will do.
+    oldest: &'static [u64],
+    /// What to do about one that is there and does not answer.
+    remedy: &'static str,
+}
+
 /// The oldest Docker engine: the first with API 1.41, whose container list carries what we read.
-const DOCKER: (&str, &[u64]) = ("Docker engine", &[20, 10]);
+const DOCKER: Part = Part { name: "Docker engine", oldest: &[20, 10], remedy: "`systemctl start docker`" };
 /// The oldest compose: the first that is a plugin of docker; 1.x is another program with other names for containers.
-const COMPOSE: (&str, &[u64]) = ("docker compose", &[2, 0]);
+const COMPOSE: Part = Part { name: "docker compose", oldest: &[2, 0], remedy: "install the plugin anew" };
 /// The oldest systemd: `NRestarts` came with 235, `systemd-run --collect` with 236.
-const SYSTEMD: (&str, &[u64]) = ("systemd", &[236]);
+const SYSTEMD: Part = Part { name: "systemd", oldest: &[236], remedy: "look at `systemctl status` there" };
 /// The oldest nginx that distributions still look after.
-const NGINX: (&str, &[u64]) = ("nginx", &[1, 18]);
+const NGINX: Part = Part { name: "nginx", oldest: &[1, 18], remedy: "look at `nginx -v` there" };
 
 /// Free bytes below which nothing is started: room for staged files, the journal and what an engine writes meanwhile.
 const DISK_FREE: u64 = 256 * 1024 * 1024;
@@ -52,25 +61,26 @@ fn tools(context: &HostContext<'_>, app: &DesiredApp) -> Vec<Problem> {
     let hello = context.hello;
     let mut problems = Vec::new();
     if artifacts().any(|artifacts| artifacts.project.is_some()) {
-        problems.extend(tool(DOCKER, &hello.docker));
-        problems.extend(tool(COMPOSE, &hello.compose));
+        problems.extend(tool(&DOCKER, &hello.docker));
+        problems.extend(tool(&COMPOSE, &hello.compose));
     }
     if artifacts().any(|artifacts| !artifacts.units.is_empty()) {
-        problems.extend(tool(SYSTEMD, &hello.systemd));
+        problems.extend(tool(&SYSTEMD, &hello.systemd));
     }
     if artifacts().any(|artifacts| artifacts.files.values().any(|file| file.nginx)) {
-        problems.extend(tool(NGINX, &hello.nginx));
+        problems.extend(tool(&NGINX, &hello.nginx));
     }
     problems
 }
 
-fn tool((name, oldest): (&str, &[u64]), found: &Tool) -> Option<Problem> {
+fn tool(part: &Part, found: &Tool) -> Option<Problem> {
+    let Part { name, oldest, remedy } = *part;
     let wanted = oldest.iter().map(u64::to_string).collect::<Vec<_>>().join(".");
     let message = match found {
         Tool::Version(version) if version_numbers(version).as_slice() >= oldest => return None,
-        Tool::Version(version) => format!("{name} {version} is too old: {wanted} or newer is needed"),
-        Tool::Missing => format!("{name} is not installed: {wanted} or newer is needed"),
-        Tool::Broken(why) => format!("{name} does not answer: {why}"),
+        Tool::Version(version) => format!("{name} {version} is too old: install {wanted} or newer"),
+        Tool::Missing => format!("{name} is not installed: install {wanted} or newer"),
+        Tool::Broken(why) => format!("{name} does not answer ({why}): {remedy}, then plan again"),
     };
     Some(("missing-tool", message))
 }
@@ -149,8 +159,9 @@ mod tests {
 
     #[test]
     fn versions_compare_by_number() {
-        let old_enough =
-            |oldest: &'static [u64], text: &str| tool(("x", oldest), &Tool::Version(text.to_owned())).is_none();
+        let old_enough = |oldest: &'static [u64], text: &str| {
+            tool(&Part { name: "x", oldest, remedy: "" }, &Tool::Version(text.to_owned())).is_none()
+        };
         assert!(old_enough(&[20, 10], "20.10.24+dfsg1"));
         assert!(old_enough(&[20, 10], "26.1.5"));
         assert!(!old_enough(&[20, 10], "20.9.9"));

@@ -7,7 +7,8 @@ use holdfast_protocol::{ComponentRecord, ContainerLive, FileRecord, LiveReport, 
 use super::because::{explain_file, provenance, showable};
 use super::files::{self, FileFacts};
 use super::host::HostContext;
-use super::observe::file_digest;
+use super::observe::{file_digest, places};
+use super::prune::recorded;
 use super::rule::{Finding, Verdict, Weight};
 use super::services::{self, ServiceFacts};
 use super::units::{self, UnitFacts};
@@ -146,6 +147,7 @@ pub(super) fn compare(
             live: see(&context.report.units, name),
             record: record.units.and_then(|units| units.get(name)).copied(),
             own_file_absent: own.is_some_and(|(path, _)| see(&context.report.files, path) == Observed::Absent),
+            drop_ins: foreign_drop_ins(context, name),
         };
         result.add(context, ResourceKey::Unit(name.clone()), units::judge(&facts), &component.origin, || {
             (String::new(), own.map_or_else(Vec::new, |(_, file)| provenance(&file.content, None)))
@@ -217,6 +219,22 @@ pub(super) fn files_changed(artifacts: &Artifacts, record: PlaceRecord<'_>) -> b
         record.file(path).is_none_or(|record| record.sealed != file.content.sealed())
     };
     removed || artifacts.files.iter().any(changed)
+}
+
+/// Returns the drop-ins of a unit that neither git nor a ledger has, and that are not to be left alone.
+fn foreign_drop_ins<'a>(context: &HostContext<'a>, unit: &str) -> Vec<&'a str> {
+    let live = context.report.units.get(unit).and_then(Observed::seen);
+    let foreign = |path: &&'a str| {
+        let key = ResourceKey::File((*path).to_owned());
+        let wanted = context.desired.apps.values().flat_map(|app| &app.components).flat_map(|c| places(&c.body));
+        let mut wanted = wanted.map(|artifacts| &artifacts.files);
+        let components = context.ledger.apps.values().flat_map(|app| app.components.values());
+        let mut records = components.flat_map(|component| recorded(component, None));
+        !context.ignore.matches(&key)
+            && !wanted.any(|files| files.contains_key(*path))
+            && !records.any(|(_, known)| known == key)
+    };
+    live.into_iter().flat_map(|live| live.drop_ins.iter().map(String::as_str)).filter(foreign).collect()
 }
 
 /// Returns the file of these artifacts that holds a unit.

@@ -8,13 +8,16 @@ use std::collections::BTreeSet;
 
 use holdfast_protocol::{ComponentRecord, FileRecord, Observed, Slot};
 
+use super::component::Subject;
 use super::host::HostContext;
 use super::observe::places;
-use super::place::{Problem, see};
-use super::{Approach, Change, ComponentPlan, HostPlan, PlanAction, Reason, ResourceKey};
-use crate::desired::{Body, DesiredComponent};
+use super::place::{Found, Problem, see};
+use super::rule::{Finding, Weight};
+use super::{Approach, Change, ComponentPlan, HostPlan, KEEP_PREVIOUS_OVER, PlanAction, Reason, ResourceKey};
+use crate::desired::{Artifacts, Body, DesiredComponent};
 use crate::diag::Origin;
 use crate::id::AppName;
+use crate::time::Timestamp;
 
 /// What is to be removed from a host.
 #[derive(Default)]
@@ -26,7 +29,7 @@ pub(super) struct Pruned {
 
 /// Returns what is to be removed from a host.
 pub(super) fn prune(context: &HostContext<'_>) -> Pruned {
-    let kept = kept(context);
+    let kept = kept(context, None);
     let mut pruned = Pruned::default();
     for (app, record) in context.records() {
         let desired = context.desired.apps.get(&app);
@@ -80,11 +83,48 @@ pub(super) fn prune(context: &HostContext<'_>) -> Pruned {
     pruned
 }
 
-/// Returns everything that stays because git, or another environment, still has it.
-fn kept(context: &HostContext<'_>) -> BTreeSet<ResourceKey> {
+/// Returns what an idle slot holds and may go now, since the component's `keep_previous` is over.
+///
+/// It is still startable until then, so that going back is a matter of a moment.
+pub(super) fn kept_long_enough(subject: Subject<'_>, active: Slot) -> (Vec<Found>, Vec<Problem>) {
+    let Subject { context, component, record, .. } = subject;
+    let (slot, nothing) = (active.other(), Default::default());
+    let Some((record, idle)) = record.and_then(|record| Some((record, record.slots.get(&slot)?))) else {
+        return nothing;
+    };
+    let Some(since) = idle.idle_since_ms else { return nothing };
+    if context.options.observed_at.since_ms(Timestamp(since)) < component.keep_previous.0 {
+        return nothing;
+    }
+    // Files, units and projects of the idle slot, but for those that something else has by now.
+    let kept = kept(context, Some(component.body.artifacts(Some(slot))));
+    let note = format!("{} served from it until more than {} ago", idle.release, component.keep_previous);
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
+    for (_, key) in recorded(record, None).into_iter().filter(|(of, _)| *of == Some(slot)) {
+        if kept.contains(&key) || context.ignore.matches(&key) {
+            continue;
+        }
+        if let Err(problem) = removal(context, record, Some(slot), &key) {
+            problems.push(problem);
+            continue;
+        }
+        let finding = Finding {
+            action: PlanAction::Prune,
+            reason: Reason::NotInDesired,
+            weight: Weight::InPlace,
+            note: note.clone(),
+        };
+        found.push(subject.found(key, KEEP_PREVIOUS_OVER, finding));
+    }
+    (found, problems)
+}
+
+/// Returns everything that stays because git, or another environment, still has it; `but` is one place that is left out of account.
+fn kept(context: &HostContext<'_>, but: Option<&Artifacts>) -> BTreeSet<ResourceKey> {
     let mut kept = BTreeSet::new();
     for component in context.desired.apps.values().flat_map(|app| &app.components) {
-        for artifacts in places(&component.body) {
+        let counts = |artifacts: &&Artifacts| !but.is_some_and(|but| std::ptr::eq(but, *artifacts));
+        for artifacts in places(&component.body).into_iter().filter(counts) {
             kept.extend(artifacts.files.keys().map(|path| ResourceKey::File(path.clone())));
             kept.extend(artifacts.units.keys().map(|unit| ResourceKey::Unit(unit.clone())));
             kept.extend(artifacts.project.iter().map(|project| ResourceKey::Project(project.name.clone())));
@@ -175,7 +215,9 @@ fn file_record<'a>(record: &'a ComponentRecord, slot: Option<Slot>, path: &str) 
 
 /// Returns how many things one plan prunes on a host because git has them no more; what an idle slot sheds does not count.
 pub(super) fn pruned_count(plan: &HostPlan) -> usize {
-    let counts = |change: &&Change| change.action == PlanAction::Prune && change.rule != "left-in-idle-slot";
+    let counts = |change: &&Change| {
+        change.action == PlanAction::Prune && change.rule != "left-in-idle-slot" && !change.is_housekeeping()
+    };
     plan.changes.iter().filter(counts).count()
 }
 

@@ -10,6 +10,7 @@ use super::component::{Outcome, Subject, starts_something};
 use super::migrations::migration;
 use super::place::{Comparison, Found, PlaceRecord, compare, see};
 use super::ports::port_problems;
+use super::prune::kept_long_enough;
 use super::rule::{Finding, Weight};
 use super::switches::{judge_switches, move_switches};
 use super::{Approach, Change, PlanAction, Reason, ResourceKey};
@@ -57,9 +58,13 @@ fn first(subject: Subject<'_>) -> Outcome {
 fn repair(subject: Subject<'_>, active: Slot, comparison: Comparison) -> Outcome {
     let (switches, mut problems) = judge_switches(subject, Some(active));
     problems.extend(comparison.problems);
-    let approach = if comparison.found.is_empty() { Approach::SwitchOnly } else { Approach::InPlace };
+    let (over, problems_of_idle) = kept_long_enough(subject, active);
+    problems.extend(problems_of_idle);
+    let quiet = comparison.found.is_empty() && over.is_empty();
+    let approach = if quiet { Approach::SwitchOnly } else { Approach::InPlace };
     let mut changes = changes_of(subject, active, comparison.found);
     changes.extend(changes_of(subject, active, switches.found));
+    changes.extend(changes_of(subject, active.other(), over));
     let unchanged = comparison.unchanged + switches.unchanged;
     subject.outcome(approach, (Some(active), Some(active)), changes, unchanged, problems)
 }

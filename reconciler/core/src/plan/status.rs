@@ -3,7 +3,7 @@
 use holdfast_protocol::{AppRecord, LiveReport, Observed, Slot};
 use serde::{Deserialize, Serialize};
 
-use super::{LiveHost, LiveState, Plan};
+use super::{Change, LiveHost, LiveState, Plan};
 use crate::desired::{DesiredApp, DesiredState};
 use crate::id::{AppName, HostName};
 
@@ -99,8 +99,13 @@ fn of_app(
         Observed::Absent => None,
         Observed::Seen(ledger) => Some(ledger),
     };
-    let changes =
-        plan.hosts.get(host).into_iter().flat_map(|host| &host.changes).filter(|change| change.app == app.name);
+    let changes: Vec<&Change> = plan
+        .hosts
+        .get(host)
+        .into_iter()
+        .flat_map(|host| &host.changes)
+        .filter(|change| change.app == app.name && !change.is_housekeeping())
+        .collect();
     let blockers: Vec<_> = plan
         .blockers
         .iter()
@@ -108,12 +113,12 @@ fn of_app(
         .filter(|blocker| blocker.app.as_ref().is_none_or(|named| *named == app.name))
         .collect();
     let unknown = blockers.iter().any(|blocker| blocker.code == "unknown");
-    status.sync = match (unknown, changes.count()) {
+    status.sync = match (unknown, changes.len()) {
         (true, _) => SyncStatus::Unknown,
         (false, 0) if blockers.is_empty() => SyncStatus::Synced,
         (false, _) => SyncStatus::OutOfSync,
     };
-    status.note = blockers.first().map(|blocker| blocker.message.clone()).unwrap_or_default();
+    status.note = blockers.first().map_or_else(|| drift_note(&changes), |blocker| blocker.message.clone());
     let under_way = report.transactions.iter().find(|tx| tx.app == key && tx.outcome.is_none());
     let Some(record) = ledger.and_then(|ledger| ledger.apps.get(&key)) else {
         status.health = if under_way.is_some() { Health::Progressing } else { Health::Missing };
@@ -132,6 +137,17 @@ fn of_app(
         status.health = Health::Suspended;
     }
     status
+}
+
+/// Returns what the host is not any more, though git is as before; empty when there is no such thing.
+fn drift_note(changes: &[&Change]) -> String {
+    let drifted: Vec<&&Change> = changes.iter().filter(|change| change.is_drift()).collect();
+    let named: Vec<String> = drifted.iter().take(3).map(|change| format!("{} ({})", change.key, change.rule)).collect();
+    match drifted.len().saturating_sub(named.len()) {
+        _ if named.is_empty() => String::new(),
+        0 => format!("drift: {}", named.join(", ")),
+        more => format!("drift: {} and {more} more", named.join(", ")),
+    }
 }
 
 fn health(record: &AppRecord, report: &LiveReport) -> Health {

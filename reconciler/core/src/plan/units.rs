@@ -15,6 +15,8 @@ pub(super) struct UnitFacts<'a> {
     pub(super) record: Option<bool>,
     /// Whether the file that should hold it is certainly not there.
     pub(super) own_file_absent: bool,
+    /// Drop-ins of it that neither git nor the ledger has.
+    pub(super) drop_ins: Vec<&'a str>,
 }
 
 impl UnitFacts<'_> {
@@ -38,6 +40,31 @@ pub(super) fn judge(facts: &UnitFacts<'_>) -> (&'static str, Verdict) {
 /// # Source
 /// systemctl(1), table of `is-enabled`, systemd 257.
 const NOT_ENABLABLE: [&str; 6] = ["", "static", "indirect", "generated", "alias", "transient"];
+
+/// Returns the unit a file belongs to, when systemd reads it: its own file, or a drop-in.
+///
+/// # Source
+/// systemd.unit(5): `NAME`, and `NAME.d/*.conf`.
+pub(crate) fn unit_of(path: &str) -> Option<&str> {
+    let rest = ["/etc/systemd/system/", "/run/systemd/system/", "/usr/local/lib/systemd/system/"]
+        .iter()
+        .find_map(|folder| path.strip_prefix(folder))?;
+    match rest.split_once('/') {
+        None => Some(rest),
+        Some((folder, _)) => folder.strip_suffix(".d"),
+    }
+}
+
+/// Returns whether a unit starts anew because a file of its component changes: its own, one of the template it is made of, or one
+/// that systemd does not read, which any unit of the component may.
+pub(crate) fn restarts_unit(path: &str, unit: &str) -> bool {
+    let Some(owner) = unit_of(path) else { return true };
+    let is_instance = |(stem, suffix): (&str, &str)| {
+        let rest = unit.strip_prefix(stem).and_then(|rest| rest.strip_prefix('@'));
+        rest.is_some_and(|rest| rest.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.')))
+    };
+    owner == unit || owner.split_once("@.").is_some_and(is_instance)
+}
 
 fn rules<'a>() -> &'a [Rule<UnitFacts<'a>>] {
     &[
@@ -76,6 +103,19 @@ fn rules<'a>() -> &'a [Rule<UnitFacts<'a>>] {
                     );
                     blocked("foreign-resource", message)
                 })
+            },
+        },
+        // Somebody changed what our unit does, beside its file. What is in there may be all somebody has.
+        Rule {
+            word: "unit-drop-in",
+            judge: |u| {
+                let path = u.drop_ins.first()?;
+                let message = format!(
+                    "{path} changes unit {} and was not written by Holdfast: remove it and run `systemctl daemon-reload`, bring it \
+                     into git under `files`, or leave it alone with `file {path}` under `sync.ignore`",
+                    u.name
+                );
+                Some(blocked("foreign-resource", message))
             },
         },
         Rule {
@@ -151,4 +191,27 @@ fn rules<'a>() -> &'a [Rule<UnitFacts<'a>>] {
             },
         },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_restarts_the_units_it_is_about() {
+        let cases = [
+            ("/etc/systemd/system/a.service", "a.service", true),
+            ("/etc/systemd/system/a.service", "b.service", false),
+            ("/etc/systemd/system/a.service.d/limits.conf", "a.service", true),
+            ("/etc/systemd/system/a.service.d/limits.conf", "b.service", false),
+            ("/etc/systemd/system/a@.service", "a@blue.service", true),
+            ("/etc/systemd/system/a@.service.d/x.conf", "a@blue.service", true),
+            ("/etc/systemd/system/a@.service", "a@blue.timer", false),
+            ("/etc/systemd/system/a@.service", "ab@blue.service", false),
+            ("/etc/shop.conf", "a.service", true),
+        ];
+        for (path, unit, expected) in cases {
+            assert_eq!(restarts_unit(path, unit), expected, "{path} {unit}");
+        }
+    }
 }

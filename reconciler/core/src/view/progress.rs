@@ -109,7 +109,7 @@ fn describe(kind: &SyncEventKind) -> Option<(String, String, Tone)> {
         SyncEventKind::AppEnded { app, result } => {
             let (text, tone) = match result {
                 AppResult::Done => ("done on all hosts", Tone::Good),
-                AppResult::RolledBack => ("serves the release before on all hosts", Tone::Bad),
+                AppResult::RolledBack => ("was undone on all hosts: they are as before", Tone::Bad),
                 AppResult::Partial => ("differs between hosts", Tone::Bad),
                 AppResult::Stuck => ("needs an operator", Tone::Bad),
                 AppResult::Blocked => ("was not begun", Tone::Bad),

@@ -132,7 +132,16 @@ impl Dispatcher {
             return;
         }
         let drifted = checked.as_ref().is_some_and(|checked| checked.changes > 0);
+        let over = checked.as_ref().is_some_and(|checked| checked.changes == 0 && checked.kept_long_enough > 0);
         state.drift = checked;
+        // A sync does all there is to do, so one for this alone begins only where nothing else waits.
+        if let (true, true, Some(commit)) = (over, state.is_automatic(), &basis)
+            && state.basis().as_ref() == Some(commit)
+        {
+            let wanted = WantedSync { environment: name.clone(), commit: commit.clone(), cause: SyncCause::Timer };
+            self.queue.offer(wanted, now);
+            return;
+        }
         if let (true, DriftPolicy::Heal, Some(commit)) = (drifted, state.drift_policy(), basis)
             && state.basis().as_ref() == Some(&commit)
         {

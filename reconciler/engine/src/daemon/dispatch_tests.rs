@@ -98,7 +98,7 @@ fn a_new_commit_is_synced_in_every_automatic_environment_at_once() {
     assert_eq!(out, [start("prod"), start("stage")]);
     // What a person is to apply is at least compared, so that `status` can say what waits.
     assert_eq!(this.after(SETTLE_MS), [Response::Check(name("hand"), commit('a'))]);
-    let found = Checked { changes: 3, blockers: Vec::new() };
+    let found = Checked { changes: 3, kept_long_enough: 0, blockers: Vec::new() };
     this.on(DaemonEvent::Checked(name("hand"), Ok(found)));
     assert_eq!(this.status("hand").drift, DriftWord::OutOfSync { changes: 3, blockers: Vec::new() });
 }
@@ -179,10 +179,32 @@ fn drift_is_looked_at_once_for_many_hints_and_then_healed_or_reported() {
         assert_eq!(this.dispatcher.deadline(), Some(this.now.plus_ms(SETTLE_MS)));
         assert_eq!(this.after(SETTLE_MS), [Response::Check(name("prod"), commit('a'))], "{policy:?}");
         assert_eq!(this.after(SETTLE_MS), []);
-        let found = Checked { changes: 1, blockers: Vec::new() };
+        let found = Checked { changes: 1, kept_long_enough: 0, blockers: Vec::new() };
         let out = this.on(DaemonEvent::Checked(name("prod"), Ok(found)));
         let start = Response::Start(job("prod", 'a', SyncCause::Drift));
         assert_eq!(out, Vec::from_iter(heals.then_some(start)), "{policy:?}");
+    }
+}
+
+#[test]
+fn what_was_kept_long_enough_is_cleared_away_unless_anything_else_waits() {
+    let kept = |changes| Checked { changes, kept_long_enough: 2, blockers: Vec::new() };
+    let start = [Response::Start(job("prod", 'a', SyncCause::Timer))];
+    for (mode, changes, begins) in
+        [(SyncMode::Automatic, 0, true), (SyncMode::Automatic, 1, false), (SyncMode::Manual, 0, false)]
+    {
+        let mut this = Story::new(&["prod"]);
+        let known = Known { seen: Some(commit('a')), synced: Some(commit('a')), ..Known::default() };
+        this.on(DaemonEvent::Started([(name("prod"), known)].into()));
+        this.looked(&[("prod", look('a', mode, DriftPolicy::Report))]);
+        if mode == SyncMode::Automatic {
+            let (result, verdict) = synced();
+            this.ended(&job("prod", 'a', SyncCause::Resume), result, verdict);
+        }
+        this.on(DaemonEvent::HostChanged(name("prod")));
+        assert_eq!(this.after(SETTLE_MS), [Response::Check(name("prod"), commit('a'))]);
+        let out = this.on(DaemonEvent::Checked(name("prod"), Ok(kept(changes))));
+        assert_eq!(out, if begins { start.to_vec() } else { Vec::new() }, "{mode:?} with {changes} other changes");
     }
 }
 
@@ -192,9 +214,10 @@ fn what_could_not_be_looked_at_is_never_healed() {
     this.looked(&[("prod", look('a', SyncMode::Automatic, DriftPolicy::Heal))]);
     let (result, verdict) = synced();
     this.ended(&job("prod", 'a', SyncCause::Commit), result, verdict);
-    for unknown in
-        [Err("no answer".to_owned()), Ok(Checked { changes: 0, blockers: vec!["unreachable: x".to_owned()] })]
-    {
+    for unknown in [
+        Err("no answer".to_owned()),
+        Ok(Checked { changes: 0, kept_long_enough: 0, blockers: vec!["unreachable: x".to_owned()] }),
+    ] {
         this.on(DaemonEvent::HostChanged(name("prod")));
         assert_eq!(this.after(SETTLE_MS).len(), 1);
         assert_eq!(this.on(DaemonEvent::Checked(name("prod"), unknown)), []);
@@ -209,7 +232,8 @@ fn a_manual_environment_is_healed_to_what_was_applied_not_to_what_waits() {
     this.on(DaemonEvent::Started([(name("prod"), known)].into()));
     this.looked(&[("prod", look('b', SyncMode::Manual, DriftPolicy::Heal))]);
     assert_eq!(this.after(SETTLE_MS), [Response::Check(name("prod"), commit('a'))]);
-    let out = this.on(DaemonEvent::Checked(name("prod"), Ok(Checked { changes: 2, blockers: Vec::new() })));
+    let out = this
+        .on(DaemonEvent::Checked(name("prod"), Ok(Checked { changes: 2, kept_long_enough: 0, blockers: Vec::new() })));
     assert_eq!(out, [Response::Start(job("prod", 'a', SyncCause::Drift))]);
 }
 

@@ -102,7 +102,7 @@ impl EnvironmentState {
             self.last_commit = Some(commit.clone());
             if matches!(ran.result, SyncResult::Synced | SyncResult::NoChange) {
                 self.synced = Some(commit.clone());
-                self.drift = Some(Checked { changes: 0, blockers: Vec::new() });
+                self.drift = Some(Checked { changes: 0, kept_long_enough: 0, blockers: Vec::new() });
             }
         }
     }
@@ -123,8 +123,8 @@ impl EnvironmentState {
             last: self.last.clone(),
             drift: match &self.drift {
                 None => DriftWord::Unknown,
-                Some(Checked { changes: 0, blockers }) if blockers.is_empty() => DriftWord::InSync,
-                Some(Checked { changes, blockers }) => {
+                Some(Checked { changes: 0, blockers, .. }) if blockers.is_empty() => DriftWord::InSync,
+                Some(Checked { changes, blockers, .. }) => {
                     DriftWord::OutOfSync { changes: *changes, blockers: blockers.clone() }
                 }
             },

@@ -151,8 +151,10 @@ pub struct Ran {
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    /// Changes a sync would make.
+    /// Changes a sync would make, but for what follows.
     pub changes: u32,
+    /// Things that were kept for the way back long enough: clearing them away changes nothing that serves.
+    pub kept_long_enough: u32,
     /// What stands in the way, as lines for people.
     pub blockers: Vec<String>,
 }

@@ -17,6 +17,7 @@ const DIGEST_LABEL: &str = "dev.holdfast.digest";
 
 const PROJECT_LABEL: &str = "com.docker.compose.project";
 const SERVICE_LABEL: &str = "com.docker.compose.service";
+const CONFIG_HASH_LABEL: &str = "com.docker.compose.config-hash";
 const ONE_OFF_LABEL: &str = "com.docker.compose.oneoff";
 
 /// How long one question may take. The engine is slow while it pulls or starts many containers; a dead one accepts and is silent.
@@ -234,6 +235,7 @@ fn live(inspected: Inspected) -> ContainerLive {
         id: inspected.id,
         image: inspected.image,
         digest: label(DIGEST_LABEL),
+        config_hash: label(CONFIG_HASH_LABEL),
         state: inspected.state.status,
         health,
         restarts: inspected.restart_count,

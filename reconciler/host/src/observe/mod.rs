@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use holdfast_protocol::{Hello, Ledger, LiveReport, ObserveRequest, Observed, SwitchLive, TransactionStatus};
 
 use crate::accounts::Accounts;
-use crate::docker::Engine;
+use crate::docker::{Engine, Made};
 use crate::paths::{Root, System};
 use crate::systemd::Units;
 pub use files::{MAX_CONTENT, MAX_CONTENTS};
@@ -100,7 +100,11 @@ impl Observer {
         let nginx = nginx.look(units.get(nginx::UNIT), Instant::now());
         units.retain(|name, _| subjects.units.contains(name.as_str()));
 
-        let projects = if subjects.projects.is_empty() { BTreeMap::new() } else { engine.projects(&subjects.projects) };
+        let mut projects =
+            if subjects.projects.is_empty() { BTreeMap::new() } else { engine.projects(&subjects.projects) };
+        if !projects.is_empty() {
+            Made::read(&self.root).judge(&mut projects);
+        }
         let images = request.images.iter().map(|reference| (reference.clone(), engine.image(reference))).collect();
         LiveReport {
             files,

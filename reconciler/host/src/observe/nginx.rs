@@ -247,6 +247,7 @@ mod tests {
                 enabled: "enabled".to_owned(),
                 restarts: 0,
                 needs_reload: false,
+                drop_ins: Vec::new(),
                 main_pid: 1,
             });
             let seen = self.nginx.look(Some(&unit), self.now);

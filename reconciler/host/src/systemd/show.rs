@@ -52,6 +52,7 @@ fn parse_block(block: &str) -> Observed<UnitLive> {
         enabled: text("UnitFileState"),
         restarts: text("NRestarts").parse().unwrap_or(0),
         needs_reload: text("NeedDaemonReload") == "yes",
+        drop_ins: Vec::new(),
         main_pid: text("MainPID").parse().unwrap_or(0),
     })
 }

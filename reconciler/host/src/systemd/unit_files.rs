@@ -12,6 +12,9 @@ const BELIEVED_FOR: Duration = Duration::from_secs(60);
 /// A file changed more recently than this may change again without its time moving (the clock of file times is coarse).
 const SETTLED_AFTER: Duration = Duration::from_millis(100);
 
+/// The first of the folders, which administrators and `systemctl edit`, `edit --runtime` and `set-property` write to.
+const OF_ADMINISTRATORS: usize = 4;
+
 /// What systemd finds out anew, from many folders, each time it is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FileAnswer {
@@ -96,6 +99,23 @@ impl UnitFiles {
     /// Returns what is remembered.
     pub(super) fn get(&self, unit: &str) -> Option<&FileAnswer> {
         self.answers.get(unit)
+    }
+
+    /// Returns the drop-ins of a unit and of its template that were not brought by a package or a generator, sorted. As of the last
+    /// [`UnitFiles::refresh`].
+    pub(super) fn drop_ins(&self, unit: &str) -> Vec<String> {
+        let template = template(unit);
+        let mut found = Vec::new();
+        for folder in self.folders.iter().take(OF_ADMINISTRATORS) {
+            for name in [Some(unit), template.as_deref()].into_iter().flatten() {
+                let folder = folder.join(format!("{name}.d"));
+                let names = self.listings.get(&folder).into_iter().flat_map(|listing| &listing.names);
+                let read = names.filter(|name| Path::new(name).extension().is_some_and(|suffix| suffix == "conf"));
+                found.extend(read.map(|name| folder.join(name).to_string_lossy().into_owned()));
+            }
+        }
+        found.sort();
+        found
     }
 
     /// Remembers an answer.
@@ -265,6 +285,21 @@ mod tests {
         host.now += BELIEVED_FOR;
         host.refresh(7);
         assert!(!host.remembers());
+    }
+
+    #[test]
+    fn drop_ins_are_of_the_unit_or_of_its_template() {
+        let mut host = Host::new();
+        for name in ["app@blue.service.d", "other.service.d"] {
+            fs::create_dir(host.path(name)).unwrap();
+            fs::write(host.path(name).join("by-hand.conf"), "c").unwrap();
+        }
+        fs::write(host.path("app@.service.d/README"), "systemd does not read it").unwrap();
+        host.refresh(7);
+        let found = host.files.drop_ins("app@blue.service");
+        let expected = ["app@.service.d/limits.conf", "app@blue.service.d/by-hand.conf"];
+        assert_eq!(found, expected.map(|name| host.path(name).to_string_lossy().into_owned()));
+        assert_eq!(host.files.drop_ins("app@green.service").len(), 1);
     }
 
     #[test]

@@ -64,22 +64,34 @@ impl Units {
         if asked.is_empty() {
             return states;
         }
-        match self.on_bus(|bus, files| look(bus, files, &asked)) {
+        self.look_at(&asked, &mut states);
+        for (name, state) in &mut states {
+            if let Observed::Seen(unit) = state {
+                unit.drop_ins = self.files.drop_ins(name);
+            }
+        }
+        states
+    }
+
+    fn look_at(&mut self, asked: &[&str], states: &mut BTreeMap<String, Observed<UnitLive>>) {
+        match self.on_bus(|bus, files| look(bus, files, asked)) {
             Ok(found) => states.extend(found),
             Err(BusError::Refused { .. }) if asked.len() > 1 => {
                 // One unit that systemd cannot load fails the whole list: ask for each alone.
-                for name in asked {
+                for &name in asked {
                     let found = self.on_bus(|bus, files| look(bus, files, &[name]));
                     states.extend(found.unwrap_or_else(|error| unknown(&[name], &error.to_string())));
                 }
             }
-            Err(error @ BusError::Refused { .. }) => states.extend(unknown(&asked, &error.to_string())),
-            Err(on_bus) => match show::states(&self.system, &asked, DEADLINE) {
-                Ok(found) => states.extend(found),
-                Err(error) => states.extend(unknown(&asked, &format!("{on_bus}; {error}"))),
-            },
+            Err(error @ BusError::Refused { .. }) => states.extend(unknown(asked, &error.to_string())),
+            Err(on_bus) => {
+                self.files.refresh(asked, u64::MAX, Instant::now());
+                match show::states(&self.system, asked, DEADLINE) {
+                    Ok(found) => states.extend(found),
+                    Err(error) => states.extend(unknown(asked, &format!("{on_bus}; {error}"))),
+                }
+            }
         }
-        states
     }
 
     /// Returns systemd's version as it reports it, such as `257.9-1~deb13u1`.
@@ -206,6 +218,7 @@ fn unit_live(
         enabled: file.enabled,
         restarts: restarts?,
         needs_reload: file.needs_reload,
+        drop_ins: Vec::new(),
         main_pid: main_pid?,
     })
 }

@@ -17,6 +17,12 @@ use crate::{journal, ledger, mask};
 /// Ended transactions that are kept for each app.
 const KEPT: usize = 10;
 
+/// Ended transactions that are kept for all apps together, besides the newest of each: every look at the host reads them.
+const KEPT_TOGETHER: usize = 40;
+
+/// How long the ended ones are kept, but for the newest of each app.
+const KEPT_FOR: Duration = Duration::from_secs(90 * 86_400);
+
 /// The age below which a blob stays whatever names it: it may have been sent for a transaction that is about to be staged.
 const YOUNG: Duration = Duration::from_secs(6 * 3600);
 
@@ -29,26 +35,28 @@ pub fn collect(host: &Host, now: SystemTime) -> io::Result<()> {
     let ledger = ledger::load(&host.root).map_err(io::Error::other)?.unwrap_or_default();
     let mut ended: BTreeMap<String, Vec<(u64, Folder)>> = BTreeMap::new();
     let mut named = of_ledger(&ledger);
+    let mut any_open = false;
     for folder in Folder::all(&host.root)? {
-        // One that cannot be read is kept, and so is every blob, since nobody knows which ones it names.
-        let spec = folder.load().map_err(io::Error::other)?;
-        if folder.begun().is_some() && status::outcome(&folder).is_some() {
+        let begun = folder.begun().is_some();
+        if begun && status::outcome(&folder).is_some() {
             let entries = journal::read(&folder.journal()).map_err(io::Error::other)?;
             let at = entries.last().map_or(0, |entry| entry.at_ms);
-            ended.entry(spec.app).or_default().push((at, folder));
-        } else {
+            // One that a program of another version wrote has ended all the same.
+            let app = folder.load().map(|spec| spec.app).unwrap_or_default();
+            ended.entry(app).or_default().push((at, folder));
+        } else if let (Ok(spec), false) = (folder.load(), begun) {
             named.extend(stage::blobs(&spec));
-            // What was there before is in the store too, under digests that only the journal's opaque states hold.
-            if folder.begun().is_some() {
-                return Ok(());
-            }
+        } else {
+            // What was there before is in the store too, under digests that only the journal's opaque states hold. And of one that
+            // cannot be read nobody knows which blobs it names.
+            any_open = true;
         }
     }
-    for folders in ended.values_mut() {
-        folders.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
-        for (_, folder) in folders.iter().skip(KEPT) {
-            folder.remove()?;
-        }
+    for folder in too_many(ended, now) {
+        folder.remove()?;
+    }
+    if any_open {
+        return Ok(());
     }
     for entry in fs::read_dir(host.root.blobs())? {
         let entry = entry?;
@@ -59,6 +67,25 @@ pub fn collect(host: &Host, now: SystemTime) -> io::Result<()> {
         }
     }
     mask::collect(&host.root, now, YOUNG)
+}
+
+/// Returns the ended transactions that go: all but the last few of each app, and of those the oldest when there are too many.
+fn too_many(ended: BTreeMap<String, Vec<(u64, Folder)>>, now: SystemTime) -> Vec<Folder> {
+    let oldest = now.checked_sub(KEPT_FOR).and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let oldest = oldest.map_or(0, |at| u64::try_from(at.as_millis()).unwrap_or(u64::MAX));
+    let newest_first = |folders: &mut Vec<(u64, Folder)>| {
+        folders.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| b.1.id().cmp(a.1.id())));
+    };
+    let (mut going, mut others) = (Vec::new(), Vec::new());
+    for (_, mut folders) in ended {
+        newest_first(&mut folders);
+        for (index, (at, folder)) in folders.into_iter().enumerate().skip(1) {
+            if index >= KEPT || at < oldest { going.push(folder) } else { others.push((at, folder)) }
+        }
+    }
+    newest_first(&mut others);
+    going.extend(others.into_iter().skip(KEPT_TOGETHER).map(|(_, folder)| folder));
+    going
 }
 
 /// Every blob that a rollback may need.
@@ -110,8 +137,9 @@ mod tests {
     fn the_last_few_stay_and_a_ledgers_blobs_too() {
         let bench = Bench::new();
         let root = &bench.host.root;
+        let began = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
         for number in 0..KEPT + 3 {
-            transaction(&bench, &format!("t{number}"), Some(number as u64));
+            transaction(&bench, &format!("t{number}"), Some(began + number as u64));
         }
         let (kept, previous, loose) = (
             blob::store(root, b"kept").unwrap(),
@@ -144,6 +172,40 @@ mod tests {
         assert!(!ids.contains(&"t0".to_owned()) && ids.contains(&"t3".to_owned()), "{ids:?}");
         assert!(root.blob(&kept).is_file() && root.blob(&previous).is_file());
         assert!(!root.blob(&loose).is_file());
+    }
+
+    #[test]
+    fn many_apps_and_old_times_are_bounded_and_the_newest_of_each_app_stays() {
+        let bench = Bench::new();
+        let folder = |id: String| Folder::of(&bench.host.root, &id.parse().unwrap());
+        let day = |number: u64| number * 86_400_000;
+        let app = |app: u64, days: &[u64]| {
+            let folders = days.iter().map(|at| (day(*at), folder(format!("a{app}-t{at}"))));
+            (format!("prod/a{app}"), folders.collect::<Vec<_>>())
+        };
+        let now = SystemTime::UNIX_EPOCH + Duration::from_millis(day(1_000));
+        let ids = |going: Vec<Folder>| going.iter().map(|folder| folder.id().to_string()).collect::<Vec<_>>();
+        // Older than the age: only the newest stays.
+        assert_eq!(ids(too_many([app(1, &[3, 2, 1])].into(), now)), ["a1-t2", "a1-t1"]);
+        assert_eq!(ids(too_many([app(1, &[999, 998, 909])].into(), now)), ["a1-t909"]);
+        // Thirty apps with three each: sixty that are not the newest of their app, and the oldest of those go.
+        let all: BTreeMap<_, _> = (0..30).map(|number| app(number, &[999, 998, 997])).collect();
+        let going = ids(too_many(all, now));
+        assert_eq!(going.len(), 60 - KEPT_TOGETHER);
+        assert!(going.iter().all(|id| id.ends_with("-t997")), "{going:?}");
+    }
+
+    #[test]
+    fn one_of_another_version_goes_in_its_time_and_an_open_one_is_in_nobodys_way() {
+        let bench = Bench::new();
+        let root = &bench.host.root;
+        for number in 0..KEPT + 3 {
+            let folder = transaction(&bench, &format!("t{number}"), Some(number as u64));
+            fs::write(folder.path().join("spec"), "another version").unwrap();
+        }
+        transaction(&bench, "open", None);
+        collect(&bench.host, SystemTime::UNIX_EPOCH + Duration::from_secs(60)).unwrap();
+        assert_eq!(Folder::all(root).unwrap().len(), KEPT + 1);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::status::Ended;
 use crate::disk::Disk;
 use crate::paths::{Root, System};
 
@@ -17,6 +18,8 @@ pub struct Host {
     pub disk: Disk,
     /// The first wait before a settle step or an undo is tried again; it doubles each time.
     pub backoff: Duration,
+    /// How transactions ended, as far as was read: that never changes.
+    pub ended: Ended,
 }
 
 impl Host {
@@ -28,6 +31,7 @@ impl Host {
             run: "/run/holdfast".into(),
             disk: Disk::new(),
             backoff: Duration::from_millis(500),
+            ended: Ended::default(),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Tells where the transactions of a host stand.
 
-use holdfast_protocol::{JournalEntry, JournalEvent, Outcome, Phase, TransactionStatus};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use holdfast_protocol::{JournalEntry, JournalEvent, Outcome, Phase, TransactionId, TransactionStatus};
 
 use super::folder::Folder;
 use super::host::Host;
@@ -10,11 +13,20 @@ use crate::journal;
 /// The most ended transactions that are told, the newest by name.
 const ENDED: usize = 20;
 
+/// How transactions ended, as far as their journals were read: an ended one never changes, so that the next look reads only others.
+#[derive(Debug, Clone, Default)]
+pub struct Ended(Arc<Mutex<BTreeMap<TransactionId, (u64, TransactionStatus)>>>);
+
 /// Returns the transactions that were begun and are not over, and the last few that are.
 pub fn statuses(host: &Host) -> Vec<TransactionStatus> {
     let folders = Folder::all(&host.root).unwrap_or_default();
-    let (mut open, mut ended) = (Vec::new(), Vec::new());
-    for folder in folders.iter().filter(|folder| folder.begun().is_some()) {
+    let mut known = host.ended.0.lock().unwrap_or_else(PoisonError::into_inner);
+    known.retain(|id, _| folders.iter().any(|folder| folder.id() == id));
+    let mut open = Vec::new();
+    for folder in folders.iter().filter(|folder| !known.contains_key(folder.id())).collect::<Vec<_>>() {
+        if folder.begun().is_none() {
+            continue;
+        }
         let Ok(spec) = folder.load() else { continue };
         let entries = journal::read(&folder.journal()).unwrap_or_default();
         let outcome = run::outcome(&entries);
@@ -28,11 +40,12 @@ pub fn statuses(host: &Host) -> Vec<TransactionStatus> {
             running: outcome.is_none() && is_running(folder),
         };
         if outcome.is_some() {
-            ended.push((entries.last().map_or(0, |entry| entry.at_ms), status));
+            known.insert(folder.id().clone(), (entries.last().map_or(0, |entry| entry.at_ms), status));
         } else {
             open.push(status);
         }
     }
+    let mut ended: Vec<(u64, TransactionStatus)> = known.values().cloned().collect();
     ended.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| b.1.id.cmp(&a.1.id)));
     open.extend(ended.into_iter().take(ENDED).map(|(_, status)| status));
     open

@@ -103,6 +103,7 @@ fn unit_live(world: &World, unit: &str) -> Observed<UnitLive> {
             .files
             .get(&path)
             .is_some_and(|file| world.systemd.get(&path) != Some(&digest_of(&file.bytes))),
+        drop_ins: Vec::new(),
         main_pid: u32::from(running) * 100,
     })
 }
@@ -117,6 +118,7 @@ fn project_live(world: &World, project: &str) -> Observed<ProjectLive> {
         id: format!("{project}/{service}"),
         image: image_id(&container.image),
         digest: container.digest.clone(),
+        config_hash: String::new(),
         state: if container.running.is_some() { "running" } else { "exited" }.to_owned(),
         health: String::new(),
         restarts: 0,

@@ -52,6 +52,36 @@ async fn the_old_slot_stays_startable_and_nothing_else_runs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_old_slot_goes_when_its_time_is_over_and_the_release_can_still_be_gone_back_to() {
+    let fleet = fleet(2);
+    for name in ["v1", "v2"] {
+        bring(&fleet, 2, &Release::good(name), &policy()).await;
+    }
+    let holds_blue = || {
+        fleet.hosts().any(|(_, host)| {
+            let world = host.world();
+            world.projects.get("prod-shop-web-blue").is_some_and(|project| !project.is_empty())
+                || world.files.keys().any(|path| path.contains("@blue") || path.contains("web-blue"))
+        })
+    };
+    let v2 = Release::good("v2");
+    tokio::time::advance(Duration::from_secs(23 * 3600)).await;
+    assert_result(&bring(&fleet, 2, &v2, &policy()).await, SyncResult::NoChange);
+    assert!(holds_blue());
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    assert_result(&bring(&fleet, 2, &v2, &policy()).await, SyncResult::Synced);
+    assert!(!holds_blue(), "all of the old slot is gone");
+    assert_serves(&fleet, "v2");
+    assert_result(&bring(&fleet, 2, &v2, &policy()).await, SyncResult::NoChange);
+
+    let request = RollbackRequest { desired: shop(2, Some(&v2), &policy()), app: "shop".parse().unwrap() };
+    assert_result(&rollback(&fleet.ports(), &request, &mut silent()).await, SyncResult::Synced);
+    assert_serves(&fleet, "v1");
+    assert!(holds_blue());
+    assert!(migrations(&fleet).values().all(|runs| *runs == 1), "{:?}", migrations(&fleet));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_release_that_never_gets_healthy_takes_no_traffic_and_is_quarantined() {
     for policy in [policy(), together()] {
         let fleet = fleet(3);

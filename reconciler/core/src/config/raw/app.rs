@@ -55,7 +55,8 @@ record!(
     drain: Option<At<Drain>>,
     /// How nginx is asked which release answers.
     prove: Option<At<Prove>>,
-    /// How long the old slot stays startable. Default: `24h` with slots.
+    /// How long the old slot stays startable, which makes going back a matter of a moment. The next sync after that takes it away,
+    /// and the daemon begins one by itself in automatic mode. Default: `24h` with slots.
     keep_previous: Option<At<Millis>>,
     /// nginx upstreams by name: what they go to, as `component.port`.
     upstreams: Option<Named<Identifier, At<Upstream>>>,

@@ -76,10 +76,10 @@ fn missing_and_old_tools_are_named() {
     assert_eq!(
         messages,
         [
-            "Docker engine does not answer: the socket does not answer",
-            "docker compose 1.29.2 is too old: 2.0 or newer is needed",
-            "nginx is not installed: 1.18 or newer is needed",
-            "systemd 232 is too old: 236 or newer is needed",
+            "Docker engine does not answer (the socket does not answer): `systemctl start docker`, then plan again",
+            "docker compose 1.29.2 is too old: install 2.0 or newer",
+            "nginx is not installed: install 1.18 or newer",
+            "systemd 232 is too old: install 236 or newer",
         ]
     );
 }
@@ -204,4 +204,51 @@ fn a_link_in_our_place_is_refused() {
     let mut live = live_as_desired(&v1);
     super::seen(&mut report(&mut live, "web1").files, "/etc/nginx/conf.d/prod-nps-edge.conf").regular = false;
     assert_eq!(codes(&plan_of(&v1, &live)), ["not-a-regular-file web1 nps"]);
+}
+
+#[test]
+fn what_cannot_be_looked_at_stays_as_it_is() {
+    let v1 = v("v1");
+    for unknown in ["prod-nps-data", "prod-nps-web-blue"] {
+        let mut live = live_as_desired(&v1);
+        let why = Observed::Unknown("the engine does not answer".to_owned());
+        report(&mut live, "web1").projects.insert(unknown.to_owned(), why);
+        // Also when git changes: nothing is said of a component that was seen in part.
+        let v2 = v("v2");
+        let mut asked = ask(&v2, &live);
+        let why = Observed::Unknown("the engine does not answer".to_owned());
+        report(&mut asked, "web1").projects.insert(unknown.to_owned(), why);
+        for (desired, live) in [(&v1, &live), (&v2, &asked)] {
+            let plan = plan_of(desired, live);
+            assert!(codes(&plan).contains(&"unknown web1 nps".to_owned()), "{:?}", codes(&plan));
+            let component = if unknown == "prod-nps-data" { "data" } else { "web" };
+            let touched = plan.hosts[&host_name("web1")].changes.iter().any(|change| change.component == component);
+            assert!(!touched, "{unknown}: {:?}", lines(&plan, "web1"));
+        }
+    }
+}
+
+#[test]
+fn no_migration_is_planned_where_another_host_may_have_run_it() {
+    let v1 = v("v1");
+    let v2 = v("v2");
+    let base = live_as_desired(&v1);
+    let migrates = |plan: &crate::plan::Plan| {
+        let changes = plan.hosts.values().flat_map(|host| &host.changes);
+        changes.into_iter().any(|change| matches!(change.key, crate::plan::ResourceKey::Migration(_)))
+    };
+    assert!(migrates(&plan_of(&v2, &ask(&v2, &base))), "both hosts answer, and neither has run it");
+    let mut blind = ask(&v2, &base);
+    report(&mut blind, "web2").ledger = Observed::Unknown("not JSON".to_owned());
+    let plan = plan_of(&v2, &blind);
+    assert!(!migrates(&plan) && codes(&plan).contains(&"migration-unknown * nps".to_owned()), "{:?}", codes(&plan));
+    let mut away = ask(&v2, &base);
+    away.hosts.insert(host_name("web2"), LiveHost::Unreachable { reason: "down".to_owned() });
+    assert!(!migrates(&plan_of(&v2, &away)));
+    // It did run there: then it is known, and the app goes on.
+    let mut ran = ask(&v2, &base);
+    let Observed::Seen(ledger) = &mut report(&mut ran, "web2").ledger else { panic!("a ledger") };
+    ledger.migrations.insert("prod/nps/web/v2".to_owned());
+    let plan = plan_of(&v2, &ran);
+    assert_eq!((migrates(&plan), codes(&plan)), (false, Vec::new()));
 }

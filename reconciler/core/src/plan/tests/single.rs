@@ -40,10 +40,8 @@ fn a_service_that_its_timer_starts_may_rest() {
     let v2 = only("report", |v| v.release = "v2".to_owned());
     assert_eq!(
         lines(&plan_of(&v2, &ask(&v2, &live)), "web1"),
-        [
-            "~ file /etc/systemd/system/nps-report.service DesiredChanged file-content-differs",
-            "~ unit nps-report.timer DependencyChanged unit-file-changed",
-        ]
+        ["~ file /etc/systemd/system/nps-report.service DesiredChanged file-content-differs"],
+        "its timer goes on as it is"
     );
 }
 
@@ -245,4 +243,87 @@ fn ignored_things_are_left_alone_but_still_made() {
     assert!(plan_of(&v1, &live).is_empty());
     v1.sync.ignore = vec!["file /etc/{nginx".to_owned()];
     assert_eq!(codes(&plan_of(&v1, &live)), ["ignore-pattern * *"]);
+}
+
+/// Two units beside each other, in one component with a file that any of them may read.
+fn pair(edited: &str, shared: &str) -> DesiredState {
+    let mut desired = only("jobs", |_| {});
+    for app in desired.hosts.values_mut().flat_map(|host| host.apps.values_mut()) {
+        let component = &mut app.components[0];
+        component.strategy = crate::config::Strategy::InPlace;
+        let crate::desired::Body::Single(artifacts) = &mut component.body else { panic!("one place") };
+        artifacts.files.clear();
+        artifacts.units.clear();
+        for (unit, text) in [("a.service", edited), ("b.service", "[Service]\n")] {
+            artifacts.files.insert(format!("/etc/systemd/system/{unit}"), super::super::sample::file(text));
+            artifacts.units.insert(unit.to_owned(), crate::desired::DesiredUnit { enabled: true });
+        }
+        artifacts.files.insert("/etc/shop.conf".to_owned(), super::super::sample::file(shared));
+    }
+    desired
+}
+
+#[test]
+fn only_the_units_that_start_anew_are_listed() {
+    let live = live_as_desired(&pair("[Service]\n", "x\n"));
+    let edited = pair("[Service]\nNice=5\n", "x\n");
+    assert_eq!(
+        lines(&plan_of(&edited, &ask(&edited, &live)), "web1"),
+        [
+            "~ file /etc/systemd/system/a.service DesiredChanged file-content-differs",
+            "~ unit a.service DependencyChanged unit-file-changed",
+        ]
+    );
+    let shared = pair("[Service]\n", "y\n");
+    let plan = plan_of(&shared, &ask(&shared, &live));
+    assert_eq!(
+        lines(&plan, "web1"),
+        [
+            "~ file /etc/shop.conf DesiredChanged file-content-differs",
+            "~ unit a.service DependencyChanged unit-file-changed",
+            "~ unit b.service DependencyChanged unit-file-changed",
+        ]
+    );
+    let change = &plan.hosts.values().next().unwrap().changes[1];
+    assert_eq!(change.note, "/etc/shop.conf changes");
+}
+
+#[test]
+fn a_file_that_leaves_restarts_those_that_may_have_read_it() {
+    let live = live_as_desired(&pair("[Service]\n", "x\n"));
+    let mut gone = pair("[Service]\n", "x\n");
+    for app in gone.hosts.values_mut().flat_map(|host| host.apps.values_mut()) {
+        let crate::desired::Body::Single(artifacts) = &mut app.components[0].body else { panic!("one place") };
+        artifacts.files.remove("/etc/shop.conf");
+    }
+    assert_eq!(
+        lines(&plan_of(&gone, &ask(&gone, &live)), "web1"),
+        [
+            "~ unit a.service DependencyChanged unit-file-changed",
+            "~ unit b.service DependencyChanged unit-file-changed",
+            "- file /etc/shop.conf NotInDesired resource-not-in-git",
+        ]
+    );
+}
+
+#[test]
+fn a_drop_in_that_nobody_knows_blocks_its_unit() {
+    let path = "/etc/systemd/system/a.service.d/override.conf";
+    let mut desired = pair("[Service]\n", "x\n");
+    let mut live = live_as_desired(&desired);
+    seen(&mut report(&mut live, "web1").units, "a.service").drop_ins = vec![path.to_owned()];
+    let plan = plan_of(&desired, &live);
+    assert_eq!((codes(&plan), lines(&plan, "web1")), (vec!["foreign-resource web1 nps".to_owned()], Vec::new()));
+    assert!(plan.blockers[0].message.contains(path));
+    let mut ignored = desired.clone();
+    ignored.sync.ignore = vec![format!("file {path}")];
+    assert!(plan_of(&ignored, &live).is_empty());
+    // Once it is in git it is a file like any other.
+    for app in desired.hosts.values_mut().flat_map(|host| host.apps.values_mut()) {
+        let crate::desired::Body::Single(artifacts) = &mut app.components[0].body else { panic!("one place") };
+        artifacts.files.insert(path.to_owned(), super::super::sample::file("[Service]\nNice=5\n"));
+    }
+    let mut asked = ask(&desired, &live);
+    seen(&mut report(&mut asked, "web1").units, "a.service").drop_ins = vec![path.to_owned()];
+    assert_eq!(codes(&plan_of(&desired, &asked)), [""; 0]);
 }

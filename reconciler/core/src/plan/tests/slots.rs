@@ -285,3 +285,62 @@ fn a_migration_runs_on_one_host_and_only_once() {
     }
     assert_eq!(runs(&plan_of(&v2, &live)), [""; 0]);
 }
+
+/// v1 in blue, then v2 in green, which stopped blue at 5 s of the manager's clock.
+fn two_releases() -> (DesiredState, crate::plan::LiveState) {
+    let v1 = live_as_desired(&web(|_| {}));
+    let v2 = web(|v| v.release = "v2".to_owned());
+    let asked = ask(&v2, &v1);
+    let mut live = apply(&v2, &plan_of(&v2, &asked), &asked);
+    let Observed::Seen(ledger) = &mut report(&mut live, "web1").ledger else { panic!("a ledger") };
+    let component = ledger.apps.get_mut("prod/nps").unwrap().components.get_mut("web").unwrap();
+    component.slots.get_mut(&holdfast_protocol::Slot::Blue).unwrap().idle_since_ms = Some(5_000);
+    (v2, live)
+}
+
+fn plan_at(desired: &DesiredState, live: &crate::plan::LiveState, ms: u64) -> crate::plan::Plan {
+    let quarantined = std::collections::BTreeSet::new();
+    let observed_at = crate::time::Timestamp(ms);
+    let options = crate::plan::PlanOptions { observed_at, quarantined: &quarantined, allow_prune: false, adopt: false };
+    crate::plan::plan(desired, live, &options)
+}
+
+#[test]
+fn the_old_slot_is_kept_for_its_time_and_then_goes() {
+    const DAY: u64 = 86_400_000;
+    let (mut v2, live) = two_releases();
+    assert!(plan_at(&v2, &live, 5_000 + DAY - 1).is_empty());
+    let plan = plan_at(&v2, &live, 5_000 + DAY);
+    assert_eq!(codes(&plan), [""; 0]);
+    assert_eq!(
+        lines(&plan, "web1"),
+        [
+            "- project prod-nps-web-blue [blue] NotInDesired keep-previous-over",
+            "- file /etc/holdfast/prod/nps/web-blue/compose.yaml [blue] NotInDesired keep-previous-over",
+            "- file /etc/holdfast/prod/nps/web-blue/secrets.env [blue] NotInDesired keep-previous-over",
+        ]
+    );
+    assert_eq!(moves(&plan, "web1"), ["web InPlace green→green \"v2\"→\"v2\""]);
+    let after = apply(&v2, &plan, &live);
+    assert!(plan_at(&v2, &after, 5_000 + 2 * DAY).is_empty());
+    let status = crate::plan::status(&v2, &live, &plan);
+    assert!(status.iter().all(|row| row.sync == crate::plan::SyncStatus::Synced), "{status:?}");
+
+    // A shorter time in git counts at once; a newer release uses the slot again, and nothing is said of its age.
+    for app in v2.hosts.values_mut().flat_map(|host| host.apps.values_mut()) {
+        app.components[0].keep_previous = crate::time::Millis(1_000);
+    }
+    assert_eq!(lines(&plan_at(&v2, &live, 6_000), "web1").len(), 3);
+    let v3 = web(|v| v.release = "v3".to_owned());
+    let plan = plan_at(&v3, &ask(&v3, &live), 5_000 + DAY);
+    assert!(lines(&plan, "web1").iter().all(|line| !line.contains("keep-previous-over")), "{:?}", lines(&plan, "web1"));
+}
+
+#[test]
+fn an_idle_slot_of_which_nobody_knows_since_when_stays() {
+    let (v2, mut live) = two_releases();
+    let Observed::Seen(ledger) = &mut report(&mut live, "web1").ledger else { panic!("a ledger") };
+    let component = ledger.apps.get_mut("prod/nps").unwrap().components.get_mut("web").unwrap();
+    component.slots.get_mut(&holdfast_protocol::Slot::Blue).unwrap().idle_since_ms = None;
+    assert!(plan_at(&v2, &live, u64::MAX).is_empty());
+}

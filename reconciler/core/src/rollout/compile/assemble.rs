@@ -4,6 +4,7 @@ use holdfast_protocol::{Action, AppRecord, Capability, Hello, LiveReport, Step, 
 
 use crate::config::Strategy;
 use crate::event::{MIGRATE, SWITCH};
+use crate::time::Timestamp;
 
 use super::steps::{Steps, file_put, is_nginx};
 use super::target::{Lane, Target, Work};
@@ -20,6 +21,7 @@ pub(super) struct Assembly<'a> {
     pub(super) hello: &'a Hello,
     pub(super) targets: &'a [Target],
     pub(super) release: &'a str,
+    pub(super) now: Timestamp,
 }
 
 impl Assembly<'_> {
@@ -230,7 +232,7 @@ impl Assembly<'_> {
 
     /// Returns every path that the app will claim: none of them is removed.
     pub(super) fn kept(&self) -> BTreeSet<String> {
-        record::components(self.targets, self.former)
+        record::components(self.targets, self.former, self.now)
             .values()
             .flat_map(|component| record::paths(component).cloned().collect::<Vec<_>>())
             .collect()

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use holdfast_protocol::{Action, ActiveGoal, LiveReport};
 
 use crate::event::MIGRATE;
+use crate::plan::{restarts_unit, unit_of};
 
 use super::deadline;
 use super::place::{Place, Project};
-use super::steps::{Steps, is_nginx, unit_of, up};
+use super::steps::{Steps, is_nginx, up};
 use super::target::{Target, Touched};
 
 /// Returns the steps for everything but nginx's files, which take their own way. `kept` are paths another place still needs.
@@ -50,6 +51,10 @@ pub(super) fn steps(target: &Target, touched: &Touched, live: &LiveReport, kept:
     };
     let enabled = |unit: &String, enabled: bool| (!linked.contains_key(unit)).then_some(enabled);
     files(&mut steps, target, &puts, &removes, linked.clone());
+    let stale = |unit: &String| live.units.get(unit).and_then(|unit| unit.seen()).is_some_and(|unit| unit.needs_reload);
+    if !reloads(&puts, &removes) && touched.units.iter().any(stale) {
+        steps.daemon_reload(name);
+    }
     if let Some(migration) = &target.migration {
         steps.push(name, MIGRATE, migration.timeout_ms, migration.action.clone());
     }
@@ -149,19 +154,10 @@ pub(super) fn project_gone(target: &Target) -> Option<&Project> {
 
 /// Returns the units that must run from a new start: those whose own file changed, or all when a file that any may read did.
 fn restarts(target: &Target, puts: &[&String], removes: &[&String], touched: &Touched) -> BTreeSet<String> {
-    let mut restarts = BTreeSet::new();
-    for path in puts.iter().chain(removes) {
-        match unit_of(path) {
-            Some(unit) => restarts.extend(target.place.units.contains_key(unit).then(|| unit.to_owned())),
-            None if target.place.project.is_none() => restarts.extend(target.place.units.keys().cloned()),
-            None => {}
-        }
-    }
-    // A template's instances do not carry its name: all of them may be made of a changed template.
-    let template = |path: &&String| unit_of(path).is_some_and(|unit| unit.contains("@."));
-    if puts.iter().any(template) {
-        restarts.extend(target.place.units.keys().cloned());
-    }
+    let changed = || puts.iter().chain(removes);
+    let units = target.place.units.keys();
+    let mut restarts: BTreeSet<String> =
+        units.filter(|unit| changed().any(|path| restarts_unit(path, unit))).cloned().collect();
     // What is new has nothing to restart.
     restarts.retain(|unit| {
         let known = target.before.as_ref().is_some_and(|place| place.units.contains_key(unit));

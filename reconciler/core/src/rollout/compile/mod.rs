@@ -27,6 +27,7 @@ use crate::config::RolloutPolicy;
 use crate::desired::DesiredState;
 use crate::id::{AppName, EnvironmentName, HostName};
 use crate::plan::Change;
+use crate::time::Timestamp;
 
 pub use draft::{Draft, FileKey, MissingContent, finish};
 pub use rollback::{RollbackInput, compile_rollback};
@@ -55,6 +56,8 @@ pub struct CompileInput<'a> {
     pub sync: &'a str,
     /// How many hosts and waves the app's rollout has.
     pub fleet: FleetShape,
+    /// What time it is: a slot that stops serving is kept from now on.
+    pub now: Timestamp,
 }
 
 /// How large a rollout is: gates of the last host must outlast the waves before it.
@@ -96,14 +99,15 @@ pub fn compile(input: &CompileInput<'_>) -> Option<Draft> {
             .map(|component| target::from_desired(app, component, former, ledger, &changes, &mut files))
             .collect()
     });
-    let assembly = Assembly { former, live: input.live, hello: input.hello, targets: &targets, release: &release };
+    let assembly =
+        Assembly { former, live: input.live, hello: input.hello, targets: &targets, release: &release, now: input.now };
     let id = transaction_id(&input.desired.environment, input.app, input.sync);
     let record = desired.map(|_| {
         Box::new(AppRecord {
             release: release.clone(),
             commit: input.desired.commit.to_string(),
             transaction: id.to_string(),
-            components: record::components(&targets, former),
+            components: record::components(&targets, former, input.now),
             previous: record::previous(&targets, former),
         })
     });

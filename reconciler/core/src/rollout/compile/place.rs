@@ -142,6 +142,7 @@ impl Place {
             ports: self.ports.clone(),
             health: self.health.clone(),
             prove: self.prove.clone(),
+            idle_since_ms: None,
         }
     }
 

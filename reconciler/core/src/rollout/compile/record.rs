@@ -4,21 +4,27 @@ use std::collections::BTreeMap;
 
 use holdfast_protocol::{AppRecord, ComponentRecord, Slot};
 
+use crate::time::Timestamp;
+
 use super::place::Place;
 use super::target::{Target, Work, place_before};
 
 /// Returns the records of all components as they will be.
-pub(super) fn components(targets: &[Target], former: Option<&AppRecord>) -> BTreeMap<String, ComponentRecord> {
+pub(super) fn components(
+    targets: &[Target],
+    former: Option<&AppRecord>,
+    now: Timestamp,
+) -> BTreeMap<String, ComponentRecord> {
     targets
         .iter()
         .map(|target| {
             let old = former.and_then(|record| record.components.get(&target.name));
-            (target.name.clone(), component(target, old))
+            (target.name.clone(), component(target, old, now))
         })
         .collect()
 }
 
-fn component(target: &Target, old: Option<&ComponentRecord>) -> ComponentRecord {
+fn component(target: &Target, old: Option<&ComponentRecord>, now: Timestamp) -> ComponentRecord {
     let mut record = ComponentRecord {
         strategy: target.strategy.as_str().to_owned(),
         active: target.active,
@@ -39,8 +45,13 @@ fn component(target: &Target, old: Option<&ComponentRecord>) -> ComponentRecord 
     };
     let idle = old.and_then(|old| old.slots.get(&slot.other()));
     // The slot that served stays startable; without that wish it is taken down, and so leaves the record.
-    if let Some(idle) = idle.filter(|_| target.keeps_previous || target.work != Work::IdleSlot) {
-        record.slots.insert(slot.other(), idle.clone());
+    let moves = target.work == Work::IdleSlot;
+    if let Some(idle) = idle.filter(|_| !target.drops_idle && (target.keeps_previous || !moves)) {
+        let mut idle = idle.clone();
+        if moves {
+            idle.idle_since_ms = Some(now.0);
+        }
+        record.slots.insert(slot.other(), idle);
     }
     record.slots.insert(slot, place);
     record

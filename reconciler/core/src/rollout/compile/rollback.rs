@@ -6,6 +6,7 @@ use holdfast_protocol::{AppRecord, ComponentRecord, Hello, LiveReport, Transacti
 
 use crate::config::{RolloutPolicy, Strategy};
 use crate::id::{AppName, EnvironmentName};
+use crate::time::Timestamp;
 
 use super::assemble::Assembly;
 use super::place::Place;
@@ -31,6 +32,8 @@ pub struct RollbackInput<'a> {
     pub rollout: &'a RolloutPolicy,
     /// How many hosts and waves it has.
     pub fleet: FleetShape,
+    /// What time it is.
+    pub now: Timestamp,
 }
 
 /// Returns the transaction that brings the previous release back; `None` when the ledger has none, or cannot be read.
@@ -51,13 +54,14 @@ pub fn compile_rollback(input: &RollbackInput<'_>) -> Option<TransactionSpec> {
         hello: input.hello,
         targets: &targets,
         release: &previous.release,
+        now: input.now,
     };
     let id = transaction_id(input.environment, input.app, input.sync);
     let record = AppRecord {
         release: previous.release.clone(),
         commit: previous.commit.clone(),
         transaction: id.to_string(),
-        components: record::components(&targets, Some(former)),
+        components: record::components(&targets, Some(former), input.now),
         // The release that was left is no release to go back to.
         previous: None,
     };
@@ -103,6 +107,7 @@ fn target(name: &str, wanted: &ComponentRecord, previous: &AppRecord, former: &A
         stop_grace_ms: wanted.stop_grace_ms,
         is_warm: is_there,
         keeps_previous: true,
+        drops_idle: false,
         work,
     })
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use holdfast_protocol::{Action, ActiveGoal, AppRecord, ComponentRecord, Step};
 
+use crate::plan::unit_of;
+
 use super::assemble::Assembly;
 use super::place::Place;
-use super::steps::{Steps, is_nginx, unit_of};
+use super::steps::{Steps, is_nginx};
 use super::target::{Target, Work};
 use super::{deadline, in_place, record};
 
@@ -30,7 +32,8 @@ impl Assembly<'_> {
                 down(&mut steps, &target.name, &project.name);
             }
         }
-        for (name, places) in &removed {
+        let kept_long_enough = self.kept_long_enough();
+        for (name, places) in removed.iter().chain(&kept_long_enough) {
             for place in places {
                 for unit in place.units.keys() {
                     steps.unit(name, unit, Some(false), ActiveGoal::Stopped);
@@ -63,6 +66,17 @@ impl Assembly<'_> {
                 Some((target, record::serving(old, "").filter(|_| old.active.is_some())?))
             })
             .collect()
+    }
+
+    /// Returns the idle slots whose time is over.
+    fn kept_long_enough(&self) -> Vec<(&String, Vec<Place>)> {
+        let over = self.targets.iter().filter(|target| target.drops_idle);
+        over.filter_map(|target| {
+            let old = self.former?.components.get(&target.name)?;
+            let slot = old.active?.other();
+            Some((&target.name, vec![Place::from_record(old, "", Some(slot))?]))
+        })
+        .collect()
     }
 
     /// Returns what git no longer has: whole components, and places of components that changed between slots and one place.

@@ -101,17 +101,3 @@ pub(super) fn up(project: &Project) -> Action {
 pub(super) fn is_nginx(path: &str) -> bool {
     path.starts_with("/etc/nginx/")
 }
-
-/// Returns the unit a file belongs to, when systemd reads it: its own file, or a drop-in.
-///
-/// # Source
-/// systemd.unit(5): `NAME`, and `NAME.d/*.conf`.
-pub(super) fn unit_of(path: &str) -> Option<&str> {
-    let rest = ["/etc/systemd/system/", "/run/systemd/system/", "/usr/local/lib/systemd/system/"]
-        .iter()
-        .find_map(|folder| path.strip_prefix(folder))?;
-    match rest.split_once('/') {
-        None => Some(rest),
-        Some((folder, _)) => folder.strip_suffix(".d"),
-    }
-}

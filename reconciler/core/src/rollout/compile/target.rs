@@ -36,6 +36,8 @@ pub(super) struct Target {
     pub(super) is_warm: bool,
     /// Whether the old slot stays startable.
     pub(super) keeps_previous: bool,
+    /// Whether what the idle slot holds was kept long enough and goes.
+    pub(super) drops_idle: bool,
     pub(super) work: Work,
 }
 
@@ -120,7 +122,8 @@ pub(super) fn from_desired(
 ) -> Target {
     let name = component.name.to_string();
     let record = former.and_then(|record| record.components.get(&name));
-    let changes: Vec<&Change> = changes.iter().copied().filter(|change| change.component == name).collect();
+    let changes = changes.iter().copied().filter(|change| change.component == name);
+    let (over, changes): (Vec<&Change>, Vec<&Change>) = changes.partition(|change| change.is_housekeeping());
     let (active, idle) = slot(app, component, record, former, &changes);
     let before = place_before(record, former, active);
     let stale: BTreeSet<&str> = changes
@@ -170,6 +173,7 @@ pub(super) fn from_desired(
         stop_grace_ms: component.drain.stop_grace.0,
         is_warm: false,
         keeps_previous: component.keep_previous.0 > 0,
+        drops_idle: !over.is_empty() && !idle,
         work,
     }
 }

@@ -14,7 +14,7 @@ use crate::diag::Origin;
 use crate::id::{ComponentName, digest_of};
 use crate::plan::{PlanAction, Reason, ResourceKey};
 use crate::render::Content;
-use crate::time::Millis;
+use crate::time::{Millis, Timestamp};
 
 fn name<T: std::str::FromStr<Err = crate::id::InvalidName>>(text: &str) -> T {
     text.parse().unwrap()
@@ -226,6 +226,7 @@ fn live(ledger: &Ledger) -> LiveReport {
                 enabled: String::new(),
                 restarts: 0,
                 needs_reload: false,
+                drop_ins: Vec::new(),
                 main_pid: 0,
             };
             units.insert(unit.clone(), Observed::Seen(live));
@@ -237,6 +238,7 @@ fn live(ledger: &Ledger) -> LiveReport {
                 id: String::new(),
                 image: String::new(),
                 digest: String::new(),
+                config_hash: String::new(),
                 state: if active { "running" } else { "exited" }.to_owned(),
                 health: String::new(),
                 restarts: 0,
@@ -279,6 +281,7 @@ fn draft(desired: &DesiredState, changes: &[Change], ledger: &Ledger) -> Option<
         fence: 7,
         sync: "s1",
         fleet: FleetShape { hosts: 1, waves: 1 },
+        now: Timestamp(5),
     })
 }
 
@@ -437,6 +440,7 @@ fn an_unreadable_ledger_stops_everything() {
         fence: 7,
         sync: "s1",
         fleet: FleetShape { hosts: 1, waves: 1 },
+        now: Timestamp(5),
     };
     assert_eq!(compile(&input), None);
 }
@@ -495,6 +499,7 @@ fn a_lost_switch_is_set_again_and_nothing_else_happens() {
         fence: 7,
         sync: "s1",
         fleet: FleetShape { hosts: 1, waves: 1 },
+        now: Timestamp(5),
     };
     let draft = compile(&input).unwrap();
     assert_snapshot!(shown(draft.spec()), @r"
@@ -553,6 +558,7 @@ fn going_back_needs_the_ledger_only() {
         sync: "r1",
         rollout: &state(Vec::new()).rollout,
         fleet: FleetShape { hosts: 1, waves: 1 },
+        now: Timestamp(5),
     };
     let spec = compile_rollback(&input).unwrap();
     assert_snapshot!(shown(&spec), @r"

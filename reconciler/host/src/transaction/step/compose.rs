@@ -7,7 +7,7 @@ use std::time::Duration;
 use holdfast_protocol::{ContainerLive, Observed};
 
 use super::{Act, Probed, StepError, Work, decode, encode, fail};
-use crate::docker::Engine;
+use crate::docker::{Engine, made};
 use crate::exec::{Call, shown_tail};
 
 /// Times `up` is tried when it fails for a reason that passes by itself.
@@ -174,7 +174,7 @@ impl Act for Up<'_> {
         }
         let wrong = self.wrong(&live);
         if wrong.is_empty() {
-            return Ok(String::new());
+            return remember(work, self.project, &live).map(|()| String::new());
         }
         fail(format!("project `{}` after docker compose up: {}", self.project, wrong.join("; ")))
     }
@@ -183,7 +183,11 @@ impl Act for Up<'_> {
         let live = containers(work, self.project)?;
         // `up` again is harmless and settles what a cut left half done; only a complete project is left alone.
         let complete = self.wrong(&live).is_empty() && self.orphans(&live).is_empty() && live.iter().all(runs);
-        Ok(if complete && !live.is_empty() { Probed::Happened(String::new()) } else { Probed::DoIt })
+        if !complete || live.is_empty() {
+            return Ok(Probed::DoIt);
+        }
+        remember(work, self.project, &live)?;
+        Ok(Probed::Happened(String::new()))
     }
 
     fn undo(&self, work: &Work<'_>, before: &[u8]) -> Result<(), StepError> {
@@ -217,6 +221,12 @@ fn tidy(work: &Work<'_>, project: &str) -> Result<(), StepError> {
     Ok(())
 }
 
+/// Remembers what a project's containers were made from; none of them forgets it.
+fn remember(work: &Work<'_>, project: &str, live: &[ContainerLive]) -> Result<(), StepError> {
+    made::remember(&work.host.root, &work.host.disk, project, live)
+        .map_err(|error| StepError::Failed(format!("remember the containers of `{project}`: {error}")))
+}
+
 /// By the project's name only: what is there is known by its labels, and a file that no longer parses must not be in the way.
 fn down(work: &Work<'_>, project: &str) -> Result<(), StepError> {
     check_project(project)?;
@@ -229,7 +239,7 @@ fn down(work: &Work<'_>, project: &str) -> Result<(), StepError> {
         args.extend(&left);
         work.run("docker", &args)?;
     }
-    Ok(())
+    remember(work, project, &[])
 }
 
 fn start(work: &Work<'_>, ids: &[&str]) -> Result<(), StepError> {
@@ -321,6 +331,7 @@ mod tests {
             id: format!("id-{service}"),
             image: String::new(),
             digest: digest.to_owned(),
+            config_hash: String::new(),
             state: state.to_owned(),
             health: String::new(),
             restarts: 0,

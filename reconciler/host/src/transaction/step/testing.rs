@@ -27,6 +27,7 @@ impl Bench {
             run: folder.path().join("run"),
             disk: Disk::new(),
             backoff: Duration::ZERO,
+            ended: crate::transaction::status::Ended::default(),
         };
         Self { folder, host, spec: spec("t1") }
     }
