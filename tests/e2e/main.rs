@@ -3,6 +3,7 @@
 mod access;
 mod crash;
 mod daemon;
+mod drift;
 mod host_program;
 mod journals;
 mod quoting;

@@ -52,7 +52,7 @@ fn runs_end_as_the_page_says() {
         (64, &[]),
         (64, &["plan"]),
         (64, &["plan", "dev", "--format", "yaml"]),
-        (64, &["apply", "dev", "--plan", "x", "--revision", "y"]),
+        (64, &["plan", "dev", "--json", "--format", "text"]),
         (64, &["frobnicate"]),
     ] {
         let ran = place.run(80, arguments);
