@@ -59,6 +59,8 @@ pub(crate) async fn run_with(
     (handle, mut operator): (OperatorHandle, Operator),
     watcher: Arc<dyn EventSink>,
 ) -> Result<Report, Error> {
+    let seen = wire.store.seen_commit(environment).await.or_hint("")?;
+    setup.verify(seen.as_ref().map(|(commit, _)| commit), &revision.commit).await?;
     let desired = setup.desired(revision, environment)?;
     let lock = lock(wire, environment).await?;
     // Behind the lock: whoever holds it may replace the socket of a dead process.

@@ -75,6 +75,7 @@ impl Setup {
             fetch_timeout: seconds(60),
             // Nothing is followed: only a person applies, from whatever commit he names.
             environments: BTreeMap::new(),
+            signers: None,
             age_key_files: std::env::var_os("SOPS_AGE_KEY_FILE").map(PathBuf::from).into_iter().collect(),
             ssh: SshOptions { config_file: None, connect_timeout: seconds(10), identity: None },
             host_program: None,
@@ -96,6 +97,13 @@ impl Setup {
             (None, None) => self.repository.resolve_word("HEAD").await,
         }
         .or_hint("commit first, or name a commit, branch or tag with --revision")
+    }
+
+    /// Refuses a commit unless allowed signers signed all that it brings over `last`, where the configuration asks for it.
+    pub(crate) async fn verify(&self, last: Option<&CommitId>, commit: &CommitId) -> Result<(), Error> {
+        let Some(signers) = &self.manager.signers else { return Ok(()) };
+        let checked = self.repository.verify(signers, last, commit).await;
+        checked.map_err(|error| Error::refused(error.to_string(), "`allowed_signers` in the configuration asks for it"))
     }
 
     /// Reads and validates a commit; findings are printed.

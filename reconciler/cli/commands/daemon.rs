@@ -81,6 +81,7 @@ impl ManagementBox {
         let advanced = self.setup.repository.advance(track, last, manager.allow_non_fast_forward).await;
         let commit = advanced.map_err(|error| nothing(error.to_string()))?;
         let bad = |reason: String| LookError { commit: Some(commit.clone()), reason };
+        self.setup.verify(last, &commit).await.map_err(|error| bad(error.message))?;
         let (_, config, findings) = self.setup.read(&commit).await.map_err(|error| bad(error.message))?;
         let plain = DiagnosticStyle { color: false, width: 120 };
         let config = config.ok_or_else(|| bad(diagnostics_text(&findings, plain)))?;

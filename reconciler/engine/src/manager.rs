@@ -11,7 +11,7 @@ use holdfast_core::config::{Followed, ManagerFile, load_manager};
 use holdfast_core::diag::{Diagnostic, Diagnostics, Origin, Severity};
 use holdfast_core::id::EnvironmentName;
 
-use crate::git::{FetchOptions, GitRepository, Location, Track};
+use crate::git::{FetchOptions, GitRepository, Location, Signers, Track};
 
 /// Where the file is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/holdfast/manager.yaml";
@@ -31,6 +31,8 @@ pub struct ManagerConfig {
     pub fetch_timeout: Duration,
     /// What each environment follows.
     pub environments: BTreeMap<EnvironmentName, Track>,
+    /// Who may sign commits; `None` when signatures are not looked at.
+    pub signers: Option<Signers>,
     /// Files with age identities, in the order they are tried.
     pub age_key_files: Vec<PathBuf>,
     /// How hosts and the repository are reached.
@@ -102,9 +104,16 @@ impl ManagerConfig {
             Followed::Branch(name) => Track::Branch(name),
             Followed::Tag(name) => Track::Tag(name),
         };
+        let state_dir = PathBuf::from(file.state_dir);
+        let signers = path(file.allowed_signers).map(|file| Signers {
+            file,
+            scratch: state_dir.join("signatures"),
+            program: PathBuf::from("ssh-keygen"),
+        });
         Self {
             repository,
-            state_dir: file.state_dir.into(),
+            signers,
+            state_dir,
             runtime_dir: file.runtime_dir.into(),
             poll_interval: Duration::from_millis(file.poll_interval.0),
             fetch_timeout: Duration::from_millis(file.fetch_timeout.0),

@@ -22,6 +22,7 @@ environments:
   staging: { branch: main }
 age_key_files: [/etc/holdfast/age.key]
 ssh: { config_file: /etc/holdfast/ssh_config, connect_timeout: 5s, identity: /etc/holdfast/id }
+allowed_signers: /etc/holdfast/allowed_signers
 allow_non_fast_forward: false
 ";
 
@@ -33,6 +34,9 @@ fn a_full_file_and_the_defaults_are_read() {
     assert_eq!(config.environments[&"prod".parse().unwrap()], Track::Tag("v*".to_owned()));
     assert_eq!(config.ssh.connect_timeout.as_secs(), 5);
     assert_eq!(config.runtime_dir, Path::new("/run/holdfast-manager"));
+    let signers = config.signers.as_ref().unwrap();
+    assert_eq!(signers.file, Path::new("/etc/holdfast/allowed_signers"));
+    assert!(signers.scratch.starts_with("/srv/holdfast"));
     assert!(config.git().git_dir().starts_with("/srv/holdfast/git"));
 
     let least = "repository: /srv/git/infra.git\nenvironments: { prod: { branch: main } }\n";

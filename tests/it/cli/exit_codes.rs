@@ -63,3 +63,30 @@ fn runs_end_as_the_page_says() {
     seen.extend([4, 5]);
     assert_eq!(seen, documented(), "the page and the program know the same codes");
 }
+
+/// A policy of the management box: what is not signed is looked at, and never applied.
+#[test]
+fn an_unsigned_commit_is_shown_and_not_applied() {
+    let place = Place::new();
+    let at = |name: &str| place.folder.path().join(name);
+    fs::write(
+        at("allowed"),
+        "friend@example.net ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJGF8HCKlpbnoEHGbf7RPYbeYoMsGFQXJJvJeHBkdM2F\n",
+    )
+    .unwrap();
+    let manager = format!(
+        "repository: {}\nstate_dir: {}\nruntime_dir: {}\nallowed_signers: {}\nenvironments: {{ dev: {{ branch: main }} }}\n",
+        place.repository.display(),
+        at("manager").display(),
+        at("run").display(),
+        at("allowed").display()
+    );
+    fs::write(at("manager.yaml"), manager).unwrap();
+    let config = at("manager.yaml");
+    let config = config.to_str().unwrap();
+    assert_eq!(place.run(80, &["--config", config, "diff", "HEAD..HEAD"]).code, 0);
+    assert_eq!(place.run(80, &["--config", config, "validate"]).code, 0);
+    let ran = place.run(80, &["--config", config, "apply", "dev", "--yes"]);
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    assert!(ran.err.contains("is not signed"), "{}", ran.err);
+}

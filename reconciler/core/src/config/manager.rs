@@ -27,6 +27,8 @@ pub struct ManagerFile {
     pub fetch_timeout: Millis,
     /// What each environment follows.
     pub environments: BTreeMap<EnvironmentName, Followed>,
+    /// An allowed signers file as `ssh-keygen` reads it; `None` when signatures are not looked at.
+    pub allowed_signers: Option<String>,
     /// Files with age identities, in the order they are tried.
     pub age_key_files: Vec<String>,
     /// An `ssh_config` instead of the user's own.
@@ -103,6 +105,7 @@ fn resolve(file: &str, raw: raw::Manager, findings: &mut Findings<'_>) -> Option
         poll_interval,
         fetch_timeout,
         environments,
+        allowed_signers: text(raw.allowed_signers),
         age_key_files: raw.age_key_files.unwrap_or_default().into_iter().map(|path| path.0).collect(),
         ssh_config: text(ssh.config_file),
         ssh_connect_timeout,

@@ -9,10 +9,12 @@ mod location;
 mod objects;
 mod repository;
 mod revision;
+mod signature;
 mod tree;
 
 pub use fetch::{FetchError, FetchOptions};
 pub use location::{InvalidLocation, Location};
 pub use repository::{CommitInfo, GitRepository};
 pub use revision::{RevisionError, Track};
+pub use signature::{SignatureError, Signers};
 pub use tree::ReadError;

@@ -10,6 +10,7 @@ use super::fetch::{self, FetchError, FetchOptions};
 use super::location::Location;
 use super::objects;
 use super::revision::{self, RevisionError, Track};
+use super::signature::{self, SignatureError, Signers};
 use super::tree::{self, ReadError};
 
 /// A repository that desired state is read from.
@@ -94,6 +95,22 @@ impl GitRepository {
             Ok(commit)
         })
         .await
+    }
+
+    /// Checks that every commit that `new` brings and `last` had not is signed by an allowed signer; without a `last`, `new` alone.
+    ///
+    /// # Errors
+    /// See [`SignatureError`]; nothing should be applied then.
+    pub async fn verify(
+        &self,
+        signers: &Signers,
+        last: Option<&CommitId>,
+        new: &CommitId,
+    ) -> Result<(), SignatureError> {
+        let (git_dir, signers, last, new) = (self.git_dir.clone(), signers.clone(), last.cloned(), new.clone());
+        let work = tokio::task::spawn_blocking(move || signature::verify(&git_dir, &signers, last.as_ref(), &new));
+        let interrupted = |_| Err(SignatureError::Check { reason: "the work was interrupted; try again".to_owned() });
+        work.await.unwrap_or_else(interrupted)
     }
 
     /// Returns the commit that a person's word means: `HEAD`, a full or short commit id, a branch or a tag.

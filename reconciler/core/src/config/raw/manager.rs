@@ -22,6 +22,9 @@ record!(
     fetch_timeout: Option<At<Millis>>,
     /// The branch or tag that each environment follows, by name.
     environments: Must<Named<EnvironmentName, At<ManagerEnvironment>>>,
+    /// An allowed signers file as `ssh-keygen` reads it: every commit that is applied must be signed by one of them. Default: none,
+    /// and signatures are not looked at.
+    allowed_signers: Option<LocalPath>,
     /// Files with age identities that decrypt secrets, in the order they are tried.
     age_key_files: Option<Vec<LocalPath>>,
     /// How hosts and the repository are reached.
