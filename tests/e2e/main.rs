@@ -4,6 +4,7 @@ mod access;
 mod crash;
 mod daemon;
 mod drift;
+mod first_steps;
 mod host_program;
 mod journals;
 mod quoting;
