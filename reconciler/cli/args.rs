@@ -79,9 +79,11 @@ pub(crate) enum Verb {
     History(HistoryArgs),
     /// Go back to the release before.
     Rollback(RollbackArgs),
-    /// Hold a running rollout where it is.
-    Pause(ControlArgs),
-    /// Let a paused or watching rollout go on.
+    /// Hold a running rollout where it is; where none runs, let none begin by itself.
+    Pause(PauseArgs),
+    /// Let what was paused go on.
+    Resume(ControlArgs),
+    /// Let a paused rollout go on, or end its watch window.
     Promote(ControlArgs),
     /// Send a running rollout back.
     Abort(ControlArgs),
@@ -309,7 +311,22 @@ pub(crate) struct RollbackArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  holdfast promote prod\n  holdfast abort prod chatbot")]
+#[command(
+    after_help = "Examples:\n  holdfast pause prod\n  holdfast pause prod chatbot --reason 'database work until noon'\n\n\
+                  A held rollout stays where it is, but a host that has not switched abandons after the environment's\n\
+                  `ready_deadline`. Where none runs, the pause is remembered: the daemon starts no sync of the environment,\n\
+                  or leaves that app out of every one, until `holdfast resume`. `holdfast apply --app` does what it is told."
+)]
+pub(crate) struct PauseArgs {
+    #[command(flatten)]
+    pub(crate) what: ControlArgs,
+    /// Why, for others.
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  holdfast promote prod\n  holdfast abort prod chatbot\n  holdfast resume prod")]
 pub(crate) struct ControlArgs {
     /// Environment.
     pub(crate) environment: String,

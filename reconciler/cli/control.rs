@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use holdfast_core::id::{AppName, EnvironmentName};
-use holdfast_engine::apply::{OperatorHandle, OperatorVerb, OperatorWord};
+use holdfast_engine::apply::{Heard, OperatorHandle, OperatorVerb, OperatorWord};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -25,10 +25,28 @@ struct Word {
 pub(crate) enum Verb {
     /// Wait.
     Pause,
+    /// Go on after a pause.
+    Resume,
     /// Go on, or end the watch window.
     Promote,
     /// Go back.
     Abort,
+}
+
+/// What became of a word, as a line of JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    /// A rollout that it is meant for hears it.
+    Heard,
+    /// A sync runs, but no rollout that it is meant for.
+    NotRolling,
+    /// No sync runs, or it has just ended.
+    None,
+    /// It is not ours to speak to: its process belongs to somebody else.
+    Forbidden,
+    /// The other side is of another version.
+    NotUnderstood,
 }
 
 /// Hears words for one sync; the socket is gone with it.
@@ -81,28 +99,35 @@ async fn hear(stream: UnixStream, handle: &OperatorHandle) -> io::Result<()> {
         Ok(Word { verb, app }) => {
             let verb = match verb {
                 Verb::Pause => OperatorVerb::Pause,
+                Verb::Resume => OperatorVerb::Resume,
                 Verb::Promote => OperatorVerb::Promote,
                 Verb::Abort => OperatorVerb::Abort,
             };
-            if handle.say(OperatorWord { app, verb }) { "ok\n" } else { "the sync has just ended\n" }
+            match handle.say(OperatorWord { app, verb }) {
+                Heard::Yes => Answer::Heard,
+                Heard::NotRolling => Answer::NotRolling,
+                Heard::Ended => Answer::None,
+            }
         }
-        Err(_) => "not understood\n",
+        Err(_) => Answer::NotUnderstood,
     };
-    writer.write_all(answer.as_bytes()).await
+    let line = serde_json::to_string(&answer)? + "\n";
+    writer.write_all(line.as_bytes()).await
 }
 
-/// Says a word to the sync of an environment; `None` when none runs.
+/// Says a word to the sync of an environment.
 pub(crate) async fn say(
     runtime: &Path,
     environment: &EnvironmentName,
     app: Option<AppName>,
     verb: Verb,
-) -> io::Result<Option<String>> {
+) -> io::Result<Answer> {
     let stream = match UnixStream::connect(path(runtime, environment)).await {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            return Ok(None);
+            return Ok(Answer::None);
         }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(Answer::Forbidden),
         Err(error) => return Err(error),
     };
     let (reader, mut writer) = stream.into_split();
@@ -110,5 +135,6 @@ pub(crate) async fn say(
     writer.write_all(line.as_bytes()).await?;
     let mut answer = String::new();
     BufReader::new(reader).read_line(&mut answer).await?;
-    Ok(Some(answer.trim().to_owned()))
+    // It may end before it has answered.
+    Ok(if answer.is_empty() { Answer::None } else { serde_json::from_str(&answer).unwrap_or(Answer::NotUnderstood) })
 }

@@ -1,6 +1,6 @@
 //! One sync or rollback with everything around it: lock, quarantine, history, the operator's words.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_core::desired::DesiredState;
@@ -11,7 +11,7 @@ use holdfast_core::report::Report;
 use holdfast_engine::apply::{Operator, OperatorHandle, operator};
 use holdfast_engine::ports::EventSink;
 use holdfast_engine::rollback::{RollbackRequest, rollback};
-use holdfast_engine::store::{Holder, Lock, LockOutcome, Quarantine, Store, SyncId};
+use holdfast_engine::store::{Holder, Lock, LockOutcome, Pause, Quarantine, Store, SyncId};
 use holdfast_engine::sync::{Expected, SyncRequest, sync};
 
 use crate::commands::plan::Consent;
@@ -123,6 +123,9 @@ async fn locked(
     let report = match work {
         Work::Sync { cause, expected, consent, only } => {
             let quarantined = quarantined(store, &environment).await?;
+            // Who names one app means it.
+            let mut paused = paused(store, &environment).await?;
+            paused.retain(|app, _| only.as_ref() != Some(app));
             let request = SyncRequest {
                 desired,
                 cause,
@@ -131,6 +134,7 @@ async fn locked(
                 allow_prune: consent.allow_prune,
                 adopt: consent.adopt,
                 only,
+                paused,
             };
             sync(&ports, &request, operator).await
         }
@@ -158,6 +162,22 @@ pub(crate) async fn quarantined(store: &Store, environment: &EnvironmentName) ->
         reason: format!("{}: {}", entry.release, entry.reason),
     };
     Ok(entries.into_iter().map(plain).collect())
+}
+
+/// Returns the apps of an environment that are paused, and what to say about each.
+pub(crate) async fn paused(
+    store: &Store,
+    environment: &EnvironmentName,
+) -> Result<BTreeMap<AppName, String>, Error> {
+    let pauses = store.pauses().await.or_hint("")?;
+    let own = pauses.into_iter().filter(|pause| pause.environment == *environment);
+    let line = |pause: Pause| {
+        let app = pause.app?;
+        let why = if pause.reason.is_empty() { String::new() } else { format!(" ({})", pause.reason) };
+        let text = format!("is paused by {}{why}; `holdfast resume {environment} {app}` lets it go on", pause.by);
+        Some((app, text))
+    };
+    Ok(own.filter_map(line).collect())
 }
 
 /// Returns one line for the history.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use holdfast_core::event::SyncEvent;
+use holdfast_core::time::Timestamp;
 use holdfast_engine::clock::SystemClock;
 use holdfast_engine::links::{ByAddress, Links};
 use holdfast_engine::local::LocalDialer;
@@ -59,6 +60,11 @@ impl Wire {
             store,
             clock,
         })
+    }
+
+    /// Returns the time.
+    pub(crate) fn now() -> Timestamp {
+        SystemClock.now()
     }
 
     /// Returns the ports for one sync of one commit.

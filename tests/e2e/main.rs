@@ -2,6 +2,7 @@
 
 mod access;
 mod crash;
+mod crew;
 mod daemon;
 mod drift;
 mod first_steps;
@@ -10,3 +11,5 @@ mod journals;
 mod quoting;
 mod secrets;
 mod story;
+mod strategies;
+mod verbs;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::desired::resolve;
-use holdfast_core::event::SyncResult;
+use holdfast_core::event::{AppResult, SyncResult};
 use holdfast_core::id::{CommitId, EnvironmentName};
 use holdfast_core::plan::observe_request;
-use holdfast_core::report::Report;
+use holdfast_core::report::{AppReport, Report};
 use holdfast_core::schedule::SyncVerdict;
 use holdfast_core::view::{DiagnosticStyle, diagnostics_text};
 use holdfast_engine::apply::{Operator, OperatorHandle};
@@ -149,11 +149,7 @@ impl Syncer for ManagementBox {
             match self.work(job, operator, events).await {
                 Ok(report) => {
                     let result = report.result.unwrap_or(SyncResult::Failed);
-                    let unreachable = !report.troubles.is_empty()
-                        || report.blockers.iter().any(|blocker| RETRIED.iter().any(|code| blocker.starts_with(code)));
-                    let again = result == SyncResult::Failed || (result == SyncResult::Blocked && unreachable);
-                    let verdict = if again { SyncVerdict::TryAgain } else { SyncVerdict::Settled };
-                    Ran { result, reason: reason(&report), verdict }
+                    Ran { result, reason: reason(&report), verdict: verdict(&report) }
                 }
                 Err(error) => {
                     let reason =
@@ -184,6 +180,28 @@ impl Syncer for ManagementBox {
             Ok(Checked { changes, kept_long_enough, blockers })
         })
     }
+}
+
+/// Returns whether trying again may help.
+///
+/// What went back without a quarantine did so because of a machine: a full disk, an image that could not be had, a host that was
+/// lost. The release is as good as before.
+fn verdict(report: &Report) -> SyncVerdict {
+    let may_pass = || {
+        !report.troubles.is_empty()
+            || report.blockers.iter().any(|blocker| RETRIED.iter().any(|code| blocker.starts_with(code)))
+    };
+    let spared = || {
+        let back = |app: &&AppReport| app.result == Some(AppResult::RolledBack);
+        report.apps.values().filter(back).any(|app| app.quarantined.is_empty())
+    };
+    let again = match report.result {
+        None | Some(SyncResult::Failed) => true,
+        Some(SyncResult::Blocked) => may_pass(),
+        Some(SyncResult::RolledBack) => spared(),
+        Some(SyncResult::Synced | SyncResult::NoChange) => false,
+    };
+    if again { SyncVerdict::TryAgain } else { SyncVerdict::Settled }
 }
 
 /// Blockers that may go away by themselves.

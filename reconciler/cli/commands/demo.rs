@@ -98,6 +98,7 @@ async fn apply(output: Output, fleet: &FakeFleet, desired: &DesiredState, held: 
         allow_prune: false,
         adopt: false,
         only: None,
+        paused: BTreeMap::new(),
     };
     let report = sync(&ports(output, fleet), &request, &mut operator().1).await;
     for (app, said) in &report.apps {

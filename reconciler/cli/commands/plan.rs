@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use holdfast_core::id::EnvironmentName;
 use holdfast_core::plan::{Plan, PlanOptions, plan};
-use holdfast_core::view::{Style, plan_html, plan_json, plan_markdown, plan_text};
+use holdfast_core::view::{Style, harmless, plan_html, plan_json, plan_markdown, plan_text};
 use holdfast_engine::sync::observe_desired;
 
 use crate::args::{PlanArgs, PlanFormat};
 use crate::error::{Error, OrHint};
 use crate::exit::Exit;
-use crate::runner::quarantined;
+use crate::runner::{paused, quarantined};
 use crate::setup::{Revision, Setup, environment};
 use crate::wire::{Silent, Wire};
 
@@ -30,6 +30,9 @@ pub(crate) async fn run(setup: &Setup, arguments: &PlanArgs) -> Result<Exit, Err
     )
     .await?;
     print(setup, &plan, if arguments.json { PlanFormat::Json } else { arguments.format })?;
+    for (app, why) in paused(&wire.store, &environment).await? {
+        setup.output.say(&format!("{app} {}", harmless(&why)));
+    }
     if let Some(path) = &arguments.out {
         let text = serde_json::to_string_pretty(&plan).or_hint("")?;
         fs::write(path, text + "\n").or_hint("choose a file that can be written to")?;

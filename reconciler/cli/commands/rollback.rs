@@ -1,8 +1,13 @@
 //! `holdfast rollback`: the release before the present one.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_core::event::SyncResult;
+use holdfast_core::id::{AppName, EnvironmentName};
 
 use crate::args::RollbackArgs;
+use crate::control::{Answer, Verb, say};
 use crate::error::{Error, OrHint};
 use crate::exit::Exit;
 use crate::progress::Progress;
@@ -37,8 +42,48 @@ pub(crate) async fn run(setup: &Setup, arguments: &RollbackArgs) -> Result<Exit,
         return Err(Error::refused("nothing was changed: it was not confirmed", "--yes goes back without asking"));
     }
     let wire = Wire::open(&setup.manager).await?;
+    if let Some(exit) = turn_round(setup, &wire, &environment, &app).await? {
+        return Ok(exit);
+    }
     let watcher = Arc::new(Progress::new(output, arguments.json));
     let report = runner::run(setup, &wire, &revision, &environment, Work::Rollback(app), watcher).await?;
     report::print(output, &report, arguments.json)?;
     Ok(report::exit(&report))
 }
+
+/// While its rollout still runs, the release before is one word away: the running one is sent back, and its end awaited.
+///
+/// Returns how that ended; `None` when nothing rolls out, or what did had settled: then the way back is a rollout of its own.
+async fn turn_round(
+    setup: &Setup,
+    wire: &Wire,
+    environment: &EnvironmentName,
+    app: &AppName,
+) -> Result<Option<Exit>, Error> {
+    let runtime = &setup.manager.runtime_dir;
+    let answer = say(runtime, environment, Some(app.clone()), Verb::Abort).await.or_hint("may you use the runtime folder?")?;
+    if answer != Answer::Heard {
+        return Ok(None);
+    }
+    setup.output.say(&format!("{app} is rolling out: told it to go back"));
+    let lock = format!("environment/{environment}");
+    while wire.store.locks().await.or_hint("")?.iter().any(|held| held.name == lock && held.holder.is_alive()) {
+        wire.clock.sleep(LOOK).await;
+    }
+    let ended = wire.store.syncs(Some(environment), 1).await.or_hint("")?.pop().and_then(|sync| sync.result);
+    match ended {
+        Some(SyncResult::RolledBack) => {
+            setup.output.say(&format!("{app} serves the release before on all hosts"));
+            Ok(Some(Exit::Ok))
+        }
+        Some(SyncResult::Failed) | None => Err(Error {
+            message: format!("the rollout of {app} did not go back everywhere"),
+            hint: format!("`holdfast status {environment}` shows what serves"),
+            exit: Exit::Partial,
+        }),
+        Some(_) => Ok(None),
+    }
+}
+
+/// Between two looks at whether the other sync has ended.
+const LOOK: Duration = Duration::from_millis(100);

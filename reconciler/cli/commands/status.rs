@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use holdfast_core::plan::{PlanOptions, plan, status};
-use holdfast_core::view::status_text;
+use holdfast_core::view::{harmless, status_text};
 use holdfast_engine::sync::observe_desired;
 
 use crate::args::StatusArgs;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::runner::quarantined;
+use crate::runner::{paused, quarantined};
 use crate::setup::{Setup, environment};
 use crate::wire::{Silent, Wire};
 
@@ -33,9 +33,14 @@ pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, E
             PlanOptions { observed_at: wire.clock.now(), quarantined: &held, allow_prune: true, adopt: false };
         let rows = status(&desired, &live, &plan(&desired, &live, &options));
         if arguments.json {
-            all.push(serde_json::json!({ "environment": name, "commit": revision.commit, "apps": rows }));
+            let paused = paused(&wire.store, &name).await?;
+            let line = serde_json::json!({ "environment": name, "commit": revision.commit, "apps": rows, "paused": paused });
+            all.push(line);
         } else {
             output.data(&format!("{name} at {}\n{}", revision.commit.short(), status_text(&rows, output.color)));
+            for (app, why) in paused(&wire.store, &name).await? {
+                output.data(&format!("{app} {}", harmless(&why)));
+            }
         }
     }
     if arguments.json {

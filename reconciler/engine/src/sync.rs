@@ -40,6 +40,8 @@ pub struct SyncRequest {
     pub adopt: bool,
     /// Only this app.
     pub only: Option<AppName>,
+    /// Apps that somebody paused, and why: they are left as they are.
+    pub paused: BTreeMap<AppName, String>,
 }
 
 /// What was reviewed.
@@ -115,6 +117,7 @@ async fn pass(ports: &Ports, request: &SyncRequest, operator: &mut Operator) -> 
         .zip(0..)
         .map(|(app, index)| (app.clone(), rollout_of(ports, request, (&plan, &live), app, index)))
         .collect();
+    blockers.extend(apps.iter().filter_map(|app| Some(format!("paused: {app} {}", request.paused.get(app)?))));
     let secrets = if stale.is_none() { secret_blockers(ports, &rollouts) } else { Vec::new() };
     blockers.extend(secrets.iter().cloned());
     ports.tell(SyncEventKind::Planned {
@@ -127,7 +130,7 @@ async fn pass(ports: &Ports, request: &SyncRequest, operator: &mut Operator) -> 
     }
     let mut ends = BTreeMap::new();
     for (app, rollout) in rollouts {
-        let Some(rollout) = rollout.filter(|_| !operator.aborted) else {
+        let Some(rollout) = rollout.filter(|_| !operator.leaves_out(&app)) else {
             ports.tell(SyncEventKind::AppEnded { app: app.clone(), result: AppResult::Blocked });
             ends.insert(app, AppResult::Blocked);
             continue;
@@ -238,6 +241,9 @@ fn rollout_of(
     index: u64,
 ) -> Option<AppRollout> {
     let desired = &request.desired;
+    if request.paused.contains_key(app) {
+        return None;
+    }
     let hosts = hosts_to_change(desired, plan, app)?;
     let migrating = app_changes(plan, app)
         .find(|(_, change)| matches!(change.key, ResourceKey::Migration(_)))
@@ -308,7 +314,8 @@ pub(crate) fn word(now: Timestamp, fence: u64) -> String {
     format!("{}x{}", digits(now.0), digits(fence))
 }
 
-/// Says that a release is not tried again, when it failed by itself and not because of a machine or a person.
+/// Says that a release is not tried again: it failed by itself, or a person sent it back. What failed because of a machine is tried
+/// again.
 fn quarantine(ports: &Ports, plan: &Plan, app: &AppName, end: &AppEnd) {
     let Some(known) = plan.apps.get(app) else { return };
     let Some(release) = &known.release else { return };
@@ -316,7 +323,8 @@ fn quarantine(ports: &Ports, plan: &Plan, app: &AppName, end: &AppEnd) {
         let failure = end.failed.as_ref().filter(|failure| !failure.environmental)?;
         (end.outcome != Some(Outcome::Done)).then(|| format!("on {host}, {}", failure.text))
     });
-    if let Some(reason) = failed {
+    let sent_back = (end.aborted && end.result != AppResult::Done).then(|| "its rollout was aborted".to_owned());
+    if let Some(reason) = failed.or(sent_back) {
         let (app, release, content) = (app.clone(), release.clone(), known.content.to_string());
         ports.tell(SyncEventKind::Quarantined { app, release, reason, content });
     }

@@ -80,6 +80,8 @@ pub enum Decision {
     Settle,
     /// Go back: abandon before the commit point, roll back after it. Refused once settling.
     GoBack,
+    /// End the watch window before its time; the *settled* gate stays closed.
+    EndWatch,
 }
 
 /// All that a host can say.

@@ -39,10 +39,12 @@ pub enum FleetEvent {
     Ended(HostName, Outcome),
     /// A host could not be reached for so long that nobody waits for it any more. What it does is unknown.
     Lost(HostName),
-    /// The operator says go on: ends a pause, or else the watch windows (not with all or nothing).
+    /// The operator says go on: ends a pause, or else the watch windows that are open.
     Promote,
     /// The operator says wait: nobody begins, promotes or settles until told to go on.
     Pause,
+    /// The operator ends a pause; without one, nothing.
+    Resume,
     /// The operator says go back.
     Abort,
 }
@@ -107,8 +109,10 @@ pub struct Fleet {
     paused: bool,
     /// The pause after the first wave was made.
     first_pause_done: bool,
-    /// The operator ended the watch windows.
-    hurried: bool,
+    /// Hosts whose watch window the operator ended, until they are told.
+    hurried: BTreeSet<HostName>,
+    /// The operator's pause is not told yet.
+    pause_untold: bool,
     /// Why everybody goes back.
     turned: Option<String>,
     ended: bool,
@@ -127,7 +131,8 @@ impl Fleet {
             staged: false,
             paused: false,
             first_pause_done: false,
-            hurried: false,
+            hurried: BTreeSet::new(),
+            pause_untold: false,
             turned: None,
             ended: false,
         }
@@ -174,8 +179,15 @@ impl Fleet {
         self.turn_round();
         if self.turned.is_some() {
             self.go_back(&mut commands);
-        } else if !self.paused {
-            if self.policy.all_or_nothing { self.together(&mut commands) } else { self.in_turn(&mut commands) }
+        } else if self.paused {
+            if std::mem::take(&mut self.pause_untold) {
+                let hint = "held by an operator: `holdfast resume` goes on, `holdfast abort` goes back";
+                commands.push(FleetCommand::Pause { hint: hint.to_owned() });
+            }
+        } else if self.policy.all_or_nothing {
+            self.together(&mut commands);
+        } else {
+            self.in_turn(&mut commands);
         }
         if let Some(result) = self.result() {
             self.ended = true;
@@ -200,8 +212,16 @@ impl Fleet {
                 }
             }
             FleetEvent::Promote if self.paused => self.paused = false,
-            FleetEvent::Promote => self.hurried = true,
-            FleetEvent::Pause => self.paused = true,
+            FleetEvent::Promote => {
+                let watch = |member: &Member| matches!(member, Member::Promoting | Member::Watching);
+                let open = self.members.iter().filter(|(_, member)| watch(member));
+                self.hurried.extend(open.map(|(host, _)| host.clone()));
+            }
+            FleetEvent::Pause => {
+                self.pause_untold = !self.paused;
+                self.paused = true;
+            }
+            FleetEvent::Resume => self.paused = false,
             FleetEvent::Abort => {
                 self.turned.get_or_insert_with(|| "the operator aborted the rollout".to_owned());
             }
@@ -285,8 +305,18 @@ impl Fleet {
         let wave = self.waves[current].clone();
         self.begin(&wave, commands);
         self.promote(&wave, commands);
-        if self.hurried {
-            self.settle(&wave, Member::Watching, "the operator ended the watch window", commands);
+        self.end_watches(commands);
+    }
+
+    /// Tells those whose window the operator ended. A host that waits at no gate then settles by itself.
+    ///
+    /// The gate stays closed: with all or nothing, one that fails at this very moment still turns everybody round.
+    fn end_watches(&mut self, commands: &mut Vec<FleetCommand>) {
+        let watching = |host: &HostName| self.members.get(host) == Some(&Member::Watching);
+        for host in self.hurried.iter().filter(|host| watching(host)).cloned().collect::<Vec<_>>() {
+            self.hurried.remove(&host);
+            let reason = "the operator ended the watch window".to_owned();
+            commands.push(FleetCommand::Decide { host, decision: Decision::EndWatch, reason });
         }
     }
 
@@ -300,7 +330,7 @@ impl Fleet {
         if all.iter().any(|host| is(self, host, &[Member::Staged, Member::Preparing])) {
             return;
         }
-        // A watch window cannot be cut short here: a host that fails in it just as others are told to settle would be alone.
+        self.end_watches(commands);
         let through = [Member::Watched, Member::Settling, Member::Ended(Outcome::Done)];
         let current = self.waves.iter().position(|wave| !wave.iter().all(|host| is(self, host, &through)));
         if let Some(current) = current {

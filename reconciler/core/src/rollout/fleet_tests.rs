@@ -54,7 +54,46 @@ fn promote_ends_the_watch_window() {
         fleet.step(&FleetEvent::Entered(host.clone(), phase));
     }
     let commands = fleet.step(&FleetEvent::Promote);
-    assert!(matches!(&commands[..], [FleetCommand::Decide { decision: Decision::Settle, .. }]), "{commands:?}");
+    assert!(matches!(&commands[..], [FleetCommand::Decide { decision: Decision::EndWatch, .. }]), "{commands:?}");
+}
+
+#[test]
+fn with_all_or_nothing_promote_ends_this_waves_window_and_no_later_one() {
+    let mut fleet = fleet(2, &policy(1, 1, true, false), None);
+    let [h0, h1] = [hosts(2)[0].clone(), hosts(2)[1].clone()];
+    fleet.step(&FleetEvent::Staged);
+    fleet.step(&FleetEvent::Entered(h0.clone(), Phase::Ready));
+    fleet.step(&FleetEvent::Entered(h1.clone(), Phase::Ready));
+    fleet.step(&FleetEvent::Entered(h0.clone(), Phase::Promote));
+    assert_eq!(fleet.step(&FleetEvent::Promote), [], "its window is not open yet");
+    let told = |commands: &[FleetCommand]| -> Vec<(HostName, Decision)> {
+        let one = |command: &FleetCommand| match command {
+            FleetCommand::Decide { host, decision, .. } => (host.clone(), *decision),
+            other => panic!("{other:?}"),
+        };
+        commands.iter().map(one).collect()
+    };
+    let commands = fleet.step(&FleetEvent::Entered(h0.clone(), Phase::Watch));
+    assert_eq!(told(&commands), [(h0.clone(), Decision::EndWatch)]);
+    let commands = fleet.step(&FleetEvent::Entered(h0.clone(), Phase::Settled));
+    assert_eq!(told(&commands), [(h1.clone(), Decision::Promote)]);
+    assert_eq!(fleet.step(&FleetEvent::Entered(h1.clone(), Phase::Watch)), []);
+    let commands = fleet.step(&FleetEvent::Entered(h1.clone(), Phase::Settled));
+    assert_eq!(told(&commands), [(h0, Decision::Settle), (h1, Decision::Settle)]);
+}
+
+#[test]
+fn resume_ends_a_pause_and_never_a_window() {
+    let mut fleet = fleet(1, &policy(0, 1, false, false), None);
+    let host = hosts(1)[0].clone();
+    fleet.step(&FleetEvent::Staged);
+    assert!(matches!(fleet.step(&FleetEvent::Pause)[..], [FleetCommand::Pause { .. }]));
+    assert_eq!(fleet.step(&FleetEvent::Pause), [], "told once");
+    assert_eq!(fleet.step(&FleetEvent::Entered(host.clone(), Phase::Ready)), []);
+    let commands = fleet.step(&FleetEvent::Resume);
+    assert!(matches!(&commands[..], [FleetCommand::Decide { decision: Decision::Promote, .. }]), "{commands:?}");
+    fleet.step(&FleetEvent::Entered(host, Phase::Watch));
+    assert_eq!(fleet.step(&FleetEvent::Resume), []);
 }
 
 #[test]
@@ -193,6 +232,8 @@ fn run(
                         Decision::Promote => host.promote = true,
                         Decision::Settle => host.settle = true,
                         Decision::GoBack => host.go_back = true,
+                        // These hosts go on at any turn as it is.
+                        Decision::EndWatch => {}
                     }
                 }
                 FleetCommand::Pause { .. } => {}
@@ -205,7 +246,7 @@ fn run(
     let orderly = (0..count * 40).map(|turn| turn % count.max(1));
     for (moment, turn) in turns.iter().map(|turn| turn % count.max(1)).chain(orderly).enumerate() {
         for (_, what) in operator.iter().filter(|(when, _)| *when == moment) {
-            let event = [FleetEvent::Promote, FleetEvent::Pause, FleetEvent::Abort][usize::from(what % 3)].clone();
+            let event = [FleetEvent::Promote, FleetEvent::Pause, FleetEvent::Abort, FleetEvent::Resume][usize::from(what % 4)].clone();
             apply(&mut run, &mut fleet, &event);
         }
         // Nobody leaves a pause for ever.
@@ -262,7 +303,7 @@ proptest! {
             let wave = canary.max(max_unavailable) as usize;
             prop_assert!(run.most_exposed <= wave, "{} hosts at once, a wave is {}", run.most_exposed, wave);
         }
-        if fails[..count].iter().all(Option::is_none) && operator.iter().all(|(_, what)| what % 3 != 2) {
+        if fails[..count].iter().all(Option::is_none) && operator.iter().all(|(_, what)| what % 4 != 2) {
             prop_assert_eq!(run.result, Some(AppResult::Done));
         }
         let expected = match done {

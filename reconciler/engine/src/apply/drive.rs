@@ -128,6 +128,7 @@ pub(super) struct Drive<'a> {
     members: BTreeMap<HostName, Member>,
     fleet: Fleet,
     result: Option<AppResult>,
+    aborted: bool,
     /// Whether the hosts' transactions exist already.
     resumed: bool,
     inbox: (mpsc::Sender<Message>, mpsc::Receiver<Message>),
@@ -139,7 +140,7 @@ impl<'a> Drive<'a> {
     pub(super) fn new(ports: &'a Ports, app: AppName, members: BTreeMap<HostName, Member>, fleet: Fleet) -> Self {
         let resumed = members.values().any(|member| member.spec.is_none());
         let inbox = mpsc::channel(INBOX);
-        Self { ports, app, members, fleet, result: None, resumed, inbox, tasks: JoinSet::new() }
+        Self { ports, app, members, fleet, result: None, aborted: false, resumed, inbox, tasks: JoinSet::new() }
     }
 
     /// Returns when every host has ended or is lost.
@@ -161,11 +162,15 @@ impl<'a> Drive<'a> {
                     let message = message.expect("BUG: this end of the inbox is kept open");
                     self.hear(message);
                 }
-                verb = operator.next(&self.app) => self.advance(&match verb {
-                    OperatorVerb::Promote => FleetEvent::Promote,
-                    OperatorVerb::Pause => FleetEvent::Pause,
-                    OperatorVerb::Abort => FleetEvent::Abort,
-                }),
+                verb = operator.next() => {
+                    self.aborted |= verb == OperatorVerb::Abort;
+                    self.advance(&match verb {
+                        OperatorVerb::Promote => FleetEvent::Promote,
+                        OperatorVerb::Pause => FleetEvent::Pause,
+                        OperatorVerb::Resume => FleetEvent::Resume,
+                        OperatorVerb::Abort => FleetEvent::Abort,
+                    });
+                }
                 Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => {
                     if let Err(error) = done && error.is_panic() {
                         std::panic::resume_unwind(error.into_panic());
@@ -173,7 +178,8 @@ impl<'a> Drive<'a> {
                 }
             }
         };
-        AppEnd { result, hosts: self.members.into_iter().map(|(host, member)| (host, member.end)).collect() }
+        let hosts = self.members.into_iter().map(|(host, member)| (host, member.end)).collect();
+        AppEnd { result, hosts, aborted: self.aborted }
     }
 
     fn hear(&mut self, message: Message) {
@@ -274,6 +280,7 @@ impl<'a> Drive<'a> {
             Decision::Promote => "promote",
             Decision::Settle => "settle",
             Decision::GoBack => "go_back",
+            Decision::EndWatch => "end_watch",
         };
         let decided =
             SyncEventKind::Decided { app: self.app.clone(), host: host.clone(), decision: word.to_owned(), reason };

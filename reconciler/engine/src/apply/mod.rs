@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 
 use crate::ports::Ports;
 
-pub use operator::{Operator, OperatorHandle, OperatorVerb, OperatorWord, operator};
+pub use operator::{Heard, Operator, OperatorHandle, OperatorVerb, OperatorWord, operator};
 
 pub use unfinished::unfinished;
 
@@ -82,6 +82,8 @@ pub struct AppEnd {
     pub result: AppResult,
     /// On each host that had begun.
     pub hosts: BTreeMap<HostName, HostEnd>,
+    /// Whether a person sent it back.
+    pub aborted: bool,
 }
 
 /// How a rollout ended on one host.
@@ -109,10 +111,13 @@ pub struct StepFailure {
 pub async fn roll_out(ports: &Ports, rollout: AppRollout, operator: &mut Operator) -> AppEnd {
     let AppRollout { app, release, hosts, waves, policy } = rollout;
     ports.tell(SyncEventKind::AppStarted { app: app.clone(), release, waves: waves.clone() });
+    // Words that come while hosts are staged are heard when it begins.
+    operator.begin(&app);
     let end = match stage_everywhere(ports, &app, hosts).await {
-        None => AppEnd { result: AppResult::Blocked, hosts: BTreeMap::new() },
+        None => AppEnd { result: AppResult::Blocked, hosts: BTreeMap::new(), aborted: false },
         Some(members) => Drive::new(ports, app.clone(), members, Fleet::new(waves, policy)).run(operator).await,
     };
+    operator.end();
     ports.tell(SyncEventKind::AppEnded { app, result: end.result });
     end
 }
@@ -136,7 +141,9 @@ pub async fn resume(
             (member.host.name.clone(), member)
         })
         .collect();
+    operator.begin(&app);
     let end = Drive::new(ports, app.clone(), members, fleet).run(operator).await;
+    operator.end();
     ports.tell(SyncEventKind::AppEnded { app, result: end.result });
     end
 }

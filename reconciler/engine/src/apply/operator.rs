@@ -1,3 +1,6 @@
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use holdfast_core::id::AppName;
 use tokio::sync::mpsc;
 
@@ -17,53 +20,147 @@ pub enum OperatorVerb {
     Promote,
     /// Wait.
     Pause,
+    /// Go on after a pause.
+    Resume,
     /// Go back.
     Abort,
 }
 
+/// What becomes of a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// A rollout that it is meant for runs and hears it.
+    Yes,
+    /// A sync runs, but no rollout that it is meant for. It is kept for this sync where it can still count: an app that is paused
+    /// or aborted before its turn is left out.
+    NotRolling,
+    /// The sync has just ended.
+    Ended,
+}
+
+/// What both ends know.
+#[derive(Debug, Default)]
+struct Desk {
+    /// The app that rolls out now.
+    rolling: Option<AppName>,
+    /// Apps whose turn must not come in this sync.
+    left_out: BTreeSet<AppName>,
+    /// Everything was aborted: what has not begun does not.
+    aborted: bool,
+}
+
 /// Where words are spoken into. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct OperatorHandle(mpsc::UnboundedSender<OperatorWord>);
+pub struct OperatorHandle {
+    words: mpsc::UnboundedSender<OperatorWord>,
+    desk: Arc<Mutex<Desk>>,
+}
 
 /// Where words are heard.
 #[derive(Debug)]
 pub struct Operator {
     words: mpsc::UnboundedReceiver<OperatorWord>,
+    desk: Arc<Mutex<Desk>>,
     /// Whether anybody may still speak.
     open: bool,
-    /// Everything was aborted: what has not begun does not.
-    pub(crate) aborted: bool,
 }
 
 /// Returns both ends.
 pub fn operator() -> (OperatorHandle, Operator) {
     let (sender, words) = mpsc::unbounded_channel();
-    (OperatorHandle(sender), Operator { words, open: true, aborted: false })
+    let desk = Arc::<Mutex<Desk>>::default();
+    (OperatorHandle { words: sender, desk: Arc::clone(&desk) }, Operator { words, desk, open: true })
 }
 
 impl OperatorHandle {
     /// Says a word. Returns whether a sync is there to hear it.
-    pub fn say(&self, word: OperatorWord) -> bool {
-        self.0.send(word).is_ok()
+    pub fn say(&self, word: OperatorWord) -> Heard {
+        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.words.is_closed() {
+            return Heard::Ended;
+        }
+        desk.aborted |= word.app.is_none() && word.verb == OperatorVerb::Abort;
+        let meant = desk.rolling.is_some() && word.app.as_ref().is_none_or(|app| desk.rolling.as_ref() == Some(app));
+        if meant {
+            return if self.words.send(word).is_ok() { Heard::Yes } else { Heard::Ended };
+        }
+        if let Some(app) = word.app {
+            match word.verb {
+                OperatorVerb::Pause | OperatorVerb::Abort => desk.left_out.insert(app),
+                OperatorVerb::Resume | OperatorVerb::Promote => desk.left_out.remove(&app),
+            };
+        }
+        Heard::NotRolling
     }
 }
 
 impl Operator {
-    /// Returns the next word for an app; never returns when nobody can speak any more. Safe to cancel.
-    pub(super) async fn next(&mut self, app: &AppName) -> OperatorVerb {
-        loop {
-            if !self.open {
-                std::future::pending::<()>().await;
-            }
-            match self.words.recv().await {
-                Some(OperatorWord { app: None, verb }) => {
-                    self.aborted |= verb == OperatorVerb::Abort;
-                    return verb;
-                }
-                Some(word) if word.app.as_ref() == Some(app) => return word.verb,
-                Some(_) => {}
-                None => self.open = false,
-            }
+    /// Returns the next word for the app that rolls out; never returns when nobody can speak any more. Safe to cancel.
+    pub(super) async fn next(&mut self) -> OperatorVerb {
+        if !self.open {
+            std::future::pending::<()>().await;
         }
+        if let Some(word) = self.words.recv().await {
+            return word.verb;
+        }
+        self.open = false;
+        std::future::pending().await
+    }
+
+    /// An app rolls out from now on: words reach it.
+    pub(super) fn begin(&mut self, app: &AppName) {
+        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        // What was meant for the one before came too late for it, and is not for this one.
+        while self.words.try_recv().is_ok() {}
+        desk.rolling = Some(app.clone());
+    }
+
+    /// It is over.
+    pub(super) fn end(&mut self) {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner).rolling = None;
+    }
+
+    /// Returns whether an app must not begin any more in this sync.
+    pub(crate) fn leaves_out(&self, app: &AppName) -> bool {
+        let desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        desk.aborted || desk.left_out.contains(app)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(app: Option<&str>, verb: OperatorVerb) -> OperatorWord {
+        OperatorWord { app: app.map(|app| app.parse().unwrap()), verb }
+    }
+
+    #[tokio::test]
+    async fn words_reach_the_rollout_they_are_meant_for() {
+        let (handle, mut operator) = operator();
+        let [shop, mail]: [AppName; 2] = ["shop".parse().unwrap(), "mail".parse().unwrap()];
+        assert_eq!(handle.say(word(None, OperatorVerb::Promote)), Heard::NotRolling);
+        operator.begin(&shop);
+        assert_eq!(handle.say(word(Some("mail"), OperatorVerb::Pause)), Heard::NotRolling);
+        assert_eq!(handle.say(word(Some("shop"), OperatorVerb::Pause)), Heard::Yes);
+        assert_eq!(operator.next().await, OperatorVerb::Pause);
+        assert_eq!(handle.say(word(None, OperatorVerb::Resume)), Heard::Yes);
+        operator.end();
+        assert!(operator.leaves_out(&mail) && !operator.leaves_out(&shop));
+        // The late word of the one before is not heard by the next.
+        operator.begin(&mail);
+        assert_eq!(handle.say(word(Some("mail"), OperatorVerb::Abort)), Heard::Yes);
+        assert_eq!(operator.next().await, OperatorVerb::Abort);
+        drop(operator);
+        assert_eq!(handle.say(word(None, OperatorVerb::Abort)), Heard::Ended);
+    }
+
+    #[test]
+    fn one_word_to_all_stops_what_has_not_begun() {
+        let (handle, operator) = operator();
+        let shop: AppName = "shop".parse().unwrap();
+        assert!(!operator.leaves_out(&shop));
+        handle.say(word(None, OperatorVerb::Abort));
+        assert!(operator.leaves_out(&shop));
     }
 }

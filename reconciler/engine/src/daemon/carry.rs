@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use holdfast_core::event::{SyncEvent, SyncResult};
 use holdfast_core::id::EnvironmentName;
 use holdfast_core::schedule::SyncVerdict;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -54,6 +54,8 @@ pub(super) struct Carrier {
     audience: Audience,
     tasks: JoinSet<()>,
     operators: BTreeMap<EnvironmentName, OperatorHandle>,
+    /// What is being written down: a job that reads it begins afterwards.
+    writing: Vec<oneshot::Receiver<()>>,
     watches: BTreeMap<EnvironmentName, JoinSet<()>>,
     pub(super) connections: BTreeMap<Token, mpsc::Sender<ControlReply>>,
 }
@@ -66,6 +68,7 @@ impl Carrier {
             audience: Audience::default(),
             tasks: JoinSet::new(),
             operators: BTreeMap::new(),
+            writing: Vec::new(),
             watches: BTreeMap::new(),
             connections: BTreeMap::new(),
         }
@@ -92,7 +95,12 @@ impl Carrier {
                 let syncer = Arc::clone(&self.parts.syncer);
                 let stage = Stage { environment: job.environment.clone(), audience: self.audience.clone() };
                 tracing::info!(environment = %job.environment, commit = job.kind.commit().short(), cause = job.kind.cause(), "begins");
+                let writing = std::mem::take(&mut self.writing);
                 self.tasks.spawn(async move {
+                    for written in writing {
+                        // An error says that it was written, too.
+                        let _ = written.await;
+                    }
                     let work = {
                         let job = job.clone();
                         async move { syncer.run(&job, (handle, operator), Arc::new(stage)).await }
@@ -134,15 +142,21 @@ impl Carrier {
             }
             Response::Store(change) => {
                 let store = self.parts.store.clone();
+                let (written, writing) = oneshot::channel::<()>();
+                self.writing.retain_mut(|other| matches!(other.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
+                self.writing.push(writing);
                 self.tasks.spawn(async move {
                     let done = match change {
                         StoreChange::Seen(environment, commit, at) => store.see_commit(&environment, &commit, at).await,
                         StoreChange::Suspended(pause) => store.pause(pause).await,
-                        StoreChange::Resumed(environment) => store.resume(&environment, None).await.map(drop),
+                        StoreChange::Resumed(environment, app) => {
+                            store.resume(&environment, app.as_ref()).await.map(drop)
+                        }
                     };
                     if let Err(error) = done {
                         tracing::error!(%error, "this will be forgotten at the next start");
                     }
+                    drop(written);
                 });
             }
             Response::Reply(token, reply) => {

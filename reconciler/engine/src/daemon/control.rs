@@ -52,19 +52,25 @@ pub enum ControlRequest {
         #[serde(default)]
         app: Option<AppName>,
     },
-    /// Start no sync of this environment by itself until it is resumed. → [`ControlReply::Done`].
+    /// Start no sync of this environment, or leave this app out of every one, until it is resumed. → [`ControlReply::Done`].
     Suspend {
         /// Environment.
         environment: EnvironmentName,
+        /// Only this app.
+        #[serde(default)]
+        app: Option<AppName>,
         /// Who asks.
         by: String,
         /// Why.
         reason: String,
     },
-    /// Sync by itself again. → [`ControlReply::Done`].
+    /// Let a held rollout go on, and sync by itself again. → [`ControlReply::Done`].
     Resume {
         /// Environment.
         environment: EnvironmentName,
+        /// Only this app.
+        #[serde(default)]
+        app: Option<AppName>,
     },
     /// References were pushed into the repository. What it leads to is followed to its end.
     Received {

@@ -324,32 +324,49 @@ impl Dispatcher {
                 Some(self.say(environment, app, OperatorVerb::Promote, out))
             }
             ControlRequest::Abort { environment, app } => Some(self.say(environment, app, OperatorVerb::Abort, out)),
-            ControlRequest::Suspend { environment, by, reason } => {
+            ControlRequest::Suspend { environment, app, by, reason } => {
                 Some(match self.environments.get_mut(&environment) {
                     None => unknown(&environment),
                     Some(state) => {
-                        let pause = Pause { environment, app: None, by, reason, at: now };
-                        state.suspended = Some(pause.clone());
+                        let pause = Pause { environment, app, by, reason, at: now };
+                        // One app's is read by each sync.
+                        if pause.app.is_none() {
+                            state.suspended = Some(pause.clone());
+                        }
                         out.push(Response::Store(StoreChange::Suspended(pause)));
                         ControlReply::Done
                     }
                 })
             }
-            ControlRequest::Resume { environment } => Some(self.resume(environment, now, out)),
+            ControlRequest::Resume { environment, app } => Some(self.resume(environment, app, now, out)),
         };
         out.extend(reply.map(|reply| Response::Reply(token, reply)));
     }
 
-    fn resume(&mut self, environment: EnvironmentName, now: Timestamp, out: &mut Vec<Response>) -> ControlReply {
+    fn resume(
+        &mut self,
+        environment: EnvironmentName,
+        app: Option<AppName>,
+        now: Timestamp,
+        out: &mut Vec<Response>,
+    ) -> ControlReply {
         let Some(state) = self.environments.get_mut(&environment) else { return unknown(&environment) };
-        if state.suspended.take().is_none() {
+        let held = state.running.is_some();
+        if held {
+            let word = OperatorWord { app: app.clone(), verb: OperatorVerb::Resume };
+            out.push(Response::Say(environment.clone(), word));
+        }
+        if app.is_none() && state.suspended.take().is_none() {
+            if held {
+                return ControlReply::Done;
+            }
             return ControlReply::Refused { reason: format!("{environment} is not suspended") };
         }
+        out.push(Response::Store(StoreChange::Resumed(environment.clone(), app)));
         if let (true, Some(commit)) = (state.is_automatic(), state.seen.clone()) {
             let cause = SyncCause::Operator;
-            self.queue.offer(WantedSync { environment: environment.clone(), commit, cause }, now);
+            self.queue.offer(WantedSync { environment, commit, cause }, now);
         }
-        out.push(Response::Store(StoreChange::Resumed(environment)));
         ControlReply::Done
     }
 

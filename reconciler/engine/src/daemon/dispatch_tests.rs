@@ -346,11 +346,32 @@ fn a_push_nobody_follows_and_one_that_cannot_be_used_say_so() {
     assert_eq!(this.status("prod").seen, Some(commit('a')), "the last good commit keeps serving");
 }
 
+fn suspend(app: Option<&str>) -> ControlRequest {
+    let app = app.map(|app| app.parse().unwrap());
+    ControlRequest::Suspend { environment: name("prod"), app, by: "ada".to_owned(), reason: "freeze".to_owned() }
+}
+
+#[test]
+fn a_suspended_app_leaves_the_environment_automatic_and_is_synced_when_resumed() {
+    let mut this = Story::started(&["prod"]);
+    let out = this.on(DaemonEvent::Control(Token(1), suspend(Some("nps"))));
+    assert!(matches!(out[..], [Response::Store(StoreChange::Suspended(_)), Response::Reply(_, ControlReply::Done)]));
+    let sync = job("prod", 'a', SyncCause::Commit);
+    assert!(this.looked(&[("prod", automatic('a'))]).contains(&Response::Start(sync.clone())));
+    let resume = ControlRequest::Resume { environment: name("prod"), app: Some("nps".parse().unwrap()) };
+    let out = this.on(DaemonEvent::Control(Token(2), resume));
+    let word = OperatorWord { app: Some("nps".parse().unwrap()), verb: OperatorVerb::Resume };
+    assert!(out.contains(&Response::Say(name("prod"), word)), "a held rollout goes on: {out:?}");
+    let written = StoreChange::Resumed(name("prod"), Some("nps".parse().unwrap()));
+    assert!(out.contains(&Response::Store(written)), "{out:?}");
+    let out = this.ended(&sync, SyncResult::Blocked, SyncVerdict::Settled);
+    assert_eq!(out, [Response::Start(job("prod", 'a', SyncCause::Operator))]);
+}
+
 #[test]
 fn a_suspended_environment_starts_nothing_by_itself_but_does_what_a_person_says() {
     let mut this = Story::started(&["prod"]);
-    let suspend =
-        ControlRequest::Suspend { environment: name("prod"), by: "ada".to_owned(), reason: "freeze".to_owned() };
+    let suspend = suspend(None);
     let out = this.on(DaemonEvent::Control(Token(1), suspend));
     assert!(matches!(out[..], [Response::Store(StoreChange::Suspended(_)), Response::Reply(_, ControlReply::Done)]));
     assert_eq!(this.looked(&[("prod", look('a', SyncMode::Automatic, DriftPolicy::Heal))]), []);
@@ -364,8 +385,9 @@ fn a_suspended_environment_starts_nothing_by_itself_but_does_what_a_person_says(
     assert_eq!(out, [Response::Stream(Token(2), name("prod")), start.clone()]);
     let (result, verdict) = synced();
     this.ended(&job("prod", 'a', SyncCause::Operator), result, verdict);
-    let resume = ControlRequest::Resume { environment: name("prod") };
+    let resume = ControlRequest::Resume { environment: name("prod"), app: None };
     assert!(this.on(DaemonEvent::Control(Token(3), resume.clone())).contains(&start));
+    this.ended(&job("prod", 'a', SyncCause::Operator), result, verdict);
     let again = this.on(DaemonEvent::Control(Token(4), resume));
     assert!(matches!(again[..], [Response::Reply(_, ControlReply::Refused { .. })]));
 }

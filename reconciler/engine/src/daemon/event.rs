@@ -189,8 +189,8 @@ pub enum Response {
 pub enum StoreChange {
     /// The newest commit seen.
     Seen(EnvironmentName, CommitId, Timestamp),
-    /// An environment was suspended.
+    /// An environment, or one app of it, was suspended.
     Suspended(Pause),
-    /// An environment was resumed.
-    Resumed(EnvironmentName),
+    /// It was resumed.
+    Resumed(EnvironmentName, Option<AppName>),
 }

@@ -31,7 +31,7 @@ pub fn decide(host: &Host, id: &TransactionId, fence: u64, decision: Decision) -
             Some(_) => true,
             None => phase == Phase::Settle,
         },
-        Decision::Promote | Decision::Settle => match outcome {
+        Decision::Promote | Decision::Settle | Decision::EndWatch => match outcome {
             Some(Outcome::Done) => return Ok(()),
             Some(_) => true,
             None => going_back || folder.has_decision(Decision::GoBack),

@@ -223,6 +223,7 @@ fn decision_file(decision: Decision) -> &'static str {
         Decision::Promote => "decided-promote",
         Decision::Settle => "decided-settle",
         Decision::GoBack => "decided-go-back",
+        Decision::EndWatch => "decided-end-watch",
     }
 }
 

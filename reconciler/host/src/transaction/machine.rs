@@ -43,6 +43,8 @@ pub struct Inputs {
     pub promote: bool,
     /// The manager opened the *settled* gate.
     pub settle: bool,
+    /// The manager ended the watch window.
+    pub end_watch: bool,
     /// The manager sends the host back.
     pub go_back: bool,
     /// The manager confirmed over a connection opened after `promote`.
@@ -110,6 +112,7 @@ struct Trace {
     operator: Option<String>,
     promote: bool,
     settle: bool,
+    end_watch: bool,
     go_back: Option<String>,
     ended: bool,
 }
@@ -160,6 +163,7 @@ impl Trace {
             JournalEvent::Decided { decision, by } => match decision {
                 Decision::Promote => self.promote = true,
                 Decision::Settle => self.settle = true,
+                Decision::EndWatch => self.end_watch = true,
                 Decision::GoBack => {
                     self.go_back.get_or_insert_with(|| by.clone());
                 }
@@ -259,11 +263,14 @@ fn watching(spec: &TransactionSpec, trace: &Trace, inputs: Inputs) -> Next {
     if spec.confirm_within_ms.is_some() && !inputs.confirmed && inputs.confirm_over {
         return Next::Decide(Decision::GoBack, "deadline");
     }
-    if trace.settle {
+    if trace.settle || trace.end_watch {
         return Next::Enter(Phase::Settled);
     }
     if inputs.settle {
         return Next::Decide(Decision::Settle, "manager");
+    }
+    if inputs.end_watch {
+        return Next::Decide(Decision::EndWatch, "manager");
     }
     next_step(spec, trace, Phase::Watch).unwrap_or(Next::Enter(Phase::Settled))
 }

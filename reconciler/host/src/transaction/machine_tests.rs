@@ -175,10 +175,11 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
 }
 
 fn inputs() -> impl Strategy<Value = Inputs> {
-    (any::<bool>(), any::<bool>(), prop::bool::weighted(0.2), any::<bool>()).prop_map(
-        |(promote, settle, go_back, confirmed)| Inputs {
+    (any::<bool>(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.2), any::<bool>()).prop_map(
+        |(promote, settle, end_watch, go_back, confirmed)| Inputs {
             promote,
             settle,
+            end_watch,
             go_back,
             confirmed,
             gate_over: false,
@@ -305,6 +306,23 @@ fn an_unattended_ready_gate_abandons_and_an_unattended_settled_gate_settles() {
         &entry.event,
         JournalEvent::Decided { decision: Decision::Settle, by } if by == "deadline"
     )));
+}
+
+#[test]
+fn an_ended_watch_window_leaves_the_settled_gate_closed() {
+    let inputs = Inputs { promote: true, end_watch: true, ..Inputs::default() };
+    let mut world = World::new(spec([1, 1, 2, 1], true, false), inputs);
+    for _ in 0..20 {
+        if next(&world.spec, &world.journal, world.inputs) == Next::WaitSettled {
+            break;
+        }
+        world.turn(Fate::Works);
+    }
+    assert_eq!(next(&world.spec, &world.journal, world.inputs), Next::WaitSettled, "{:?}", world.journal);
+    assert!(world.effects.iter().all(|(at, _)| at.phase != Phase::Watch), "the window was not waited for");
+    world.inputs.go_back = true;
+    world.play(&[]);
+    assert_eq!(world.outcome(), Some(Outcome::RolledBack));
 }
 
 #[test]

@@ -167,6 +167,7 @@ impl Runner<'_> {
         Inputs {
             promote: self.folder.has_decision(Decision::Promote),
             settle: self.folder.has_decision(Decision::Settle),
+            end_watch: self.folder.has_decision(Decision::EndWatch),
             go_back: self.folder.has_decision(Decision::GoBack),
             confirmed: self.folder.is_confirmed(),
             gate_over: gate.is_some_and(|(clock, limit)| self.is_over(clock, limit)),
@@ -193,7 +194,7 @@ impl Runner<'_> {
             Phase::Watch => {
                 let inputs = self.inputs();
                 let unconfirmed = self.spec.confirm_within_ms.is_some() && !inputs.confirmed && inputs.confirm_over;
-                inputs.go_back || inputs.settle || unconfirmed
+                inputs.go_back || inputs.settle || inputs.end_watch || unconfirmed
             }
             Phase::Ready | Phase::Settled | Phase::Settle | Phase::Undo | Phase::Ended => false,
         }

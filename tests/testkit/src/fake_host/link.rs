@@ -183,10 +183,10 @@ impl FakeLink {
         let going_back = at == Phase::Undo || transaction.has(Decision::GoBack);
         let too_late = match (decision, transaction.outcome()) {
             (Decision::GoBack, Some(Outcome::Abandoned | Outcome::RolledBack))
-            | (Decision::Promote | Decision::Settle, Some(Outcome::Done)) => false,
+            | (Decision::Promote | Decision::Settle | Decision::EndWatch, Some(Outcome::Done)) => false,
             (_, Some(_)) => true,
             (Decision::GoBack, None) => at == Phase::Settle,
-            (Decision::Promote | Decision::Settle, None) => going_back,
+            (Decision::Promote | Decision::Settle | Decision::EndWatch, None) => going_back,
         };
         if too_late {
             return Err(self.fault(FaultKind::Refused, format!("transaction {id} is past that decision: {at:?}")));

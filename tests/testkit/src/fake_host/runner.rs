@@ -338,6 +338,7 @@ fn inputs(transaction: &Transaction) -> Inputs {
     Inputs {
         promote: transaction.has(Decision::Promote),
         settle: transaction.has(Decision::Settle),
+        end_watch: transaction.has(Decision::EndWatch),
         go_back: transaction.has(Decision::GoBack),
         confirmed: transaction.confirmed,
         gate_over,

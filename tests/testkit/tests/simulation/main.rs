@@ -29,6 +29,7 @@ fn request(desired: DesiredState) -> SyncRequest {
         allow_prune: true,
         adopt: false,
         only: None,
+        paused: BTreeMap::new(),
     }
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use holdfast_core::config::RolloutPolicy;
 use holdfast_core::event::{SyncEventKind, SyncResult};
 use holdfast_core::plan::Quarantined;
-use holdfast_engine::apply::{OperatorVerb, OperatorWord, operator};
+use holdfast_engine::apply::{Heard, OperatorVerb, OperatorWord, operator};
 use holdfast_engine::rollback::{RollbackRequest, rollback};
 use holdfast_engine::sync::{Expected, sync};
 use holdfast_protocol::{JournalEvent, Outcome};
@@ -284,7 +284,7 @@ async fn the_operator_pauses_promotes_and_aborts() {
     {
         let fleet = fleet(2);
         let (handle, mut words) = operator();
-        handle.say(OperatorWord { app: None, verb: OperatorVerb::Promote });
+        assert_eq!(handle.say(OperatorWord { app: None, verb: OperatorVerb::Promote }), Heard::NotRolling);
         let first = request(shop(2, Some(&Release::good("v1")), &policy()));
         sync(&fleet.ports(), &first, &mut words).await;
         let speaker = {
