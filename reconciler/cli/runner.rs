@@ -165,10 +165,7 @@ pub(crate) async fn quarantined(store: &Store, environment: &EnvironmentName) ->
 }
 
 /// Returns the apps of an environment that are paused, and what to say about each.
-pub(crate) async fn paused(
-    store: &Store,
-    environment: &EnvironmentName,
-) -> Result<BTreeMap<AppName, String>, Error> {
+pub(crate) async fn paused(store: &Store, environment: &EnvironmentName) -> Result<BTreeMap<AppName, String>, Error> {
     let pauses = store.pauses().await.or_hint("")?;
     let own = pauses.into_iter().filter(|pause| pause.environment == *environment);
     let line = |pause: Pause| {

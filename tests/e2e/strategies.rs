@@ -88,7 +88,8 @@ fn assert_no_job_lost(host: &LabHost, name: &str, running: &str) {
 #[track_caller]
 fn assert_new_before_old(host: &LabHost, name: &str, old: &str, new: &str) {
     let said = words(host, name);
-    let at = |line: String| said.iter().position(|one| *one == line).unwrap_or_else(|| panic!("no `{line}`: {said:#?}"));
+    let at =
+        |line: String| said.iter().position(|one| *one == line).unwrap_or_else(|| panic!("no `{line}`: {said:#?}"));
     assert!(at(format!("{new} begin 1")) < at(format!("{old} bye")), "{name}: {said:#?}");
 }
 
@@ -141,7 +142,9 @@ fn every_strategy_goes_forward_without_loss_and_back_without_a_trace() {
         assert_eq!((serves(host, UNITS).as_str(), serves(host, CONTAINERS).as_str()), ("v2", "v2"));
         assert_eq!(fs::read_to_string(host.root.join("etc/crew.conf")).expect("the file"), "release=v2\n");
         for name in ["cron", "ccron"] {
-            wait_until("it is alone again", PATIENCE, || words(host, name).last().is_some_and(|last| last == "v2 hold"));
+            wait_until("it is alone again", PATIENCE, || {
+                words(host, name).last().is_some_and(|last| last == "v2 hold")
+            });
             assert_alone(host, name, "v2");
         }
     }

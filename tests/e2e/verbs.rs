@@ -100,8 +100,10 @@ impl<'a> Fleet<'a> {
 
 /// Returns the newest transaction that brings a release.
 fn bringing(host: &LabHost, release: &str) -> Option<Folder> {
-    let mut own: Vec<Folder> =
-        transactions(host).into_iter().filter(|folder| folder.load().is_ok_and(|spec| spec.release == release)).collect();
+    let mut own: Vec<Folder> = transactions(host)
+        .into_iter()
+        .filter(|folder| folder.load().is_ok_and(|spec| spec.release == release))
+        .collect();
     own.sort_by_key(|folder| folder.load().map_or(0, |spec| spec.fence));
     own.pop()
 }
@@ -245,7 +247,8 @@ fn people_and_machines_turn_a_rollout_and_no_request_is_lost() {
 
 /// Takes a fault away.
 fn heal(host: &LabHost, what: &str, component: &str, release: &str) {
-    fs::remove_file(host.root.join("srv").join(what).join(format!("{component}.{release}"))).expect("the fault is there");
+    fs::remove_file(host.root.join("srv").join(what).join(format!("{component}.{release}")))
+        .expect("the fault is there");
 }
 
 /// Milliseconds of the first and last entry of the transaction that brought a release.

@@ -78,9 +78,12 @@ pub(crate) async fn resume(setup: &Setup, arguments: &ControlArgs) -> Result<Exi
     let heard = speak(setup, &about, Verb::Resume).await? == Answer::Heard;
     let pauses = open(setup).ok();
     let remembered = match &pauses {
-        Some(store) => store.pauses().await.or_hint("")?.into_iter().any(|pause| {
-            pause.environment == about.environment && pause.app == about.app
-        }),
+        Some(store) => store
+            .pauses()
+            .await
+            .or_hint("")?
+            .into_iter()
+            .any(|pause| pause.environment == about.environment && pause.app == about.app),
         // Not ours to read: the daemon knows.
         None => true,
     };

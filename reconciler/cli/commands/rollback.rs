@@ -61,7 +61,8 @@ async fn turn_round(
     app: &AppName,
 ) -> Result<Option<Exit>, Error> {
     let runtime = &setup.manager.runtime_dir;
-    let answer = say(runtime, environment, Some(app.clone()), Verb::Abort).await.or_hint("may you use the runtime folder?")?;
+    let answer =
+        say(runtime, environment, Some(app.clone()), Verb::Abort).await.or_hint("may you use the runtime folder?")?;
     if answer != Answer::Heard {
         return Ok(None);
     }

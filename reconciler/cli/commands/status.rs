@@ -34,7 +34,8 @@ pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, E
         let rows = status(&desired, &live, &plan(&desired, &live, &options));
         if arguments.json {
             let paused = paused(&wire.store, &name).await?;
-            let line = serde_json::json!({ "environment": name, "commit": revision.commit, "apps": rows, "paused": paused });
+            let line =
+                serde_json::json!({ "environment": name, "commit": revision.commit, "apps": rows, "paused": paused });
             all.push(line);
         } else {
             output.data(&format!("{name} at {}\n{}", revision.commit.short(), status_text(&rows, output.color)));

@@ -14,7 +14,7 @@ use holdfast_protocol::ObserveRequest;
 use crate::apply::{AppRollout, Operator, Payload, roll_out};
 use crate::observe::observe;
 use crate::ports::Ports;
-use crate::sync::{Recorder, finish_unfinished, next_fence, word};
+use crate::sync::{Recorder, chance, finish_unfinished, next_fence, word};
 
 /// What is to go back.
 #[derive(Debug, Clone)]
@@ -47,11 +47,17 @@ async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operat
     // What the ledger names is in every answer: nothing that git says is needed to go back.
     let questions = || specs.values().map(|host| ((*host).clone(), ObserveRequest::default())).collect();
     let mut live = observe(ports, questions()).await;
-    if finish_unfinished(ports, desired, &specs, &live, operator).await {
+    let left = finish_unfinished(ports, desired, &specs, &live, operator).await;
+    if let Some(why) = left.foreign.get(app) {
+        let blockers = vec![format!("busy: {app} {why}")];
+        ports.tell(SyncEventKind::Planned { changes: 0, blockers, seal: String::new() });
+        return SyncResult::Blocked;
+    }
+    if left.any {
         live = observe(ports, questions()).await;
     }
     let fence = next_fence(&live);
-    let word = word(ports.clock.now(), fence);
+    let word = word(ports.clock.now(), chance());
     let order: Vec<&HostName> = desired.order.iter().filter(|host| specs.contains_key(*host)).collect();
     let fleet = FleetShape { hosts: order.len() as u32, waves: 1 };
     let (mut hosts, mut missing) = (BTreeMap::new(), Vec::new());

@@ -5,21 +5,24 @@
 //! observe and plan once more, which must find nothing. Everything that happens is an event, and the [`Report`] is their fold.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use holdfast_core::config::HostSpec;
 use holdfast_core::desired::DesiredState;
 use holdfast_core::event::{AppResult, SyncEvent, SyncEventKind, SyncResult};
 use holdfast_core::id::{AppName, HostName};
 use holdfast_core::plan::{
-    Blocker, Change, LiveHost, LiveState, Plan, PlanOptions, Quarantined, ResourceKey, observe_request, plan, staleness,
+    Blocker, Change, LiveHost, LiveState, Plan, PlanOptions, Quarantined, ResourceKey, app_digest, observe_request,
+    plan, staleness,
 };
 use holdfast_core::report::Report;
 use holdfast_core::rollout::{CompileInput, FleetPolicy, FleetShape, compile, waves};
 use holdfast_core::time::Timestamp;
 use holdfast_protocol::{Digest, Outcome};
 
-use crate::apply::{AppEnd, AppRollout, Operator, Payload, resume, roll_out, secret_problems, unfinished};
+use crate::apply::{AppEnd, AppRollout, Operator, Payload, Unfinished, resume, roll_out, secret_problems, unfinished};
 use crate::observe::observe;
 use crate::ports::{EventSink, Ports};
 
@@ -100,13 +103,60 @@ pub async fn sync(ports: &Ports, request: &SyncRequest, operator: &mut Operator)
     recorder.report()
 }
 
+/// Times a sync looks at the hosts again because another manager was faster.
+const TURNS: u32 = 4;
+
 async fn pass(ports: &Ports, request: &SyncRequest, operator: &mut Operator) -> SyncResult {
-    let desired = &request.desired;
-    let mut live = observe_desired(ports, desired).await;
-    let specs: BTreeMap<&HostName, &HostSpec> = desired.hosts.iter().map(|(name, host)| (name, &host.host)).collect();
-    if finish_unfinished(ports, desired, &specs, &live, operator).await {
-        live = observe_desired(ports, desired).await;
+    let mut ends = BTreeMap::new();
+    let mut request = request.clone();
+    let mut turn = 0;
+    loop {
+        turn += 1;
+        let (blocked, overtaken) = match look_and_apply(ports, &mut request, operator, &mut ends, turn < TURNS).await {
+            Passed::Stopped => return SyncResult::Blocked,
+            Passed::Through { blocked } => (blocked, false),
+            Passed::Overtaken => (false, true),
+        };
+        if overtaken {
+            // By a chance of its own, so that two that meet once do not meet again.
+            ports.clock.sleep(Duration::from_millis(200 * u64::from(turn) + chance() % 1_000)).await;
+            continue;
+        }
+        let clean = ends.is_empty() || is_clean(ports, &request, &ends).await;
+        return result(&ends, blocked, clean);
     }
+}
+
+/// How one look, and what followed from it, went.
+enum Passed {
+    /// Nothing may be done.
+    Stopped,
+    /// Every app had its turn.
+    Through {
+        /// Something stood in the way of one.
+        blocked: bool,
+    },
+    /// Another manager was faster: what was seen is no longer so.
+    Overtaken,
+}
+
+async fn look_and_apply(
+    ports: &Ports,
+    request: &mut SyncRequest,
+    operator: &mut Operator,
+    ends: &mut BTreeMap<AppName, AppResult>,
+    may_turn: bool,
+) -> Passed {
+    let desired = request.desired.clone();
+    let mut live = observe_desired(ports, &desired).await;
+    let specs: BTreeMap<&HostName, &HostSpec> = desired.hosts.iter().map(|(name, host)| (name, &host.host)).collect();
+    let left = finish_unfinished(ports, &desired, &specs, &live, operator).await;
+    request.quarantined.extend(left.failed);
+    request.paused.extend(left.foreign);
+    if left.any {
+        live = observe_desired(ports, &desired).await;
+    }
+    let request = &*request;
     let plan = planned(request, &live, ports.clock.now());
     let mut blockers: Vec<String> = plan.blockers.iter().filter(|b| concerns(request, b)).map(line).collect();
     let stale = stale(request, &plan);
@@ -126,9 +176,8 @@ async fn pass(ports: &Ports, request: &SyncRequest, operator: &mut Operator) -> 
         seal: plan.seal.to_string(),
     });
     if stale.is_some() || !secrets.is_empty() {
-        return SyncResult::Blocked;
+        return Passed::Stopped;
     }
-    let mut ends = BTreeMap::new();
     for (app, rollout) in rollouts {
         let Some(rollout) = rollout.filter(|_| !operator.leaves_out(&app)) else {
             ports.tell(SyncEventKind::AppEnded { app: app.clone(), result: AppResult::Blocked });
@@ -138,25 +187,66 @@ async fn pass(ports: &Ports, request: &SyncRequest, operator: &mut Operator) -> 
         let end = roll_out(ports, rollout, operator).await;
         quarantine(ports, &plan, &app, &end);
         ends.insert(app, end.result);
+        if end.overtaken && may_turn {
+            return Passed::Overtaken;
+        }
     }
-    let clean = ends.is_empty() || is_clean(ports, request, &ends).await;
-    result(&ends, !blockers.is_empty(), clean)
+    Passed::Through { blocked: !blockers.is_empty() }
 }
 
-/// Follows what a former manager left to its end; returns whether there was anything.
+/// What former and other managers had left.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    /// Something was finished: the hosts are to be looked at again.
+    pub(crate) any: bool,
+    /// Releases of the desired commit that failed by themselves while they were finished.
+    failed: BTreeSet<Quarantined>,
+    /// Apps that another manager, which lives, rolls out now.
+    pub(crate) foreign: BTreeMap<AppName, String>,
+}
+
+/// How long, and how often, is looked whether a rollout's manager has really gone: a killed one's connections take a moment to end.
+const GONE: (u32, Duration) = (30, Duration::from_millis(500));
+
+/// Follows what a former manager left to its end. What one that lives still follows is left to it.
 pub(crate) async fn finish_unfinished(
     ports: &Ports,
     desired: &DesiredState,
     specs: &BTreeMap<&HostName, &HostSpec>,
     live: &LiveState,
     operator: &mut Operator,
-) -> bool {
-    let open = unfinished(&desired.environment, specs, live);
-    let any = !open.is_empty();
-    for (app, release, hosts) in open {
-        resume(ports, app, release, hosts, operator).await;
+) -> Left {
+    let mut left = Left::default();
+    let mut open = unfinished(&desired.environment, specs, live);
+    for _ in 0..GONE.0 {
+        if !open.iter().any(|(_, _, hosts)| is_foreign(hosts)) {
+            break;
+        }
+        left.any = true;
+        ports.clock.sleep(GONE.1).await;
+        open = unfinished(&desired.environment, specs, &observe_desired(ports, desired).await);
     }
-    any
+    for (app, release, hosts) in open {
+        if is_foreign(&hosts) {
+            let text = format!("is rolled out to {release} by another manager just now: let it end first");
+            left.foreign.insert(app, text);
+            continue;
+        }
+        left.any = true;
+        let same = hosts.iter().all(|host| host.commit == desired.commit.to_string());
+        let end = resume(ports, app.clone(), release.clone(), hosts, operator).await;
+        if let Some(reason) = failure(&end).filter(|_| same) {
+            let content = app_digest(desired, &app);
+            let text = content.to_string();
+            ports.tell(SyncEventKind::Quarantined { app: app.clone(), release, reason: reason.clone(), content: text });
+            left.failed.insert(Quarantined { app, content, reason });
+        }
+    }
+    left
+}
+
+fn is_foreign(hosts: &[Unfinished]) -> bool {
+    hosts.iter().any(|host| host.followed)
 }
 
 fn planned(request: &SyncRequest, live: &LiveState, now: Timestamp) -> Plan {
@@ -251,7 +341,7 @@ fn rollout_of(
     let waves = waves(&hosts, migrating.as_ref(), &desired.rollout);
     let fleet = FleetShape { hosts: hosts.len() as u32, waves: waves.len() as u32 };
     let fence = next_fence(live) + index;
-    let word = word(ports.clock.now(), fence);
+    let word = word(ports.clock.now(), chance());
     let mut payloads = BTreeMap::new();
     for host in &hosts {
         let (Some(LiveHost::Reached { hello, report }), Some(wanted), Some(changes)) =
@@ -298,8 +388,8 @@ pub(crate) fn next_fence(live: &LiveState) -> u64 {
     fences.max().unwrap_or_default() + 1
 }
 
-/// Returns a word unique to one rollout: the time and the fence in base 36.
-pub(crate) fn word(now: Timestamp, fence: u64) -> String {
+/// Returns a word unique to one rollout, also among managers that know nothing of each other: the time and a chance, in base 36.
+pub(crate) fn word(now: Timestamp, chance: u64) -> String {
     let digits = |mut number: u64| {
         let mut text = Vec::new();
         loop {
@@ -311,7 +401,13 @@ pub(crate) fn word(now: Timestamp, fence: u64) -> String {
         }
         text.into_iter().rev().collect::<String>()
     };
-    format!("{}x{}", digits(now.0), digits(fence))
+    // Five digits.
+    format!("{}x{}", digits(now.0), digits(chance % 36_u64.pow(5)))
+}
+
+/// Returns a number that no other process, and no other call, is likely to have.
+pub(crate) fn chance() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
 }
 
 /// Says that a release is not tried again: it failed by itself, or a person sent it back. What failed because of a machine is tried
@@ -319,15 +415,20 @@ pub(crate) fn word(now: Timestamp, fence: u64) -> String {
 fn quarantine(ports: &Ports, plan: &Plan, app: &AppName, end: &AppEnd) {
     let Some(known) = plan.apps.get(app) else { return };
     let Some(release) = &known.release else { return };
+    if let Some(reason) = failure(end) {
+        let (app, release, content) = (app.clone(), release.clone(), known.content.to_string());
+        ports.tell(SyncEventKind::Quarantined { app, release, reason, content });
+    }
+}
+
+/// Returns why a release is not to be tried again; `None` when it is as good as before.
+fn failure(end: &AppEnd) -> Option<String> {
     let failed = end.hosts.iter().find_map(|(host, end)| {
         let failure = end.failed.as_ref().filter(|failure| !failure.environmental)?;
         (end.outcome != Some(Outcome::Done)).then(|| format!("on {host}, {}", failure.text))
     });
-    let sent_back = (end.aborted && end.result != AppResult::Done).then(|| "its rollout was aborted".to_owned());
-    if let Some(reason) = failed.or(sent_back) {
-        let (app, release, content) = (app.clone(), release.clone(), known.content.to_string());
-        ports.tell(SyncEventKind::Quarantined { app, release, reason, content });
-    }
+    let sent_back = || (end.aborted && end.result != AppResult::Done).then(|| "its rollout was aborted".to_owned());
+    failed.or_else(sent_back)
 }
 
 /// Returns whether a plan finds nothing to do about the apps that were applied; says what it finds.
@@ -366,10 +467,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_is_short_and_names_time_and_fence() {
+    fn a_word_is_short_and_no_two_are_the_same() {
         assert_eq!(word(Timestamp(0), 0), "0x0");
         assert_eq!(word(Timestamp(36), 35), "10xz");
-        assert!(word(Timestamp(1_795_000_000_000), 9_999).len() <= 14);
+        assert!(word(Timestamp(1_795_000_000_000), u64::MAX).len() <= 14);
+        let now = Timestamp(1_795_000_000_000);
+        assert_ne!(word(now, chance()), word(now, chance()));
     }
 
     #[test]

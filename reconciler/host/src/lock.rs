@@ -29,6 +29,21 @@ impl Lock {
         }
     }
 
+    /// Takes a share of the lock: others may share it, and nobody may take it alone meanwhile.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    pub fn share(path: &Path) -> io::Result<Self> {
+        let file = open(path)?;
+        loop {
+            match flock(&file, FlockOperation::LockShared) {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     /// Takes the lock when nobody holds it; `None` when somebody does.
     ///
     /// # Errors
@@ -58,6 +73,11 @@ mod tests {
         let held = Lock::take(&path).unwrap();
         assert!(Lock::try_take(&path).unwrap().is_none());
         drop(held);
+        assert!(Lock::try_take(&path).unwrap().is_some());
+        let (one, two) = (Lock::share(&path).unwrap(), Lock::share(&path).unwrap());
+        drop(one);
+        assert!(Lock::try_take(&path).unwrap().is_none());
+        drop(two);
         assert!(Lock::try_take(&path).unwrap().is_some());
     }
 }

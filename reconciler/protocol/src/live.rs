@@ -184,4 +184,8 @@ pub struct TransactionStatus {
     pub outcome: Option<Outcome>,
     /// Whether its runner is alive. `false` without an outcome means it was cut down and can be resumed.
     pub running: bool,
+    /// Whether a manager follows it now: it is not abandoned, and nobody else's to finish.
+    pub followed: bool,
+    /// The commit it comes from.
+    pub commit: String,
 }

@@ -45,7 +45,8 @@ pub(crate) fn templates(ops: &Ops) {
     let command = |words: &str| format!("]\n    command: [{words}]\n");
     compose(
         "web",
-        &(command("serve, web, \"{{ release }}\", \"8000\", 0.0.0.0") + "    ports: [\"127.0.0.1:{{ port.http }}:8000\"]\n"),
+        &(command("serve, web, \"{{ release }}\", \"8000\", 0.0.0.0")
+            + "    ports: [\"127.0.0.1:{{ port.http }}:8000\"]\n"),
     );
     compose("cworker", &command("work, cworker, \"{{ release }}\""));
     compose("ccron", &command("alone, ccron, \"{{ release }}\""));

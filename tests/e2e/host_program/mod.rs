@@ -270,7 +270,7 @@ fn units_come_up_crash_loops_are_seen_and_odd_keys_refused(bench: &Bench) {
     assert!(problems.iter().any(|problem| problem.message.contains("'Afer'")), "{problems:?}");
 
     // It is active nearly always when it is looked at.
-    let loops = unit_spec(&mut channel, "u1", 1, "/bin/sleep 1", "");
+    let loops = unit_spec(&mut channel, "u1", 2, "/bin/sleep 1", "");
     let (outcome, reason, _) = channel.run(&loops);
     assert_eq!(outcome, Outcome::Abandoned, "{reason}");
     assert!(reason.contains("restarted"), "{reason}");
@@ -280,7 +280,7 @@ fn units_come_up_crash_loops_are_seen_and_odd_keys_refused(bench: &Bench) {
         state()
     );
 
-    let good = unit_spec(&mut channel, "u2", 1, "/bin/sleep 1000", "");
+    let good = unit_spec(&mut channel, "u2", 3, "/bin/sleep 1000", "");
     let (outcome, reason, _) = channel.run(&good);
     assert_eq!(outcome, Outcome::Done, "{reason}");
     assert_eq!(state(), "active\nenabled\n");
@@ -288,7 +288,7 @@ fn units_come_up_crash_loops_are_seen_and_odd_keys_refused(bench: &Bench) {
 
     // Killed in its migration: it is found again by its name.
     bench.on_host("rm /root/counter/ran");
-    let killed = unit_spec(&mut channel, "u3", 1, "/bin/sleep 1001", "");
+    let killed = unit_spec(&mut channel, "u3", 4, "/bin/sleep 1001", "");
     channel.begin(&killed);
     let decide = Request::Decide { id: killed.id.clone(), fence: killed.fence, decision: Decision::Promote };
     assert_eq!(channel.ask(decide), Reply::Decided);

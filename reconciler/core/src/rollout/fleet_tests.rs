@@ -246,7 +246,9 @@ fn run(
     let orderly = (0..count * 40).map(|turn| turn % count.max(1));
     for (moment, turn) in turns.iter().map(|turn| turn % count.max(1)).chain(orderly).enumerate() {
         for (_, what) in operator.iter().filter(|(when, _)| *when == moment) {
-            let event = [FleetEvent::Promote, FleetEvent::Pause, FleetEvent::Abort, FleetEvent::Resume][usize::from(what % 4)].clone();
+            let event = [FleetEvent::Promote, FleetEvent::Pause, FleetEvent::Abort, FleetEvent::Resume]
+                [usize::from(what % 4)]
+            .clone();
             apply(&mut run, &mut fleet, &event);
         }
         // Nobody leaves a pause for ever.

@@ -5,7 +5,7 @@ use holdfast_core::config::HostSpec;
 use holdfast_core::id::digest_of;
 use holdfast_core::render::{Content, RevealError, Revealed};
 use holdfast_core::rollout::{Draft, FileKey, MissingContent, finish};
-use holdfast_protocol::{Digest, Hidden, Reply, Request, StageProblem, TransactionSpec};
+use holdfast_protocol::{Digest, FaultKind, Hidden, Reply, Request, StageProblem, TransactionSpec};
 
 use crate::observe::unexpected;
 use crate::ports::{HostLink, LinkError, Ports, SecretError};
@@ -43,6 +43,16 @@ pub(super) enum DeliverError {
     Link(#[from] LinkError),
     #[error("the host found problems")]
     Problems(Vec<StageProblem>),
+}
+
+impl DeliverError {
+    /// Returns whether another manager was there first.
+    pub(super) fn is_overtaken(&self) -> bool {
+        match self {
+            Self::Link(LinkError::Fault { fault, .. }) => matches!(fault.kind, FaultKind::Fenced | FaultKind::Busy),
+            _ => false,
+        }
+    }
 }
 
 /// Reveals, sends and stages. Revealed content lives as long as this call.

@@ -24,6 +24,9 @@ const INBOX: usize = 1024;
 /// Times a refused confirmation is tried again.
 const CONFIRM_TRIES: u32 = 4;
 
+/// How the titles of steps end that only the machine can fail in.
+const MACHINE: [&str; 3] = ["preflight", "ports are free", "images"];
+
 /// One host of a running rollout.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -95,9 +98,11 @@ impl Member {
             }
             JournalEvent::Failed { phase, step, error, .. } if self.end.failed.is_none() => {
                 let title = self.titles.get(&(*phase, *step)).map_or("a step", String::as_str);
-                let environmental = self
-                    .step(*phase, *step)
-                    .is_some_and(|step| matches!(step.action, Action::Preflight { .. } | Action::Images { .. }));
+                let environmental = match self.step(*phase, *step) {
+                    Some(step) => matches!(step.action, Action::Preflight { .. } | Action::Images { .. }),
+                    // A former manager's, of which only the words are known.
+                    None => *phase == Phase::Prepare && MACHINE.iter().any(|words| title.ends_with(words)),
+                };
                 self.end.failed = Some(StepFailure { text: format!("`{title}` failed: {error}"), environmental });
             }
             JournalEvent::Ended { outcome, reason } => {
@@ -179,7 +184,7 @@ impl<'a> Drive<'a> {
             }
         };
         let hosts = self.members.into_iter().map(|(host, member)| (host, member.end)).collect();
-        AppEnd { result, hosts, aborted: self.aborted }
+        AppEnd { result, hosts, aborted: self.aborted, overtaken: false }
     }
 
     fn hear(&mut self, message: Message) {

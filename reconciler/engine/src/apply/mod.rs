@@ -73,6 +73,10 @@ pub struct Unfinished {
     pub phase: Phase,
     /// How it ended, if it has.
     pub outcome: Option<Outcome>,
+    /// Whether a manager follows it now: then it is that one's.
+    pub followed: bool,
+    /// The commit it comes from.
+    pub commit: String,
 }
 
 /// How a rollout ended.
@@ -84,6 +88,8 @@ pub struct AppEnd {
     pub hosts: BTreeMap<HostName, HostEnd>,
     /// Whether a person sent it back.
     pub aborted: bool,
+    /// Whether another manager was faster and nothing has begun: the hosts are to be looked at again.
+    pub overtaken: bool,
 }
 
 /// How a rollout ended on one host.
@@ -114,8 +120,8 @@ pub async fn roll_out(ports: &Ports, rollout: AppRollout, operator: &mut Operato
     // Words that come while hosts are staged are heard when it begins.
     operator.begin(&app);
     let end = match stage_everywhere(ports, &app, hosts).await {
-        None => AppEnd { result: AppResult::Blocked, hosts: BTreeMap::new(), aborted: false },
-        Some(members) => Drive::new(ports, app.clone(), members, Fleet::new(waves, policy)).run(operator).await,
+        Err(overtaken) => AppEnd { result: AppResult::Blocked, hosts: BTreeMap::new(), aborted: false, overtaken },
+        Ok(members) => Drive::new(ports, app.clone(), members, Fleet::new(waves, policy)).run(operator).await,
     };
     operator.end();
     ports.tell(SyncEventKind::AppEnded { app, result: end.result });
@@ -148,12 +154,13 @@ pub async fn resume(
     end
 }
 
-/// Returns the staged transactions; `None` when a host found something in the way, after telling what.
+/// Returns the staged transactions. When a host found something in the way, tells what, and returns whether another manager was
+/// there first.
 async fn stage_everywhere(
     ports: &Ports,
     app: &AppName,
     hosts: BTreeMap<HostName, (HostSpec, Payload)>,
-) -> Option<BTreeMap<HostName, Member>> {
+) -> Result<BTreeMap<HostName, Member>, bool> {
     let slots = Arc::new(Semaphore::new(SENDING));
     let mut sending = JoinSet::new();
     for (name, (host, payload)) in hosts {
@@ -165,12 +172,12 @@ async fn stage_everywhere(
         });
     }
     let mut members = BTreeMap::new();
-    let mut clear = true;
+    let (mut clear, mut overtaken) = (true, false);
     while let Some(sent) = sending.join_next().await {
         let (name, host, delivered) = match sent {
             Ok(sent) => sent,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => return None,
+            Err(_) => return Err(false),
         };
         let errors: Vec<String> = match delivered {
             Ok(Delivered { spec, bytes }) => {
@@ -185,12 +192,15 @@ async fn stage_everywhere(
                 };
                 problems.iter().map(line).collect()
             }
-            Err(error) => vec![error.to_string()],
+            Err(error) => {
+                overtaken |= error.is_overtaken();
+                vec![error.to_string()]
+            }
         };
         clear = false;
         for error in errors {
             ports.tell(SyncEventKind::HostTrouble { app: Some(app.clone()), host: name.clone(), error });
         }
     }
-    clear.then_some(members)
+    if clear { Ok(members) } else { Err(overtaken) }
 }

@@ -25,6 +25,8 @@ pub fn unfinished(
                 fence: status.fence,
                 phase: status.phase,
                 outcome: status.outcome,
+                followed: status.followed,
+                commit: status.commit.clone(),
             });
         }
     }

@@ -37,7 +37,7 @@ pub fn begin(host: &Host, id: &TransactionId) -> Result<(), Fault> {
                     return Err(stage::busy(&other, &spec.app));
                 }
             }
-            fence::raise(&host.root, &host.disk, spec.fence)?;
+            fence::claim(&host.root, &host.disk, &spec.app, spec.fence, &spec.id)?;
             install_resume_unit(host, &program)?;
             folder.mark_begun(&host.disk, &program).map_err(|error| failed(format!("begin {id}: {error}")))?;
         }

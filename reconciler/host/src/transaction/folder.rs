@@ -9,7 +9,7 @@
 //! | `decided-…` | empty: a decision of the manager, durable before it is acknowledged |
 //! | `confirmed` | empty: the manager confirmed in time |
 //! | `clock-…` | boot id and milliseconds since boot at which a gate was reached |
-//! | `runner.lock`, `decisions.lock` | locks |
+//! | `runner.lock`, `decisions.lock`, `followed.lock` | locks |
 
 use std::fs;
 use std::io;
@@ -153,6 +153,19 @@ impl Folder {
     /// Any I/O error.
     pub fn lock_runner(&self) -> io::Result<Option<Lock>> {
         Lock::try_take(&self.path.join("runner.lock"))
+    }
+
+    /// Takes a share of the lock that says that a manager follows.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    pub fn follow(&self) -> io::Result<Lock> {
+        Lock::share(&self.path.join("followed.lock"))
+    }
+
+    /// Returns whether a manager follows it now.
+    pub fn is_followed(&self) -> bool {
+        matches!(Lock::try_take(&self.path.join("followed.lock")), Ok(None))
     }
 
     /// Takes the lock under which decisions are written and acted upon.

@@ -28,6 +28,7 @@ pub fn follow(
 ) -> Result<(), Fault> {
     let folder = Folder::of(&host.root, id);
     folder.load()?;
+    let _followed = folder.follow().map_err(|error| failed(format!("follow {id}: {error}")))?;
     let wake = Wake::on(folder.path());
     let mut reader = Reader::new(&folder.journal());
     while !cancel.is_cancelled() {

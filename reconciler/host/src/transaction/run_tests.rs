@@ -245,18 +245,22 @@ fn a_second_transaction_of_the_app_waits_and_an_unbegun_one_is_dropped() {
     let play = Play::new(bring);
     let host = &play.bench.host;
     let mut other = spec("t2");
+    other.fence = 2;
     assert_eq!(super::super::stage::stage(host, &other).unwrap_err().kind, FaultKind::Busy);
     play.decide(Decision::Promote);
     run(host, &play.spec.id).unwrap();
     assert_eq!(super::super::stage::stage(host, &other).unwrap(), []);
     // Staged, never begun: another takes its place.
-    let third = spec("t3");
+    let mut third = spec("t3");
+    third.fence = 3;
     assert_eq!(super::super::stage::stage(host, &third).unwrap(), []);
     assert!(Folder::of(&host.root, &other.id).load().is_err());
-    crate::fence::raise(&host.root, &Disk::new(), 9).unwrap();
+    crate::fence::claim(&host.root, &Disk::new(), &other.app, 9, &"z".parse().unwrap()).unwrap();
     other.fence = 8;
     assert_eq!(super::super::stage::stage(host, &other).unwrap_err().kind, FaultKind::Fenced);
     other.fence = 9;
+    assert_eq!(super::super::stage::stage(host, &other).unwrap_err().kind, FaultKind::Fenced, "z holds it");
+    other.fence = 10;
     other.prepare = vec![put(&play.bench, "kept", "content")];
     let Action::PutFile(put) = &mut other.prepare[0].action else { unreachable!() };
     put.blob = crate::digest::of(b"never sent");

@@ -15,11 +15,10 @@ use crate::{blob, fence};
 /// Staging the same transaction again is fine. One of the same app that was staged before and never begun is dropped.
 ///
 /// # Errors
-/// `Fenced` below the host's fence; `Busy` while another transaction of the app has not ended; `Refused` when it makes no sense
+/// `Fenced` when the app's fence has moved since the manager looked; `Busy` while another transaction of the app has not ended; `Refused` when it makes no sense
 /// (blobs that are not here, the name of another transaction); `Failed` on an I/O error.
 pub fn stage(host: &Host, spec: &TransactionSpec) -> Result<Vec<StageProblem>, Fault> {
     host.root.prepare().map_err(|error| failed(format!("{}: {error}", host.root.path().display())))?;
-    fence::check(fence::read(&host.root)?, spec.fence)?;
     check_shape(spec)?;
     let missing = blob::missing(&host.root, &blobs(spec));
     if let Some(first) = missing.first() {
@@ -31,6 +30,7 @@ pub fn stage(host: &Host, spec: &TransactionSpec) -> Result<Vec<StageProblem>, F
     }
     {
         let _lock = lock(host)?;
+        fence::may_claim(&host.root, &spec.app, spec.fence, &spec.id)?;
         make_room(host, spec)?;
     }
     let problems = super::validate::validate(host, spec);
@@ -38,8 +38,13 @@ pub fn stage(host: &Host, spec: &TransactionSpec) -> Result<Vec<StageProblem>, F
         return Ok(problems);
     }
     let _lock = lock(host)?;
+    fence::may_claim(&host.root, &spec.app, spec.fence, &spec.id)?;
     make_room(host, spec)?;
     let folder = Folder::of(&host.root, &spec.id);
+    // From here on another manager that looked before cannot come between the staging of the hosts and their beginning.
+    if folder.begun().is_none() {
+        fence::claim(&host.root, &host.disk, &spec.app, spec.fence, &spec.id)?;
+    }
     folder.store(&host.disk, spec).map_err(|error| failed(format!("store transaction {}: {error}", spec.id)))?;
     Ok(problems)
 }

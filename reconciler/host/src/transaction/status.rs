@@ -38,6 +38,8 @@ pub fn statuses(host: &Host) -> Vec<TransactionStatus> {
             phase: if outcome.is_some() { Phase::Ended } else { phase(&entries) },
             outcome,
             running: outcome.is_none() && is_running(folder),
+            followed: outcome.is_none() && folder.is_followed(),
+            commit: spec.commit,
         };
         if outcome.is_some() {
             known.insert(folder.id().clone(), (entries.last().map_or(0, |entry| entry.at_ms), status));

@@ -24,6 +24,8 @@ pub struct FakeHost {
 pub(super) struct State {
     pub(super) world: World,
     pub(super) fence: u64,
+    /// By app: its fence, and the transaction that claimed it.
+    pub(super) fences: BTreeMap<String, (u64, TransactionId)>,
     pub(super) transactions: BTreeMap<TransactionId, Transaction>,
     /// Journal entries written so far, over all transactions.
     pub(super) entries: u64,
@@ -44,9 +46,19 @@ pub(super) struct Transaction {
     pub(super) running: bool,
     pub(super) decisions: BTreeSet<u8>,
     pub(super) confirmed: bool,
+    /// Managers that follow it now.
+    pub(super) followers: u32,
     pub(super) ready_at: Option<Instant>,
     pub(super) promoted_at: Option<Instant>,
     pub(super) settled_at: Option<Instant>,
+}
+
+impl State {
+    /// Claims a transaction's fence for it.
+    pub(super) fn claim(&mut self, spec: &TransactionSpec) {
+        self.fence = self.fence.max(spec.fence);
+        self.fences.insert(spec.app.clone(), (spec.fence, spec.id.clone()));
+    }
 }
 
 impl Transaction {
@@ -68,6 +80,7 @@ impl FakeHost {
         let state = State {
             world: World::default(),
             fence: 0,
+            fences: BTreeMap::new(),
             transactions: BTreeMap::new(),
             entries: 0,
             faults: Vec::new(),

@@ -12,7 +12,7 @@ use holdfast_protocol::{
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use super::host::{FakeHost, Transaction};
+use super::host::{FakeHost, State, Transaction};
 use super::runner::{phase, run};
 
 /// One way of every message.
@@ -101,9 +101,7 @@ impl FakeLink {
 
     fn stage(&self, spec: TransactionSpec) -> Result<Reply, LinkError> {
         let mut state = self.host.lock();
-        if spec.fence < state.fence {
-            return Err(self.fault(FaultKind::Fenced, format!("fence {} is lower than {}", spec.fence, state.fence)));
-        }
+        self.admitted(&state, &spec)?;
         let busy = state.transactions.values().any(|other| {
             other.spec.app == spec.app && other.spec.id != spec.id && other.begun && other.outcome().is_none()
         });
@@ -135,6 +133,9 @@ impl FakeLink {
         }
         if problems.is_empty() {
             let id = spec.id.clone();
+            state.claim(&spec);
+            let staged = |other: &Transaction| other.spec.app == spec.app && other.spec.id != id && !other.begun;
+            state.transactions.retain(|_, other| !staged(other));
             state.transactions.entry(id).or_insert_with(|| Transaction {
                 spec,
                 journal: Vec::new(),
@@ -142,6 +143,7 @@ impl FakeLink {
                 running: false,
                 decisions: std::collections::BTreeSet::new(),
                 confirmed: false,
+                followers: 0,
                 ready_at: None,
                 promoted_at: None,
                 settled_at: None,
@@ -150,18 +152,33 @@ impl FakeLink {
         Ok(Reply::Staged(problems))
     }
 
+    /// The host's rule of fences: no lower number for an app, and none that another transaction holds.
+    fn admitted(&self, state: &State, spec: &TransactionSpec) -> Result<(), LinkError> {
+        match state.fences.get(&spec.app) {
+            Some((number, holder)) if spec.fence < *number || (spec.fence == *number && *holder != spec.id) => {
+                Err(self.fault(FaultKind::Fenced, format!("fence {} was overtaken by {number}", spec.fence)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn begin(&self, id: &TransactionId) -> Result<Reply, LinkError> {
         let mut state = self.host.lock();
         let Some(transaction) = state.transactions.get_mut(id) else {
             return Err(self.fault(FaultKind::Refused, format!("no transaction {id}")));
         };
-        let first = !transaction.begun;
+        let (spec, first) = (transaction.spec.clone(), !transaction.begun);
+        if first {
+            self.admitted(&state, &spec)?;
+        }
+        let Some(transaction) = state.transactions.get_mut(id) else {
+            return Err(self.fault(FaultKind::Refused, format!("no transaction {id}")));
+        };
         transaction.begun = true;
         let starts = !transaction.running && transaction.outcome().is_none();
         transaction.running |= starts;
-        let spec = transaction.spec.clone();
         if first {
-            state.fence = state.fence.max(spec.fence);
+            state.claim(&spec);
             state.learn(&spec);
         }
         drop(state);
@@ -278,7 +295,28 @@ async fn hints(host: FakeHost, generation: u64, to: mpsc::Sender<HostEvent>) {
     }
 }
 
+/// One that follows a transaction, for as long as this lives.
+struct Follower(FakeHost, TransactionId);
+
+impl Follower {
+    fn of(host: &FakeHost, id: &TransactionId) -> Self {
+        if let Some(transaction) = host.lock().transactions.get_mut(id) {
+            transaction.followers += 1;
+        }
+        Self(host.clone(), id.clone())
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        if let Some(transaction) = self.0.lock().transactions.get_mut(&self.1) {
+            transaction.followers -= 1;
+        }
+    }
+}
+
 async fn stream(host: FakeHost, generation: u64, id: TransactionId, from: u64, to: mpsc::Sender<JournalEntry>) {
+    let _follower = Follower::of(&host, &id);
     let mut changed = host.changed.subscribe();
     let mut next = from;
     loop {

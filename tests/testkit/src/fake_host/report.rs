@@ -64,6 +64,8 @@ impl FakeHost {
                     phase: phase(transaction),
                     outcome: transaction.outcome(),
                     running: transaction.running,
+                    followed: transaction.followers > 0 && transaction.outcome().is_none(),
+                    commit: transaction.spec.commit.clone(),
                 })
                 .collect(),
             fence: state.fence,

@@ -374,3 +374,74 @@ async fn a_change_that_can_cut_the_manager_off_is_confirmed_over_a_new_connectio
     });
     assert!(ended.into_iter().any(|outcome| outcome == Outcome::RolledBack));
 }
+
+/// Two managers that know nothing of each other want different releases at once: whatever the moment, no host mixes them, no
+/// fleet is left with both, and the next sync has its way.
+#[tokio::test(start_paused = true)]
+async fn two_managers_never_interleave() {
+    let mut won = std::collections::BTreeSet::new();
+    for delay_ms in [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 400, 1_000, 3_000, 8_000] {
+        let fleet = fleet(3);
+        bring(&fleet, 3, &Release::good("v1"), &together()).await;
+        let manager = |release: &'static str, after_ms: u64| {
+            let fleet = fleet.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                bring(&fleet, 3, &Release::good(release), &together()).await
+            }
+        };
+        let (one, two) = tokio::join!(manager("v2", 0), manager("v3", delay_ms));
+        let serving: std::collections::BTreeSet<_> = served(&fleet).into_values().collect();
+        assert_eq!(serving.len(), 1, "after {delay_ms} ms: {:?}\n{one:#?}\n{two:#?}", served(&fleet));
+        assert_sound(&fleet);
+        assert!(
+            one.result == Some(SyncResult::Synced) || two.result == Some(SyncResult::Synced),
+            "after {delay_ms} ms nobody got through: {one:#?}\n{two:#?}"
+        );
+        won.extend(serving);
+        for (_, host) in fleet.hosts() {
+            let journals = host.journals();
+            let ended = |journal: &Vec<holdfast_protocol::JournalEntry>| {
+                journal.iter().any(|entry| matches!(entry.event, JournalEvent::Ended { .. }))
+            };
+            assert!(journals.values().all(ended), "after {delay_ms} ms something is left");
+        }
+        assert_result(&bring(&fleet, 3, &Release::good("v4"), &together()).await, SyncResult::Synced);
+        assert_serves(&fleet, "v4");
+    }
+    assert!(won.len() > 1 || won.contains(&Some("v3".to_owned())), "{won:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_a_person_sent_back_is_quarantined() {
+    let fleet = fleet(2);
+    let (handle, mut words) = operator();
+    sync(&fleet.ports(), &request(shop(2, Some(&Release::good("v1")), &together())), &mut words).await;
+    let speaker = {
+        let fleet = fleet.clone();
+        tokio::spawn(async move {
+            let said = |event: &holdfast_core::event::SyncEvent| matches!(event.kind, SyncEventKind::Decided { .. });
+            while fleet.events().iter().filter(|event| said(event)).count() < 6 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            assert_eq!(handle.say(OperatorWord { app: None, verb: OperatorVerb::Abort }), Heard::Yes);
+        })
+    };
+    let report = sync(&fleet.ports(), &request(shop(2, Some(&Release::good("v2")), &together())), &mut words).await;
+    speaker.await.unwrap();
+    assert_result(&report, SyncResult::RolledBack);
+    assert_serves(&fleet, "v1");
+    assert_eq!(report.apps[&"shop".parse().unwrap()].quarantined, "its rollout was aborted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_app_is_left_alone() {
+    let fleet = fleet(2);
+    bring(&fleet, 2, &Release::good("v1"), &policy()).await;
+    let mut wanted = request(shop(2, Some(&Release::good("v2")), &policy()));
+    wanted.paused.insert("shop".parse().unwrap(), "is paused by ada".to_owned());
+    let report = sync(&fleet.ports(), &wanted, &mut silent()).await;
+    assert_result(&report, SyncResult::Blocked);
+    assert_eq!(report.blockers, ["paused: shop is paused by ada"]);
+    assert_serves(&fleet, "v1");
+}

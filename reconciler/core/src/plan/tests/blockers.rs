@@ -153,6 +153,8 @@ fn an_unfinished_transaction_blocks_its_app() {
         phase: Phase::Watch,
         outcome,
         running: false,
+        followed: false,
+        commit: "c".to_owned(),
     };
     let done = Some(holdfast_protocol::Outcome::Done);
     report(&mut live, "web1").transactions = vec![status("prod/nps", done), status("staging/nps", None)];
