@@ -313,15 +313,17 @@ pub(crate) struct RollbackArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  holdfast pause prod\n  holdfast pause prod chatbot --reason 'database work until noon'\n\n\
-                  A held rollout stays where it is, but a host that has not switched abandons after the environment's\n\
-                  `ready_deadline`. Where none runs, the pause is remembered: the daemon starts no sync of the environment,\n\
-                  or leaves that app out of every one, until `holdfast resume`. `holdfast apply --app` does what it is told."
+                  A held rollout stays where it is, but a host that has not switched\n\
+                  abandons after the environment's `ready_deadline`. Where none runs, the\n\
+                  pause is remembered: the daemon starts no sync of the environment, or\n\
+                  leaves that app out of every one, until `holdfast resume`.\n\
+                  `holdfast apply --app` does what it is told."
 )]
 pub(crate) struct PauseArgs {
     #[command(flatten)]
     pub(crate) what: ControlArgs,
     /// Why, for others.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) reason: String,
 }
 

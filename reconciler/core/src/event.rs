@@ -77,7 +77,7 @@ pub enum SyncEventKind {
         app: AppName,
         /// Host.
         host: HostName,
-        /// `promote`, `settle`, `go_back`.
+        /// `promote`, `settle`, `go_back`, `end_watch`.
         decision: String,
         /// Why.
         reason: String,

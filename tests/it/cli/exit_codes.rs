@@ -48,7 +48,7 @@ fn runs_end_as_the_page_says() {
         (3, &["apply", "dev", "--yes"]),
         (3, &["apply", "dev", "--plan", "dev.plan", "--yes"]),
         (3, &["rollback", "dev", "hello"]),
-        (3, &["pause", "dev"]),
+        (3, &["promote", "dev"]),
         (64, &[]),
         (64, &["plan"]),
         (64, &["plan", "dev", "--format", "yaml"]),

@@ -120,6 +120,8 @@ fn what_the_store_remembers() {
             &["unlock", "dev", "--app", "hello"],
             &["unlock", "dev"],
             &["pause", "dev"],
+            &["resume", "dev"],
+            &["resume", "dev"],
             &["abort", "dev", "hello"],
         ],
     );

@@ -1,6 +1,6 @@
 //! What the manager remembers: one SQLite file.
 //!
-//! History of syncs and their events, quarantined releases, pauses and approvals, the newest commit seen, locks, and the fence. What
+//! History of syncs and their events, quarantined releases, pauses and approvals, the newest commit seen, and locks. What
 //! was applied is not here but in each host's ledger: this file can be lost without a host being changed for it.
 //!
 //! # Flow
@@ -9,7 +9,6 @@
 //! # Format
 //! `PRAGMA user_version` is the [`SchemaVersion`]. A file of a newer version is refused and left alone.
 
-mod fence;
 mod history;
 mod lock;
 mod retention;
