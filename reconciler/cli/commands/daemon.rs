@@ -206,3 +206,22 @@ fn verdict(report: &Report) -> SyncVerdict {
 
 /// Blockers that may go away by themselves.
 const RETRIED: [&str; 5] = ["unreachable", "unknown", "unfinished-transaction", "no-headroom", "port-taken"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_back_because_of_a_machine_is_tried_again_and_what_was_quarantined_is_not() {
+        let report = |quarantined: &str| {
+            let mut report = Report::new();
+            report.result = Some(SyncResult::RolledBack);
+            let app = report.apps.entry("shop".parse().unwrap()).or_default();
+            app.result = Some(AppResult::RolledBack);
+            quarantined.clone_into(&mut app.quarantined);
+            report
+        };
+        assert_eq!(verdict(&report("")), SyncVerdict::TryAgain);
+        assert_eq!(verdict(&report("it never got healthy")), SyncVerdict::Settled);
+    }
+}
