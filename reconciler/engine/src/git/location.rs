@@ -159,7 +159,8 @@ fn parse(text: &str) -> Result<Location, &'static str> {
         if user.is_none() && ["file", "ssh", "http", "https", "git", "ext"].contains(&host.as_str()) {
             return Err(FORMS);
         }
-        return if port.is_none() && is_remote_path(path) {
+        // The root of a host and somebody's home are no repositories, however they are written.
+        return if port.is_none() && is_remote_path(path) && !["/", "~"].contains(&path) {
             Ok(Location::Ssh { user, host, port, path: path.to_owned() })
         } else {
             Err("the path may have letters, digits and `/._-~+`, without `..`")
@@ -256,6 +257,9 @@ mod tests {
             "ssh://user:secret@host/b",
             "-x@host:path",
             "host:-path",
+            "host:~",
+            "host:/",
+            "ssh://host/~",
             "host:a'b",
             "git://host/path",
             "http://host/path",
