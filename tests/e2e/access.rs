@@ -111,7 +111,7 @@ fn another_key(lab: &Lab, ops: &Ops, hosts: [&LabHost; 2]) {
     // Without all-or-nothing the others go on: the host that cannot be trusted comes later.
     ops.write("environments/prod/environment.yaml", &environment("{ role: web }", false));
     ops.ship("the others first");
-    let text = said(ops, &["apply", "prod", "--yes"], 3);
+    let text = said(ops, &["apply", "prod", "--yes"], 5);
     assert_says(&text, &wanted[..2]);
     assert_eq!(note(one), "one\n");
     let text = said(ops, &["doctor", "--host", "all"], 1);

@@ -8,6 +8,7 @@ mod drift;
 mod first_steps;
 mod host_program;
 mod journals;
+mod lockout;
 mod quoting;
 mod secrets;
 mod story;

@@ -1,5 +1,8 @@
 use serde::{Deserialize, Serialize};
 
+/// Who decided, in [`JournalEvent::Decided`], when a host goes back since nobody confirmed a change that can cut the manager off.
+pub const UNCONFIRMED: &str = "unconfirmed";
+
 /// Where a transaction stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -112,7 +115,7 @@ pub enum JournalEvent {
     Decided {
         /// What.
         decision: crate::Decision,
-        /// `manager`, `deadline` or `host`.
+        /// `manager`, `deadline`, `host`, or [`UNCONFIRMED`].
         by: String,
     },
     /// Progress within a long step (health attempts, watch); for display, and not kept after a restart.

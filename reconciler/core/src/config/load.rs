@@ -140,6 +140,7 @@ fn rollout(own: Option<&raw::Rollout>, defaults: Option<&raw::Rollout>, hosts: u
         all_or_nothing: pick(own, defaults, |rollout| rollout.all_or_nothing).unwrap_or(false),
         pause_after_canary: pick(own, defaults, |rollout| rollout.pause_after_canary).unwrap_or(false),
         ready_deadline: pick(own, defaults, |rollout| rollout.ready_deadline).unwrap_or(Millis(15 * 60_000)),
+        confirm_within: pick(own, defaults, |rollout| rollout.confirm_within).unwrap_or(Millis(2 * 60_000)),
     }
 }
 

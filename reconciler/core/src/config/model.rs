@@ -154,6 +154,8 @@ pub struct RolloutPolicy {
     pub pause_after_canary: bool,
     /// Milliseconds a host waits at *ready* before it abandons.
     pub ready_deadline: Millis,
+    /// How long a host waits to be reached anew after a change that can cut the manager off, before it undoes it.
+    pub confirm_within: Millis,
 }
 
 /// One app in one environment.

@@ -150,6 +150,7 @@ pub(super) fn config() -> Config {
             all_or_nothing: false,
             pause_after_canary: false,
             ready_deadline: Millis(600_000),
+            confirm_within: Millis(120_000),
         },
         variables: BTreeMap::from([("domain".to_owned(), variable(json!("nps.example"), 21))]),
         apps: BTreeMap::from([(app.name.clone(), app)]),

@@ -69,6 +69,7 @@ pub(crate) fn state(hosts: &[&str], version: &Version) -> DesiredState {
             all_or_nothing: true,
             pause_after_canary: false,
             ready_deadline: Millis(60_000),
+            confirm_within: Millis(120_000),
         },
         sync: SyncPolicy {
             mode: SyncMode::Manual,

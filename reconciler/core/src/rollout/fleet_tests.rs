@@ -9,7 +9,14 @@ fn hosts(count: usize) -> Vec<HostName> {
 }
 
 fn policy(canary: u32, max_unavailable: u32, all_or_nothing: bool, pause_after_canary: bool) -> RolloutPolicy {
-    RolloutPolicy { canary, max_unavailable, all_or_nothing, pause_after_canary, ready_deadline: Millis(1) }
+    RolloutPolicy {
+        canary,
+        max_unavailable,
+        all_or_nothing,
+        pause_after_canary,
+        ready_deadline: Millis(1),
+        confirm_within: Millis(1),
+    }
 }
 
 fn fleet(count: usize, policy: &RolloutPolicy, migrating: Option<usize>) -> Fleet {

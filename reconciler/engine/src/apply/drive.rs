@@ -7,6 +7,7 @@ use holdfast_core::id::{AppName, HostName};
 use holdfast_core::rollout::{Fleet, FleetCommand, FleetEvent};
 use holdfast_protocol::{
     Action, Decision, JournalEntry, JournalEvent, Outcome, Phase, Request, Step, TransactionId, TransactionSpec,
+    UNCONFIRMED,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -104,6 +105,13 @@ impl Member {
                     None => *phase == Phase::Prepare && MACHINE.iter().any(|words| title.ends_with(words)),
                 };
                 self.end.failed = Some(StepFailure { text: format!("`{title}` failed: {error}"), environmental });
+            }
+            // Ours, and we were there to confirm it: it is the change that kept us out. Of one that a manager before us began, who
+            // can say?
+            JournalEvent::Decided { decision: Decision::GoBack, by } if by == UNCONFIRMED && self.spec.is_some() => {
+                let text =
+                    "it could not be confirmed over a new connection: the change cuts the manager off".to_owned();
+                self.end.failed = Some(StepFailure { text, environmental: false });
             }
             JournalEvent::Ended { outcome, reason } => {
                 self.end.outcome = Some(*outcome);

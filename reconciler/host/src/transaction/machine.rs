@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_protocol::{Decision, JournalEntry, JournalEvent, Outcome, Phase, Step, TransactionSpec};
+use holdfast_protocol::{Decision, JournalEntry, JournalEvent, Outcome, Phase, Step, TransactionSpec, UNCONFIRMED};
 
 /// Times a settle step, or an undo, is tried before the transaction is stuck.
 pub const TRIES: u32 = 5;
@@ -261,7 +261,7 @@ fn watching(spec: &TransactionSpec, trace: &Trace, inputs: Inputs) -> Next {
         return next;
     }
     if spec.confirm_within_ms.is_some() && !inputs.confirmed && inputs.confirm_over {
-        return Next::Decide(Decision::GoBack, "deadline");
+        return Next::Decide(Decision::GoBack, UNCONFIRMED);
     }
     if trace.settle || trace.end_watch {
         return Next::Enter(Phase::Settled);
@@ -283,7 +283,7 @@ fn at_settled(spec: &TransactionSpec, trace: &Trace, inputs: Inputs) -> Next {
         return Next::Decide(Decision::GoBack, "manager");
     }
     if spec.confirm_within_ms.is_some() && !inputs.confirmed {
-        return if inputs.confirm_over { Next::Decide(Decision::GoBack, "deadline") } else { Next::WaitSettled };
+        return if inputs.confirm_over { Next::Decide(Decision::GoBack, UNCONFIRMED) } else { Next::WaitSettled };
     }
     if trace.settle {
         Next::Enter(Phase::Settle)
@@ -341,6 +341,7 @@ fn undoing(spec: &TransactionSpec, trace: &Trace) -> Next {
     }
     let reason = match (&trace.go_back, &trace.last_failed) {
         (Some(by), _) if by == "deadline" => "no decision came in time".to_owned(),
+        (Some(by), _) if by == UNCONFIRMED => "it was not confirmed over a new connection in time".to_owned(),
         (Some(_), _) => "the manager sent the host back".to_owned(),
         (None, Some((at, error))) => format!("`{}` failed: {error}", title(spec, *at)),
         (None, None) => String::new(),

@@ -41,6 +41,7 @@ pub(crate) fn policy() -> RolloutPolicy {
         all_or_nothing: false,
         pause_after_canary: false,
         ready_deadline: Millis(600_000),
+        confirm_within: Millis(120_000),
     }
 }
 

@@ -48,6 +48,9 @@ record!(
     pause_after_canary: Option<bool>,
     /// How long a host with a proven idle slot waits for the others before it abandons. Default: `15m`.
     ready_deadline: Option<Millis>,
+    /// How long a host waits for word over a new connection after a change that can cut the manager off, before it undoes it.
+    /// Default: `2m`.
+    confirm_within: Option<Millis>,
 });
 
 /// A number of hosts, or a share of all.

@@ -2,9 +2,6 @@
 
 use holdfast_protocol::{Action, Step};
 
-/// Milliseconds a host waits for the confirmation over a new connection: several attempts with backoff fit in.
-pub(super) const CONFIRM_MS: u64 = 120_000;
-
 const PATHS: [&str; 14] = [
     "/etc/ssh/",
     "/etc/network/",

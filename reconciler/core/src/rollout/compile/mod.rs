@@ -148,7 +148,8 @@ fn specification(assembly: &Assembly<'_>, record: Option<Box<AppRecord>>, frame:
     // A host that is ready, or watched, waits until the waves before and after it are through.
     let waves = u64::from(frame.fleet.waves.max(1));
     let gate = frame.rollout.ready_deadline.0.saturating_add((waves - 1).saturating_mul(watched + promoting));
-    let confirm_within_ms = lockout::needs_confirmation(&[&prepare, &promote, &settle]).then_some(lockout::CONFIRM_MS);
+    let confirm_within_ms =
+        lockout::needs_confirmation(&[&prepare, &promote, &settle]).then_some(frame.rollout.confirm_within.0);
     TransactionSpec {
         id: frame.id,
         fence: frame.fence,

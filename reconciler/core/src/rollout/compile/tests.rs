@@ -153,6 +153,7 @@ fn state(apps: Vec<DesiredApp>) -> DesiredState {
             all_or_nothing: false,
             pause_after_canary: false,
             ready_deadline: Millis(600_000),
+            confirm_within: Millis(120_000),
         },
         sync: SyncPolicy {
             mode: SyncMode::Manual,
