@@ -99,7 +99,10 @@ impl Dispatcher {
             DaemonEvent::RepositoryChanged => self.look(now, &mut out),
             DaemonEvent::Looked(looks) => self.looked(looks, now, &mut out),
             DaemonEvent::HostChanged(name) => {
-                if let Some(state) = self.environments.get_mut(&name) {
+                // A host may have said something just before it was no longer listened to.
+                if let Some(state) = self.environments.get_mut(&name)
+                    && state.drift_policy() != DriftPolicy::Off
+                {
                     state.touched.get_or_insert(now);
                 }
             }
@@ -189,6 +192,10 @@ impl Dispatcher {
                 Ok(look) => {
                     let commit = look.commit.clone();
                     let noticed = state.notice(look, now);
+                    // What hosts said before they are no longer listened to is not looked into.
+                    if state.is_automatic() && state.drift_policy() == DriftPolicy::Off {
+                        state.touched = None;
+                    }
                     if noticed.new_commit {
                         out.push(Response::Store(StoreChange::Seen(name.clone(), commit.clone(), now)));
                     }

@@ -187,6 +187,23 @@ fn drift_is_looked_at_once_for_many_hints_and_then_healed_or_reported() {
 }
 
 #[test]
+fn where_drift_is_off_a_late_hint_of_a_host_is_nothing() {
+    let mut this = Story::started(&["prod"]);
+    let (result, verdict) = synced();
+    this.looked(&[("prod", look('a', SyncMode::Automatic, DriftPolicy::Heal))]);
+    this.ended(&job("prod", 'a', SyncCause::Commit), result, verdict);
+    // The last words before and the first after.
+    this.on(DaemonEvent::HostChanged(name("prod")));
+    this.on(DaemonEvent::RepositoryChanged);
+    this.looked(&[("prod", look('b', SyncMode::Automatic, DriftPolicy::Off))]);
+    this.ended(&job("prod", 'b', SyncCause::Commit), result, verdict);
+    assert_eq!(this.after(SETTLE_MS), []);
+    this.on(DaemonEvent::HostChanged(name("prod")));
+    assert_eq!(this.after(SETTLE_MS), []);
+    assert_eq!(this.status("prod").drift, DriftWord::InSync);
+}
+
+#[test]
 fn what_was_kept_long_enough_is_cleared_away_unless_anything_else_waits() {
     let kept = |changes| Checked { changes, kept_long_enough: 2, blockers: Vec::new() };
     let start = [Response::Start(job("prod", 'a', SyncCause::Timer))];
