@@ -21,7 +21,7 @@ sops:
 ";
 
 pub(crate) fn desired() -> DesiredState {
-    let mut tree = crate::example::example();
+    let mut tree = holdfast_testkit::example::example();
     let path = "environments/prod/secrets.sops.yaml";
     tree.files.entry(path.to_owned()).or_insert_with(|| SECRETS.as_bytes().to_vec());
     let (config, findings) = holdfast_core::config::load(&tree);

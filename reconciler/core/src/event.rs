@@ -13,6 +13,15 @@ pub const SWITCH: &str = "switch";
 /// The word a step's title has after its component when it migrates.
 pub const MIGRATE: &str = "migrate";
 
+/// The title of the step that looks whether a host has what a transaction needs.
+pub const PREFLIGHT: &str = "preflight";
+
+/// What a step's title has after its component when it looks whether the idle slot's ports are free.
+pub const PORTS_FREE: &str = "ports are free";
+
+/// The title of the step that has images brought to a host.
+pub const IMAGES: &str = "images";
+
 /// Something that happened. Stored in the history and streamed to whoever looks; the serialised form only grows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SyncEvent {

@@ -112,18 +112,17 @@ async fn pass(ports: &Ports, request: &SyncRequest, operator: &mut Operator) -> 
     let mut turn = 0;
     loop {
         turn += 1;
-        let (blocked, overtaken) = match look_and_apply(ports, &mut request, operator, &mut ends, turn < TURNS).await {
+        match look_and_apply(ports, &mut request, operator, &mut ends, turn < TURNS).await {
             Passed::Stopped => return SyncResult::Blocked,
-            Passed::Through { blocked } => (blocked, false),
-            Passed::Overtaken => (false, true),
-        };
-        if overtaken {
-            // By a chance of its own, so that two that meet once do not meet again.
-            ports.clock.sleep(Duration::from_millis(200 * u64::from(turn) + chance() % 1_000)).await;
-            continue;
+            Passed::Through { blocked } => {
+                let clean = ends.is_empty() || is_clean(ports, &request, &ends).await;
+                return result(&ends, blocked, clean);
+            }
+            Passed::Overtaken => {
+                // By a chance of its own, so that two that meet once do not meet again.
+                ports.clock.sleep(Duration::from_millis(200 * u64::from(turn) + chance() % 1_000)).await;
+            }
         }
-        let clean = ends.is_empty() || is_clean(ports, &request, &ends).await;
-        return result(&ends, blocked, clean);
     }
 }
 

@@ -19,14 +19,7 @@ impl Lock {
     /// # Errors
     /// Any I/O error.
     pub fn take(path: &Path) -> io::Result<Self> {
-        let file = open(path)?;
-        loop {
-            match flock(&file, FlockOperation::LockExclusive) {
-                Ok(()) => return Ok(Self { _file: file }),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        Self::waited(path, FlockOperation::LockExclusive)
     }
 
     /// Takes a share of the lock: others may share it, and nobody may take it alone meanwhile.
@@ -34,9 +27,13 @@ impl Lock {
     /// # Errors
     /// Any I/O error.
     pub fn share(path: &Path) -> io::Result<Self> {
+        Self::waited(path, FlockOperation::LockShared)
+    }
+
+    fn waited(path: &Path, operation: FlockOperation) -> io::Result<Self> {
         let file = open(path)?;
         loop {
-            match flock(&file, FlockOperation::LockShared) {
+            match flock(&file, operation) {
                 Ok(()) => return Ok(Self { _file: file }),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),

@@ -1,6 +1,7 @@
 //! Fakes, generators and lab access for the tests.
 
 pub mod canary;
+pub mod example;
 pub mod fake_host;
 pub mod host;
 pub mod json_schema;

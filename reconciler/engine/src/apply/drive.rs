@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use holdfast_core::config::HostSpec;
-use holdfast_core::event::{AppResult, SyncEventKind};
+use holdfast_core::event::{AppResult, IMAGES, PORTS_FREE, PREFLIGHT, SyncEventKind};
 use holdfast_core::id::{AppName, HostName};
 use holdfast_core::rollout::{Fleet, FleetCommand, FleetEvent};
 use holdfast_protocol::{
@@ -26,7 +26,7 @@ const INBOX: usize = 1024;
 const CONFIRM_TRIES: u32 = 4;
 
 /// How the titles of steps end that only the machine can fail in.
-const MACHINE: [&str; 3] = ["preflight", "ports are free", "images"];
+const MACHINE: [&str; 3] = [PREFLIGHT, PORTS_FREE, IMAGES];
 
 /// One host of a running rollout.
 #[derive(Debug)]

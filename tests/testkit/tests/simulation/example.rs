@@ -1,9 +1,6 @@
 //! The working example of this repository, from its files to hosts that serve it, and a promotion of it.
 
-use std::fs;
-use std::path::Path;
-
-use holdfast_core::config::{SealedValue, SourceTree, load};
+use holdfast_core::config::{SealedValue, load};
 use holdfast_core::desired::resolve;
 use holdfast_core::diag::Origin;
 use holdfast_core::secret::SecretRef;
@@ -14,21 +11,14 @@ use super::*;
 
 /// Returns what the example wants, with its chatbot's release replaced.
 fn example(release: &str) -> DesiredState {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut tree = SourceTree::default();
-    let mut open = ["holdfast.yaml", "inventory", "environments", "templates"].map(|part| root.join(part)).to_vec();
-    while let Some(path) = open.pop() {
-        if path.is_dir() {
-            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-        } else {
-            let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
-            let text = fs::read_to_string(&path).unwrap();
-            let lines = text.lines().map(|line| match line.strip_prefix("release:") {
-                Some(_) => format!("release: {release}\n"),
-                None => format!("{line}\n"),
-            });
-            tree.files.insert(name, lines.collect::<String>().into_bytes());
-        }
+    let mut tree = holdfast_testkit::example::example();
+    for content in tree.files.values_mut() {
+        let text = String::from_utf8(std::mem::take(content)).unwrap();
+        let lines = text.lines().map(|line| match line.strip_prefix("release:") {
+            Some(_) => format!("release: {release}\n"),
+            None => format!("{line}\n"),
+        });
+        *content = lines.collect::<String>().into_bytes();
     }
     let (config, findings) = load(&tree);
     let mut config = config.unwrap_or_else(|| panic!("{findings:?}"));

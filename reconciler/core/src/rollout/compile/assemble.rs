@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use holdfast_protocol::{Action, AppRecord, Capability, Hello, LiveReport, Step, SwitchMethod, Watch};
 
 use crate::config::Strategy;
-use crate::event::{MIGRATE, SWITCH};
+use crate::event::{IMAGES, MIGRATE, PORTS_FREE, PREFLIGHT, SWITCH};
 use crate::time::Timestamp;
 
 use super::steps::{Steps, file_put, is_nginx};
@@ -84,7 +84,7 @@ impl Assembly<'_> {
             nginx,
             docker,
         };
-        steps.push("", "preflight", deadline::QUICK_MS, action);
+        steps.push("", PREFLIGHT, deadline::QUICK_MS, action);
         for target in &touched {
             let starts = target.work == Work::IdleSlot || target.before.is_none();
             // nginx owns the ports of its sites, and keeps them.
@@ -97,12 +97,12 @@ impl Assembly<'_> {
                 nginx: false,
                 docker: false,
             };
-            steps.push(&target.name, "ports are free", deadline::QUICK_MS, action);
+            steps.push(&target.name, PORTS_FREE, deadline::QUICK_MS, action);
         }
         let images: BTreeSet<String> = starting.iter().flat_map(|project| project.images.iter().cloned()).collect();
         if !images.is_empty() {
             let action = Action::Images { images: images.into_iter().collect() };
-            steps.push("", "images", deadline::IMAGES_MS, action);
+            steps.push("", IMAGES, deadline::IMAGES_MS, action);
         }
         steps
     }
