@@ -22,7 +22,7 @@ host_create() {
     mkdir -p "$(host_dir "$host")/root" "$disk"/{upper,work,docker,containerd}
     host_set "$host" number "$2"
     host_set "$host" address "$(net_prefix).$2"
-    [[ ! $SEED ]] || images_seed_into "$disk/docker"
+    [[ ! $SEED ]] || images_seed_into "$SEED" "$disk/docker"
     host_mount "$host"
     root=$(host_dir "$host")/root
     echo "$host" >"$root/etc/hostname"

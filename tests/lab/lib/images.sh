@@ -1,22 +1,39 @@
 # shellcheck shell=bash
-# Docker images without a registry: one base layer of Debian packages, and per image one thin layer of files.
+# Docker images without a registry: a base layer of Debian packages, and per image one thin layer of files. Images belong to
+# sets; only the sets that are asked for are built and loaded.
 #
-#   $CACHE/images/base-HASH/        layer.tar id         the base layer and its diff id
+#   $CACHE/images/BASE-HASH/        layer.tar id         a base layer and its diff id
 #   $CACHE/images/NAME_TAG-HASH/    manifest.json, CONFIG.json, DIFFID.tar...: a docker-save archive, not yet packed
-#   $CACHE/images/seed-HASH/        /var/lib/docker of a host that has loaded them all
+#   $CACHE/images/seed-HASH/        /var/lib/docker of a host that has loaded all of some sets
 
 IMAGES=$LAB_DIR/images
 
-images_tags()       { jq -r '.[].tags | keys[]' "$IMAGES/images.json"; }
-images_definition() { jq -ce --arg tag "$1" '.[] | select(.tags[$tag]) | .files = .tags[$tag] | del(.tags)' "$IMAGES/images.json" || die "no image $1"; }
-images_base()       { echo "$CACHE/images/base-$(recipe_hash images/base lib/bootstrap.sh)"; }
+images_all()        { jq -cs add "$IMAGES"/*.json; }
+images_sets()       { images_all | jq -r 'map(.sets[]) | unique[]'; }
+images_definition() { images_all | jq -ce --arg tag "$1" 'map(select(.tags[$tag]))[0] | values | .files = .tags[$tag] | del(.tags, .sets)' || die "no image $1"; }
+images_base()       { echo "$CACHE/images/$1-$(recipe_hash "images/$1" lib/bootstrap.sh)"; }
+images_base_of()    { images_definition "$1" | jq -r .base; }
+
+# images_tags SET...: the images of these sets.
+images_tags() {
+    local sets
+    sets=$(jq -cn '$ARGS.positional' --args "$@")
+    images_all | jq -r --argjson sets "$sets" 'map(select(any(.sets[]; IN($sets[]))) | .tags | keys[]) | unique[]'
+}
+
+# images_check_sets SET...
+images_check_sets() {
+    local set known
+    mapfile -t known < <(images_sets)
+    for set; do [[ " ${known[*]} " == *" $set "* ]] || die "no set of images '$set'; there are: ${known[*]}"; done
+}
 
 # images_path TAG: where its archive is, named by everything that is in it.
 images_path() {
     local definition folders
     definition=$(images_definition "$1")
     mapfile -t folders < <(jq -r '"images/" + .files[]' <<<"$definition")
-    echo "$CACHE/images/${1/:/_}-$({ basename "$(images_base)"; echo "$definition"; recipe_hash lib/images.sh "${folders[@]}"; } |
+    echo "$CACHE/images/${1//[:\/]/_}-$({ basename "$(images_base "$(jq -r .base <<<"$definition")")"; echo "$definition"; recipe_hash lib/images.sh "${folders[@]}"; } |
         sha256sum | cut -c1-16)"
 }
 
@@ -25,12 +42,12 @@ images_id() { jq -r '"sha256:" + (.[0].Config | rtrimstr(".json"))' "$(images_pa
 
 images_build_base() {
     local base newest tmp=$CACHE/images/base.tmp
-    base=$(images_base)
+    base=$(images_base "$1")
     [[ ! -d $base ]] || return 0
-    say "building the base layer of the images (about a minute, once)"
+    say "building the base layer '$1' of the images (about a minute, once)"
     rm -rf --one-file-system "$tmp"
     mkdir -p "$tmp"
-    bootstrap images/base "$tmp/tree"
+    bootstrap "images/$1" "$tmp/tree"
     # Source files keep their times: Python compares them with those in the compiled files, and without these an app starts
     # four times slower.
     newest=$(find "$tmp/tree/usr/lib" -name '*.py' -printf '%T@\n' | sort -n | tail -n 1)
@@ -43,8 +60,8 @@ images_build_one() {
     local tag=$1 path tmp=$CACHE/images/image.tmp definition folder layers=() config base
     path=$(images_path "$tag")
     [[ ! -d $path ]] || return 0
-    base=$(images_base)
     definition=$(images_definition "$tag")
+    base=$(images_base "$(jq -r .base <<<"$definition")")
     rm -rf "$tmp"
     mkdir -p "$tmp/archive"
     layers=("$(<"$base/id")")
@@ -73,15 +90,21 @@ images_build_one() {
     rm -rf "$tmp"
 }
 
-# images_build [--only TAG]: prints tag, id and archive folder.
+# images_build [SET...] | --only TAG: prints tag, id and archive folder.
 images_build() {
     need_root
-    local tag tags
-    mapfile -t tags < <(images_tags)
-    [[ ${1:-} != --only ]] || tags=("${2:?--only NAME}")
+    local tag tags base bases
+    if [[ ${1:-} == --only ]]; then
+        tags=("${2:?--only NAME}")
+    else
+        (($#)) || set -- chatbot
+        images_check_sets "$@"
+        mapfile -t tags < <(images_tags "$@")
+    fi
     machine_install
     lock_cache images
-    images_build_base
+    mapfile -t bases < <(for tag in "${tags[@]}"; do images_base_of "$tag"; done | sort -u)
+    for base in "${bases[@]}"; do images_build_base "$base"; done
     for tag in "${tags[@]}"; do images_build_one "$tag"; done
     unlock_cache
     for tag in "${tags[@]}"; do printf '%s\t%s\t%s\n' "$tag" "$(images_id "$tag")" "$(images_path "$tag")"; done
@@ -103,7 +126,7 @@ images_load() {
     (($#)) || die "usage: lab load HOST IMAGE..."
     for tag; do
         images_build --only "$tag" >/dev/null
-        base=$(<"$(images_base)/id")
+        base=$(<"$(images_base "$(images_base_of "$tag")")/id")
         [[ $(host_exec "$host" docker image inspect -f '{{.Id}}' "$tag" 2>/dev/null) != "$(images_id "$tag")" ]] || continue
         if host_has_layer "$host" "$base"; then
             images_archive "$tag" --exclude="./$base.tar"
@@ -119,21 +142,23 @@ host_has_layer() {
     ((${#ids[@]})) && host_exec "$1" docker image inspect -f '{{json .RootFS.Layers}}' "${ids[@]}" | grep -q "sha256:$2"
 }
 
+# images_seed SET...
 images_seed() {
     local tag
-    echo "$CACHE/images/seed-$({ tree_path; for tag in $(images_tags); do images_path "$tag"; done; } | sha256sum | cut -c1-16)"
+    echo "$CACHE/images/seed-$({ tree_path; for tag in $(images_tags "$@"); do images_path "$tag"; done; } | sha256sum | cut -c1-16)"
 }
 
-# images_seed_build: /var/lib/docker as it is after loading all images, taken from a host once.
+# images_seed_build SET...: /var/lib/docker as it is after loading all their images, taken from a host once.
 images_seed_build() {
     local seed tags
-    seed=$(images_seed)
+    images_check_sets "$@"
+    seed=$(images_seed "$@")
     [[ ! -d $seed ]] || return 0
-    images_build >/dev/null
+    images_build "$@" >/dev/null
     lock_cache seed
     if [[ ! -d $seed ]]; then
-        say "loading the images once"
-        mapfile -t tags < <(images_tags)
+        say "loading the images of $* once"
+        mapfile -t tags < <(images_tags "$@")
         trap 'images_seed_lab down' EXIT
         images_seed_lab down
         images_seed_lab up 1 >/dev/null
@@ -152,11 +177,9 @@ images_seed_build() {
 
 images_seed_lab() { LAB_ID=imgseed LAB_OWNER_PID=$$ "$LAB_DIR/lab" "$@" 9>&-; }
 
-# images_seed_into DIR: a second's work instead of half a minute of loading. Layers are linked, since docker never changes a
+# images_seed_into SEED DIR: a second's work instead of half a minute of loading. Layers are linked, since docker never changes a
 # file of a layer; the rest is small, changes in place, and is copied.
 images_seed_into() {
-    local seed
-    seed=$(images_seed)
-    cp -al "$seed/overlay2" "$1/overlay2"
-    cp -a "$seed/image" "$1/image"
+    cp -al "$1/overlay2" "$2/overlay2"
+    cp -a "$1/image" "$2/image"
 }

@@ -1,0 +1,2 @@
+from app.tasks import *  # noqa: F403
+from app.tasks import app
