@@ -259,6 +259,23 @@ async fn a_damaged_tree_is_named() {
     assert!(repo.open().read(&missing).await.unwrap_err().to_string().contains("cannot be read"));
 }
 
+/// `holdfast -C .` in a linked work tree, where `.git` is a file.
+#[tokio::test]
+async fn a_linked_work_tree_is_read_at_its_own_head() {
+    let repo = Repo::new();
+    let first = repo.commit_of(&[("holdfast.yaml", b"format: 1\n")], None);
+    let second = repo.commit_of(&[("holdfast.yaml", b"format: 1\n# two\n")], Some(&first));
+    repo.point("refs/heads/main", &first);
+    repo.point("refs/heads/topic", &second);
+    let linked = tempfile::tempdir().unwrap();
+    let path = linked.path().join("tree");
+    repo.git(&["worktree", "add", "-q", path.to_str().unwrap(), "topic"], b"");
+    let git = GitRepository::new(Location::Local(path), Path::new("/nonexistent"), FetchOptions::default());
+    assert_eq!(git.resolve_word("HEAD").await.unwrap(), second);
+    assert_eq!(git.resolve_word("main").await.unwrap(), first);
+    assert!(git.read(&second).await.unwrap().files.contains_key("holdfast.yaml"));
+}
+
 #[tokio::test]
 async fn follows_branches_and_tags_and_sees_rewritten_history() {
     let repo = Repo::new();

@@ -64,6 +64,8 @@ pub struct FileLive {
     pub owner: String,
     /// Group's name, or number where it has none.
     pub group: String,
+    /// Owner's and group's numbers: an owner may be asked for by number, for the accounts of a container are not the host's.
+    pub numbers: (u32, u32),
     /// Size in bytes.
     pub size: u64,
     /// Whether it is a regular file. Anything else in our place (symlink, directory, device) is a blocker.

@@ -17,6 +17,11 @@ pub(super) struct FileFacts<'a> {
     pub(super) adopt: bool,
 }
 
+/// Returns whether an account asked for by name or number is the one seen. A name comes first, as where the file is written.
+fn is_account(wanted: &str, seen: &str, number: u32) -> bool {
+    wanted == seen || wanted.parse() == Ok(number)
+}
+
 impl FileFacts<'_> {
     /// Returns whether the live bytes are those git wants: by digest, or for a file with a secret by what we wrote last.
     fn content_fits(&self, live: &FileLive) -> bool {
@@ -27,8 +32,10 @@ impl FileFacts<'_> {
     }
 
     fn mode_fits(&self, live: &FileLive) -> bool {
-        (live.mode, live.owner.as_str(), live.group.as_str())
-            == (self.desired.mode, self.desired.owner.as_str(), self.desired.group.as_str())
+        let (uid, gid) = live.numbers;
+        live.mode == self.desired.mode
+            && is_account(&self.desired.owner, &live.owner, uid)
+            && is_account(&self.desired.group, &live.group, gid)
     }
 
     fn content_reason(&self) -> Reason {
@@ -132,4 +139,18 @@ fn rules<'a>() -> &'a [Rule<FileFacts<'a>>] {
             },
         },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_account;
+
+    /// A number stays right where the host happens to have a name for it.
+    #[test]
+    fn an_owner_asked_for_by_number_is_found_behind_its_name() {
+        assert!(is_account("999", "redis", 999));
+        assert!(is_account("redis", "redis", 999));
+        assert!(!is_account("999", "root", 0));
+        assert!(!is_account("redis", "root", 0));
+    }
 }

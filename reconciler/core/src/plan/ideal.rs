@@ -265,6 +265,7 @@ pub(crate) fn written(file: &DesiredFile) -> FileLive {
         mode: file.mode,
         owner: file.owner.clone(),
         group: file.group.clone(),
+        numbers: (0, 0),
         size: bytes.len() as u64,
         regular: true,
         content: Some(bytes),

@@ -5,9 +5,20 @@ use std::path::{Path, PathBuf};
 use git2::{Oid, Repository};
 use holdfast_core::id::CommitId;
 
-/// Returns the git directory of a repository on this machine: itself when it is bare, else its `.git`.
+/// Returns the git directory of a repository on this machine: itself when it is bare, else its `.git`, or what that names where it is
+/// a file, as in a linked work tree or a submodule.
+///
+/// # Source
+/// gitrepository-layout(5): `.git` may be a text file of one line, `gitdir: PATH`, the path relative to the file's folder.
 pub(super) fn git_dir_of(path: &Path) -> PathBuf {
-    if path.join("objects").is_dir() { path.to_owned() } else { path.join(".git") }
+    if path.join("objects").is_dir() {
+        return path.to_owned();
+    }
+    let inside = path.join(".git");
+    match std::fs::read_to_string(&inside).ok().as_deref().and_then(|text| text.strip_prefix("gitdir:")) {
+        Some(named) => path.join(named.trim()),
+        None => inside,
+    }
 }
 
 /// Opens a git directory. Only objects and references are used: no hook, filter, include or working tree.

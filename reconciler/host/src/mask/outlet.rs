@@ -146,6 +146,7 @@ mod tests {
             mode: 0o600,
             owner: "root".to_owned(),
             group: "root".to_owned(),
+            numbers: (0, 0),
             size: 1,
             regular: true,
             content: Some(said().into_bytes()),

@@ -164,6 +164,7 @@ fn live(meta: &Metadata, accounts: &Accounts, digest: Digest, content: Option<Ve
         mode: meta.mode() & 0o7777,
         owner: accounts.user(meta.uid()),
         group: accounts.group(meta.gid()),
+        numbers: (meta.uid(), meta.gid()),
         size: meta.size(),
         regular: meta.is_file(),
         content,

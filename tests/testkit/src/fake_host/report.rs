@@ -30,6 +30,7 @@ impl FakeHost {
                 mode: file.mode,
                 owner: file.owner.clone(),
                 group: file.group.clone(),
+                numbers: (0, 0),
                 size: file.bytes.len() as u64,
                 regular: true,
                 content: wanted.then(|| file.bytes.clone()),

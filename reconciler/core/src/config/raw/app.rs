@@ -75,9 +75,9 @@ record!(
     format: Option<FileFormat>,
     /// Permission bits. Default: `"0644"`; with a secret in it `"0600"`.
     mode: Option<Mode>,
-    /// Owner. Default: `root`.
+    /// Owner: a name, or a number, since the accounts in a container are not the host's. Default: `root`.
     owner: Option<Account>,
-    /// Group. Default: `root`.
+    /// Group: a name or a number. Default: `root`.
     group: Option<Account>,
 });
 

@@ -169,6 +169,7 @@ fn foreign_file() -> FileLive {
         mode: 0o644,
         owner: "root".to_owned(),
         group: "root".to_owned(),
+        numbers: (0, 0),
         size: bytes.len() as u64,
         regular: true,
         content: Some(bytes),
