@@ -205,7 +205,7 @@ pub(crate) struct Left {
 }
 
 /// How long, and how often, is looked whether a rollout's manager has really gone: a killed one's connections take a moment to end.
-const GONE: (u32, Duration) = (30, Duration::from_millis(500));
+const GONE: (u32, Duration) = (60, Duration::from_millis(250));
 
 /// Follows what a former manager left to its end. What one that lives still follows is left to it.
 pub(crate) async fn finish_unfinished(

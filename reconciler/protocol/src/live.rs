@@ -188,6 +188,8 @@ pub struct TransactionStatus {
     pub running: bool,
     /// Whether a manager follows it now: it is not abandoned, and nobody else's to finish.
     pub followed: bool,
+    /// Whether it is still to be confirmed over a new connection once it has promoted.
+    pub confirms: bool,
     /// The commit it comes from.
     pub commit: String,
 }

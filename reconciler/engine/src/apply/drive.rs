@@ -17,7 +17,7 @@ use crate::ports::Ports;
 use super::follow::{Message, begin_and_follow};
 use super::operator::{Operator, OperatorVerb};
 use super::tell::{Told, confirm, decide};
-use super::{AppEnd, HostEnd, StepFailure};
+use super::{AppEnd, HostEnd, StepFailure, Unfinished};
 
 /// Entries that may wait to be looked at; a host that writes faster is slowed down.
 const INBOX: usize = 1024;
@@ -71,23 +71,16 @@ impl Member {
         }
     }
 
-    pub(super) fn resumed(
-        host: HostSpec,
-        id: TransactionId,
-        fence: u64,
-        phase: Phase,
-        outcome: Option<Outcome>,
-    ) -> Self {
+    pub(super) fn resumed(one: Unfinished) -> Self {
         Self {
-            host,
-            id,
-            fence,
+            host: one.host,
+            id: one.id,
+            fence: one.fence,
             spec: None,
-            known_until: outcome.is_none().then_some(phase),
-            // Whether it asks is not known; one that does not says so.
-            confirmation: Confirmation::Due,
+            known_until: one.outcome.is_none().then_some(one.phase),
+            confirmation: if one.confirms { Confirmation::Due } else { Confirmation::None },
             titles: BTreeMap::new(),
-            end: HostEnd { outcome, ..HostEnd::default() },
+            end: HostEnd { outcome: one.outcome, ..HostEnd::default() },
         }
     }
 
@@ -325,7 +318,7 @@ impl<'a> Drive<'a> {
                         tries += 1;
                         ports.clock.sleep(Duration::from_millis(200 << tries)).await;
                     }
-                    // One of a former manager, which may ask for nothing.
+                    // One of a former manager, which may be past it by now.
                     Told::Refused(_) if !asks => break Message::Confirmed(host),
                     Told::Refused(fault) => break Message::Trouble(host, format!("it takes no confirmation: {fault}")),
                     Told::Lost(error) => break Message::Trouble(host, format!("it could not be confirmed: {error}")),

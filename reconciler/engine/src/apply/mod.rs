@@ -75,6 +75,8 @@ pub struct Unfinished {
     pub outcome: Option<Outcome>,
     /// Whether a manager follows it now: then it is that one's.
     pub followed: bool,
+    /// Whether it is still to be confirmed over a new connection once it has promoted.
+    pub confirms: bool,
     /// The commit it comes from.
     pub commit: String,
 }
@@ -140,13 +142,7 @@ pub async fn resume(
     ports.tell(SyncEventKind::AppStarted { app: app.clone(), release, waves });
     let states = unfinished.iter().map(|one| (one.host.name.clone(), (one.phase, one.outcome))).collect();
     let fleet = Fleet::resume(&states);
-    let members = unfinished
-        .into_iter()
-        .map(|one| {
-            let member = Member::resumed(one.host, one.id, one.fence, one.phase, one.outcome);
-            (member.host.name.clone(), member)
-        })
-        .collect();
+    let members = unfinished.into_iter().map(|one| (one.host.name.clone(), Member::resumed(one))).collect();
     operator.begin(&app);
     let end = Drive::new(ports, app.clone(), members, fleet).run(operator).await;
     operator.end();

@@ -26,6 +26,7 @@ pub fn unfinished(
                 phase: status.phase,
                 outcome: status.outcome,
                 followed: status.followed,
+                confirms: status.confirms,
                 commit: status.commit.clone(),
             });
         }

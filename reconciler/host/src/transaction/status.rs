@@ -39,6 +39,7 @@ pub fn statuses(host: &Host) -> Vec<TransactionStatus> {
             outcome,
             running: outcome.is_none() && is_running(folder),
             followed: outcome.is_none() && folder.is_followed(),
+            confirms: outcome.is_none() && spec.confirm_within_ms.is_some() && !folder.is_confirmed(),
             commit: spec.commit,
         };
         if outcome.is_some() {

@@ -140,7 +140,7 @@ impl FakeHost {
         self.touch();
     }
 
-    /// Returns what should never have been: a switch that led nowhere.
+    /// Returns what should never have been: a switch that led nowhere, a question that the host had answered already.
     pub fn violations(&self) -> Vec<String> {
         self.lock().violations.iter().cloned().collect()
     }

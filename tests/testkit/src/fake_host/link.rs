@@ -220,6 +220,9 @@ impl FakeLink {
             return Err(self.fault(FaultKind::Refused, format!("no transaction {id}")));
         };
         if transaction.spec.confirm_within_ms.is_none() {
+            // Its status says so: whoever asks all the same lets a fleet wait for nothing.
+            state.violations.insert(format!("{id} asks for no confirmation and was to be confirmed"));
+            drop(state);
             return Err(self.fault(FaultKind::Refused, "it asks for no confirmation"));
         }
         if transaction.promoted_at.is_none_or(|promoted| self.opened < promoted) {

@@ -66,6 +66,9 @@ impl FakeHost {
                     outcome: transaction.outcome(),
                     running: transaction.running,
                     followed: transaction.followers > 0 && transaction.outcome().is_none(),
+                    confirms: transaction.outcome().is_none()
+                        && transaction.spec.confirm_within_ms.is_some()
+                        && !transaction.confirmed,
                     commit: transaction.spec.commit.clone(),
                 })
                 .collect(),

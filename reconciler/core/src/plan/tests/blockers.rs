@@ -154,6 +154,7 @@ fn an_unfinished_transaction_blocks_its_app() {
         outcome,
         running: false,
         followed: false,
+        confirms: false,
         commit: "c".to_owned(),
     };
     let done = Some(holdfast_protocol::Outcome::Done);
