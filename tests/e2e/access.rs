@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use holdfast_testkit::host::Holdings;
 use holdfast_testkit::lab::{Lab, LabHost};
-use holdfast_testkit::ops::Ops;
+use holdfast_testkit::ops::{Ops, host_program};
 
 const APP: &str = r"app: note
 release: v1
@@ -189,7 +189,7 @@ fn itself(lab: &Lab, ops: &Ops) {
         fs::copy(from, &to).unwrap_or_else(|error| panic!("{} to {}: {error}", from.display(), to.display()));
     };
     copy(holdfast, "usr/bin/holdfast");
-    copy(&holdfast.with_file_name("holdfast-host"), "usr/lib/holdfast/holdfast-host-x86_64");
+    copy(&host_program(holdfast), "usr/lib/holdfast/holdfast-host-x86_64");
     ops.write("environments/box/environment.yaml", &environment("[mgmt]", true));
     ops.write("environments/box/note.yaml", APP);
     ops.write("templates/files/note.txt.j2", "mine\n");

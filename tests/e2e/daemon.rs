@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use holdfast_protocol::JournalEvent;
 use holdfast_testkit::lab::{Lab, LabHost, wait_until};
-use holdfast_testkit::ops::Ops;
+use holdfast_testkit::ops::{Ops, host_program};
 use holdfast_testkit::quick;
 
 use crate::journals::{all_ended, events, outcome, release, transactions};
@@ -26,7 +26,7 @@ impl<'a> Management<'a> {
         let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
         let holdfast = Path::new(env!("CARGO_BIN_EXE_holdfast"));
         box_.copy(holdfast, "usr/bin/holdfast");
-        box_.copy(&holdfast.with_file_name("holdfast-host"), "usr/lib/holdfast/holdfast-host-x86_64");
+        box_.copy(&host_program(holdfast), "usr/lib/holdfast/holdfast-host-x86_64");
         box_.copy(&packaging.join("holdfast.service"), "usr/lib/systemd/system/holdfast.service");
         box_.copy(&packaging.join("holdfast.sysusers"), "usr/lib/sysusers.d/holdfast.conf");
         box_.exec(&["systemd-sysusers"]);

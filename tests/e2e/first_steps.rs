@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use holdfast_testkit::lab::Lab;
+use holdfast_testkit::ops::host_program;
 
 /// Returns the commands of the README's "Use it", without what is said about them.
 fn commands() -> Vec<String> {
@@ -20,10 +21,9 @@ fn the_readme_holds_on_a_fresh_machine() {
     let lab = Lab::up("first", "box", 1, &["--no-docker"]);
     let host = &lab.hosts[0];
     let holdfast = Path::new(env!("CARGO_BIN_EXE_holdfast"));
-    for (from, to) in [
-        (holdfast.to_owned(), "usr/bin/holdfast"),
-        (holdfast.with_file_name("holdfast-host"), "usr/lib/holdfast/holdfast-host-x86_64"),
-    ] {
+    for (from, to) in
+        [(holdfast.to_owned(), "usr/bin/holdfast"), (host_program(holdfast), "usr/lib/holdfast/holdfast-host-x86_64")]
+    {
         let to = host.root.join(to);
         fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
         fs::copy(&from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));

@@ -1,7 +1,7 @@
 //! The manager's end of a channel, spoken by hand, and the lab host at the other end.
 
 use std::io::{BufReader, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use holdfast_protocol::{
     Reply, Request, TransactionId, TransactionSpec, read_frame, write_frame,
 };
 use holdfast_testkit::lab::Lab;
+use holdfast_testkit::ops::host_program;
 
 const PROGRAM: &str = "/var/lib/holdfast/bin/holdfast-host";
 
@@ -43,7 +44,7 @@ impl Bench {
 
     fn deliver(&self) {
         // `tests/build-host` puts it there: the one that a manager would send.
-        let program = PathBuf::from(env!("CARGO_BIN_EXE_holdfast")).with_file_name("holdfast-host");
+        let program = host_program(Path::new(env!("CARGO_BIN_EXE_holdfast")));
         let bytes = std::fs::read(program).unwrap();
         let script = format!("mkdir -p /var/lib/holdfast/bin && cat >{PROGRAM} && chmod 755 {PROGRAM}");
         let mut child = self.ssh().arg(script).stdin(Stdio::piped()).spawn().unwrap();

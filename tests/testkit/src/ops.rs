@@ -287,6 +287,11 @@ impl Ops {
     }
 }
 
+/// Returns the program that a manager would send to hosts, which `tests/build-host` puts beside `holdfast`.
+pub fn host_program(holdfast: &Path) -> PathBuf {
+    holdfast.with_file_name(format!("holdfast-host-{}", std::env::consts::ARCH))
+}
+
 /// Returns standard output as text.
 pub fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()

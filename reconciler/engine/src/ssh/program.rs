@@ -8,8 +8,11 @@ use holdfast_protocol::{Architecture, Digest};
 /// The largest file taken for a host program, in bytes. The shipped one has two MiB; a debug build has some tens.
 const LARGEST: u64 = 512 * 1024 * 1024;
 
-/// Where packages put host programs, one for each architecture.
-const PACKAGED: [&str; 2] = ["/usr/lib/holdfast/holdfast-host-x86_64", "/usr/lib/holdfast/holdfast-host-aarch64"];
+/// Where packages put host programs.
+const PACKAGED: &str = "/usr/lib/holdfast";
+
+/// Their names, one for each architecture.
+const NAMES: [&str; 2] = ["holdfast-host-x86_64", "holdfast-host-aarch64"];
 
 /// A host program that can be delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,14 +83,20 @@ impl HostProgram {
 }
 
 impl HostPrograms {
-    /// Finds the host programs: those named in the manager's configuration, or else `holdfast-host` in the folder `beside` the
-    /// running program and the packaged ones in `/usr/lib/holdfast`. The first one of an architecture counts.
+    /// Finds the host programs: those named in the manager's configuration, or else `holdfast-host-x86_64` and `-aarch64` in the
+    /// folder `beside` the running program and where packages put them, `/usr/lib/holdfast`. The first one of an architecture counts.
+    /// A plain `holdfast-host` beside is what `cargo build` leaves there, and counts where no other one is beside.
     ///
     /// # Errors
     /// [`ProgramError`]; one that was named must be usable, one that was not named may be missing.
     pub fn find(named: &[PathBuf], beside: Option<&Path>) -> Result<Self, ProgramError> {
-        let packaged = PACKAGED.iter().map(PathBuf::from);
-        let usual: Vec<_> = beside.map(|folder| folder.join("holdfast-host")).into_iter().chain(packaged).collect();
+        let usual: Vec<PathBuf> = match beside {
+            Some(folder) => {
+                let plain = (!NAMES.iter().any(|name| folder.join(name).exists())).then_some("holdfast-host");
+                NAMES.into_iter().chain(plain).map(|name| folder.join(name)).chain(packaged()).collect()
+            }
+            None => packaged().collect(),
+        };
         let candidates = if named.is_empty() { &usual[..] } else { named };
         let mut found: Vec<HostProgram> = Vec::new();
         for path in candidates {
@@ -124,6 +133,10 @@ impl HostPrograms {
     pub fn are_several(&self) -> bool {
         self.0.len() > 1
     }
+}
+
+fn packaged() -> impl Iterator<Item = PathBuf> {
+    NAMES.iter().map(|name| Path::new(PACKAGED).join(name))
 }
 
 fn content(path: &Path) -> Result<Vec<u8>, ProgramError> {
@@ -178,6 +191,18 @@ mod tests {
 
         fs::write(&paths[0], elf(62, "other")).unwrap();
         assert!(matches!(programs.of(Architecture::X86_64).unwrap().bytes(), Err(ProgramError::Changed { .. })));
+    }
+
+    #[test]
+    fn a_program_named_after_its_architecture_comes_before_what_cargo_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let (plain, named) = (folder.path().join("holdfast-host"), folder.path().join("holdfast-host-x86_64"));
+        fs::write(&plain, elf(62, "debug")).unwrap();
+        let found =
+            || HostPrograms::find(&[], Some(folder.path())).unwrap().of(Architecture::X86_64).unwrap().path.clone();
+        assert_eq!(found(), plain);
+        fs::write(&named, elf(62, "shipped")).unwrap();
+        assert_eq!(found(), named);
     }
 
     #[test]
