@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use holdfast_host::transaction::folder::Folder;
 use holdfast_protocol::{JournalEvent, Outcome, Phase};
 use holdfast_testkit::lab::{Lab, LabHost, wait_until};
+use holdfast_testkit::load::Load;
 use holdfast_testkit::ops::{Ops, text};
 
 use crate::crew::{Running, UNITS, api, app, fault, load, serves, templates};
@@ -114,7 +115,7 @@ fn entered(folder: &Folder, wanted: Phase) -> bool {
 
 #[test]
 #[ignore = "needs the lab"]
-fn people_and_machines_turn_a_rollout_and_no_request_is_lost() {
+fn a_release_that_turns_bad_and_people_who_abort_or_promote_lose_no_request() {
     let lab = Lab::up("strv", "web", 3, &["--no-docker"]);
     let fleet = Fleet::new(&lab, "canary: 1, max_unavailable: 1, all_or_nothing: true");
     let ops = &fleet.ops;
@@ -179,6 +180,18 @@ fn people_and_machines_turn_a_rollout_and_no_request_is_lost() {
     for verb in ["promote", "abort", "resume"] {
         assert_eq!(ops.run_any(&[verb, "prod"]).status.code(), Some(3), "{verb}: nothing runs");
     }
+    assert_no_loss(load);
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn a_pause_a_bad_host_a_loss_of_power_and_a_way_back_lose_no_request() {
+    let lab = Lab::up("strw", "web", 3, &["--no-docker"]);
+    let fleet = Fleet::new(&lab, "canary: 0, max_unavailable: 3, all_or_nothing: true");
+    let ops = &fleet.ops;
+    fleet.bring("v3");
+    let load = load(&lab.hosts, UNITS);
+    wait_until("v3 answers", PATIENCE, || load.report().first_seen.len() == 3);
 
     // Pause between waves: the others stay ready; then on.
     fleet.rollout("canary: 1, max_unavailable: 2, all_or_nothing: true");
@@ -219,9 +232,7 @@ fn people_and_machines_turn_a_rollout_and_no_request_is_lost() {
     assert!(ends[0] <= order[1], "one at a time: {order:?} {ends:?}");
 
     // A host loses its power in the middle. The others wait for it, and everybody ends with the new release.
-    let report = load.stop();
-    eprintln!("{report:#?}");
-    assert_eq!(report.failures, 0, "no request may be lost: {:?}", report.examples);
+    assert_no_loss(load);
     fleet.rollout("canary: 0, max_unavailable: 3, all_or_nothing: true");
     fleet.ship("v6", "1s");
     let apply = fleet.apply();
@@ -243,6 +254,12 @@ fn people_and_machines_turn_a_rollout_and_no_request_is_lost() {
     ops.run(&["rollback", "prod", "--yes"]);
     fleet.assert_serves("v5");
     assert_eq!(ops.run_any(&["apply", "prod", "--yes"]).status.code(), Some(3), "what was left is not brought again");
+}
+
+fn assert_no_loss(load: Load) {
+    let report = load.stop();
+    eprintln!("{report:#?}");
+    assert_eq!(report.failures, 0, "no request may be lost: {:?}", report.examples);
 }
 
 /// Takes a fault away.

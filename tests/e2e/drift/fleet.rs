@@ -102,8 +102,8 @@ pub(super) struct Planned {
 
 impl Story {
     /// Boots, and applies both apps.
-    pub(super) fn begin() -> Self {
-        let lab = Lab::up("dri", "drift", 2, &["--images"]);
+    pub(super) fn begin(id: &str) -> Self {
+        let lab = Lab::up(id, "drift", 2, &["--images"]);
         let ops = Ops::quick(Path::new(env!("CARGO_BIN_EXE_holdfast")), &lab);
         let story = Self { lab, ops };
         story.environment("manual", "report", "[]");
