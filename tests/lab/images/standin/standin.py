@@ -2,7 +2,8 @@
 
 STANDIN_NAME    what it pretends to be, e.g. "qdrant"
 STANDIN_LISTEN  ports, e.g. "6333,6334"
-STANDIN_PATHS   what it answers with 200, e.g. "/healthz=healthz check passed,/readyz=ok"; anything else is 404
+STANDIN_PATHS   what it answers with 200, e.g. "/healthz=healthz check passed,/readyz=ok"; anything else is 404.
+                Where an answer has commas in it, each stands on a line of its own
 """
 
 import os
@@ -13,7 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 NAME = os.environ.get("STANDIN_NAME", "standin")
 PORTS = [int(port) for port in os.environ.get("STANDIN_LISTEN", "8080").split(",")]
-PATHS = dict(item.partition("=")[::2] for item in os.environ.get("STANDIN_PATHS", "/health=ok").split(","))
+_PATHS = os.environ.get("STANDIN_PATHS", "/health=ok")
+PATHS = dict(item.partition("=")[::2] for item in _PATHS.split("\n" if "\n" in _PATHS else ","))
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -1,0 +1,2 @@
+ALTER TABLE oracle_readings DROP COLUMN framework;
+INSERT INTO migration_runs (name) VALUES ('012_framework_alignment_rollback');

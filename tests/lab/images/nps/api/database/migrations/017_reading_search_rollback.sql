@@ -1,0 +1,2 @@
+ALTER TABLE oracle_readings DROP COLUMN search;
+INSERT INTO migration_runs (name) VALUES ('017_reading_search_rollback');

@@ -1,0 +1,2 @@
+DROP TABLE telegram_links;
+INSERT INTO migration_runs (name) VALUES ('019_telegram_links_rollback');
