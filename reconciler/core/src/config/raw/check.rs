@@ -83,7 +83,8 @@ record!(
     Watch, "a watch window", {
     /// How long.
     window: Millis,
-    /// Share of failed probes above which the release goes back. Default: `1%`.
+    /// Share of failed probes above which the release goes back, judged on ten probes at the least. One failed probe alone is no
+    /// share, unless it is `0%`. Default: `1%`.
     max_error_ratio: Option<Ratio>,
 });
 

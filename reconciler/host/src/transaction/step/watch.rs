@@ -11,7 +11,7 @@ use crate::docker::Engine;
 /// How often people are told.
 const TELL: Duration = Duration::from_secs(5);
 
-/// The least probes on which a share of failures is judged.
+/// The least probes on which a share of failures is judged: where one failed, a shorter window goes on until there are so many.
 const ENOUGH: u32 = 10;
 
 /// Watches for a time. Unhealthy means failure.
@@ -27,7 +27,7 @@ impl Act for Watch<'_> {
         let mut judges: Vec<(Judge, Duration)> =
             self.0.checks.iter().map(|check| (judge(check), Duration::ZERO)).collect();
         let mut told = started;
-        while started.elapsed() < window {
+        while started.elapsed() < window || is_unclear(&judges) {
             for (check, (judge, due)) in self.0.checks.iter().zip(&mut judges) {
                 let now = started.elapsed();
                 if now < *due {
@@ -48,23 +48,21 @@ impl Act for Watch<'_> {
                 let left = window.saturating_sub(started.elapsed()).as_secs();
                 (work.tell)(&format!("watching: {asked} probes, {failed} failed, {left} s left"));
             }
-            let next = judges.iter().map(|(_, due)| *due).min().unwrap_or(window).min(window);
+            let next = judges.iter().map(|(_, due)| *due).min().unwrap_or(window);
+            let next = if is_unclear(&judges) { next } else { next.min(window) };
             work.pause(next.saturating_sub(started.elapsed()), "the watch window")?;
         }
         let (asked, failed) = counts(&judges);
-        if u64::from(failed) * 1000 > u64::from(asked) * u64::from(self.0.max_error_permille) {
-            return fail(self.ratio_text(asked, failed));
-        }
         Ok(format!("{asked} probes, {failed} failed"))
     }
 }
 
 impl Watch<'_> {
-    /// Early, on enough probes, when what has failed already is too much.
+    /// On enough probes, when what has failed is too much. One failure alone is no share, unless none at all is allowed.
     fn is_over_the_limit(&self, asked: u32, failed: u32) -> bool {
         asked >= ENOUGH
             && u64::from(failed) * 1000 > u64::from(asked) * u64::from(self.0.max_error_permille)
-            && failed > 1
+            && (failed > 1 || self.0.max_error_permille == 0)
     }
 
     fn ratio_text(&self, asked: u32, failed: u32) -> String {
@@ -82,6 +80,12 @@ const BOOTING: Duration = Duration::from_secs(180);
 /// starts again, which is no fault of the release.
 fn judge(check: &HealthCheck) -> Judge {
     if crate::serve::since_boot() < BOOTING { Judge::starting(check) } else { Judge::watching(check) }
+}
+
+/// Returns whether something failed on too few probes to say what share that is.
+fn is_unclear(judges: &[(Judge, Duration)]) -> bool {
+    let (asked, failed) = counts(judges);
+    failed > 0 && asked < ENOUGH
 }
 
 fn counts(judges: &[(Judge, Duration)]) -> (u32, u32) {
@@ -125,6 +129,26 @@ mod tests {
         // Never so many in a row, but too many in all.
         let error = Watch(&window(port, 1_000_000, 3_600_000, 500)).apply(&bench.work(), &[]).unwrap_err();
         assert!(error.to_string().contains("at most 500 of 1000"), "{error}");
+    }
+
+    #[test]
+    fn one_failed_probe_of_a_few_is_no_share_and_two_are() {
+        let watch = |permille| window(1, 3, 100, permille);
+        assert!(!Watch(&watch(10)).is_over_the_limit(2, 1), "two probes say nothing");
+        assert!(!Watch(&watch(10)).is_over_the_limit(10, 1));
+        assert!(Watch(&watch(10)).is_over_the_limit(10, 2));
+        assert!(!Watch(&watch(10)).is_over_the_limit(200, 2));
+        assert!(Watch(&watch(0)).is_over_the_limit(10, 1), "none at all was allowed");
+        assert!(!Watch(&watch(0)).is_over_the_limit(10, 0));
+    }
+
+    /// Nothing listens, and the window is over after the first probe: it goes on until the share can be judged.
+    #[test]
+    fn a_window_too_short_for_a_verdict_goes_on_where_something_failed() {
+        let bench = Bench::new();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let error = Watch(&window(port, 1_000_000, 1, 500)).apply(&bench.work(), &[]).unwrap_err();
+        assert!(error.to_string().starts_with("10 of 10 probes failed"), "{error}");
     }
 
     #[test]
