@@ -7,6 +7,7 @@ mod daemon;
 mod drift;
 mod first_steps;
 mod host_program;
+mod images;
 mod journals;
 mod lockout;
 mod quoting;

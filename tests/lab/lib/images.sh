@@ -142,10 +142,19 @@ host_has_layer() {
     ((${#ids[@]})) && host_exec "$1" docker image inspect -f '{{json .RootFS.Layers}}' "${ids[@]}" | grep -q "sha256:$2"
 }
 
-# images_seed SET...
+# images_seed SET...: named by what is in all these images; every `up` asks, so it takes no process for each of them.
 images_seed() {
-    local tag
-    echo "$CACHE/images/seed-$({ tree_path; for tag in $(images_tags "$@"); do images_path "$tag"; done; } | sha256sum | cut -c1-16)"
+    local sets definitions bases folders base
+    sets=$(jq -cn '$ARGS.positional' --args "$@")
+    definitions=$(images_all | jq -c --argjson sets "$sets" 'map(select(any(.sets[]; IN($sets[]))) | del(.sets))')
+    mapfile -t bases < <(jq -r 'map(.base) | unique[]' <<<"$definitions")
+    mapfile -t folders < <(jq -r '[.[].tags[][]] | unique[] | "images/" + .' <<<"$definitions")
+    echo "$CACHE/images/seed-$({
+        tree_path
+        echo "$definitions"
+        for base in "${bases[@]}"; do images_base "$base"; done
+        recipe_hash lib/images.sh "${folders[@]}"
+    } | sha256sum | cut -c1-16)"
 }
 
 # images_seed_build SET...: /var/lib/docker as it is after loading all their images, taken from a host once.

@@ -26,7 +26,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         body = PATHS.get(self.path.partition("?")[0])
         self.send_response(404 if body is None else 200)
-        data = (body or "not found").encode()
+        data = ("not found" if body is None else body).encode()
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if self.command == "GET":
