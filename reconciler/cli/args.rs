@@ -54,7 +54,8 @@ Examples:
   holdfast rollback prod chatbot     go back to the release before
   holdfast daemon                    do all that by itself, on every push
 
-Exit codes: 0 done, 1 failed, 2 changes (with --detailed-exitcode), 3 refused, 4 rolled back, 5 partial, 64 usage.";
+Exit codes: 0 done, 1 failed, 2 changes (with --detailed-exitcode), 3 refused, 4 rolled back, 5 partial,
+6 waits for approval, 64 usage.";
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
@@ -73,6 +74,8 @@ pub(crate) enum Verb {
     Explain(ExplainArgs),
     /// Change the hosts to what git says.
     Apply(ApplyArgs),
+    /// Agree to the plan that waits, so that it is applied.
+    Approve(ApproveArgs),
     /// Show what serves on each host, and whether it is what git says.
     Status(StatusArgs),
     /// Show past syncs.
@@ -91,6 +94,8 @@ pub(crate) enum Verb {
     Unlock(UnlockArgs),
     /// Watch the repository and keep the hosts as it says.
     Daemon(DaemonArgs),
+    /// Show how notices stand, or send a trial.
+    Notices(NoticesArgs),
     /// Stream rollouts into the terminal of whoever pushes.
     Hook(HookArgs),
     /// Check the management box, and hosts, and say what to do.
@@ -240,7 +245,7 @@ pub(crate) struct ExplainArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  holdfast apply prod\n  holdfast apply prod --plan prod.plan\n  holdfast apply prod --yes --json\n\n\
-                  Exit codes: 0 done, 1 failed, 3 refused (blocked, stale plan, locked), 4 rolled back, 5 partial."
+                  Exit codes: 0 done, 1 failed, 3 refused (blocked, stale plan, locked), 4 rolled back, 5 partial,\n6 waits for approval."
 )]
 pub(crate) struct ApplyArgs {
     /// Environment.
@@ -263,6 +268,28 @@ pub(crate) struct ApplyArgs {
     #[arg(long)]
     pub(crate) adopt: bool,
     /// Print events as JSON lines instead of progress.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  holdfast approve production 3f9a1c22b07e\n  sudo holdfast approve production 3f9a1c22b07e --as ada\n\n\
+                  The word counts for exactly this plan: its environment, its commit and what\n\
+                  hosts were like. When any of it moves, it is void, and a new plan waits.\n\
+                  Who approves is the account that calls; it must be one of the environment's\n\
+                  approvers in the manager's configuration, and not the author of the commit.\n\n\
+                  Exit codes: 0 taken, 1 failed, 3 refused."
+)]
+pub(crate) struct ApproveArgs {
+    /// Environment.
+    pub(crate) environment: String,
+    /// The plan's seal as `plan` and `status` show it: its first twelve digits or more.
+    pub(crate) seal: String,
+    /// In whose name: for root alone, who speaks for somebody. The history keeps both.
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Print what was approved, by whom, and what follows, as JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -385,6 +412,32 @@ pub(crate) enum HookVerb {
     Receive,
 }
 
+/// What to do about notices.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  holdfast notices list\n  holdfast notices test team")]
+pub(crate) struct NoticesArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: NoticesVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NoticesVerb {
+    /// Show each place, and what was delivered, waits, or was given up.
+    #[command(after_help = "Examples:\n  holdfast notices list --json")]
+    List {
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Send a trial to one place, now, and say whether it arrived.
+    #[command(after_help = "Examples:\n  holdfast notices test team")]
+    Test {
+        /// Name of the place in the manager's configuration.
+        name: String,
+    },
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  holdfast doctor\n  holdfast doctor --host web1 --host web2")]
 pub(crate) struct DoctorArgs {
@@ -476,6 +529,7 @@ mod tests {
             "holdfast history prod --sync 1 -n 3 --json",
             "holdfast unlock prod --json",
             "holdfast plan prod --format html",
+            "holdfast approve prod 3f9a1c22b07e --as ada --json",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

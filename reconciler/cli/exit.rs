@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     RolledBack = 4,
     /// Only a part was done: an app or a host was blocked, some hosts differ from others, or one needs an operator.
     Partial = 5,
+    /// Nothing was changed: the plan waits until people approve it.
+    AwaitsApproval = 6,
     /// The command line is wrong (`EX_USAGE` of sysexits.h).
     Usage = 64,
 }

@@ -1,5 +1,6 @@
 //! `holdfast`: makes plain hosts hold fast to what git says.
 
+mod approval;
 mod args;
 mod commands;
 mod control;

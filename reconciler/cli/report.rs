@@ -32,6 +32,7 @@ pub(crate) fn exit(report: &Report) -> Exit {
         // What was not in the way of others was done.
         Some(SyncResult::Blocked) if any(&[AppResult::Done]) => Exit::Partial,
         Some(SyncResult::Blocked) => Exit::Refused,
+        Some(SyncResult::AwaitsApproval) => Exit::AwaitsApproval,
         _ if any(&[AppResult::Partial, AppResult::Stuck]) => Exit::Partial,
         _ => Exit::Failed,
     }
@@ -46,6 +47,7 @@ fn text(report: &Report) -> String {
         Some(SyncResult::RolledBack) => "rolled back",
         Some(SyncResult::Blocked) if exit(report) == Exit::Partial => "blocked in part",
         Some(SyncResult::Blocked) => "blocked",
+        Some(SyncResult::AwaitsApproval) => "nothing was applied",
         Some(SyncResult::Failed) | None => "failed",
     };
     // Writing to a String cannot fail.
@@ -76,6 +78,15 @@ fn text(report: &Report) -> String {
             let _ = writeln!(text, "  {name} is quarantined: {}", harmless(&app.quarantined));
         }
     }
+    if let (Some(awaits), Some(environment)) = (&report.awaits, &report.environment) {
+        let seal: String = report.seal.chars().take(12).collect();
+        let (count, required, names) = (awaits.given.len(), awaits.required, awaits.approvers.join(", "));
+        let _ = writeln!(text, "  plan {seal} waits for approval, {count} of {required} given, by one of {names}");
+        let _ = writeln!(
+            text,
+            "  look at it: `holdfast plan {environment}`; approve it: `holdfast approve {environment} {seal}`"
+        );
+    }
     for blocker in &report.blockers {
         let _ = writeln!(text, "  blocked: {}", harmless(blocker));
     }
@@ -99,6 +110,7 @@ mod tests {
             (Some(SyncResult::Failed), Some(AppResult::Stuck), Exit::Partial),
             (Some(SyncResult::Failed), None, Exit::Failed),
             (None, None, Exit::Failed),
+            (Some(SyncResult::AwaitsApproval), None, Exit::AwaitsApproval),
         ] {
             let mut shop = AppReport::default();
             shop.result = app;

@@ -3,17 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use holdfast_core::approval::Proposal;
 use holdfast_core::desired::DesiredState;
 use holdfast_core::event::{SyncEvent, SyncEventKind, SyncResult};
-use holdfast_core::id::{AppName, EnvironmentName};
+use holdfast_core::id::{AppName, CommitId, EnvironmentName};
+use holdfast_core::notice::of_sync;
 use holdfast_core::plan::Quarantined;
 use holdfast_core::report::Report;
 use holdfast_engine::apply::{Operator, OperatorHandle, operator};
 use holdfast_engine::ports::EventSink;
 use holdfast_engine::rollback::{RollbackRequest, rollback};
-use holdfast_engine::store::{Holder, Lock, LockOutcome, Pause, Quarantine, Store, SyncId};
+use holdfast_engine::store::{ApprovalRequest, Holder, Lock, LockOutcome, Pause, Quarantine, Store, SyncId};
 use holdfast_engine::sync::{Expected, SyncRequest, sync};
 
+use crate::approval::{approving, own_account};
 use crate::commands::plan::Consent;
 use crate::control::Listener;
 use crate::error::{Error, OrHint};
@@ -66,7 +69,7 @@ pub(crate) async fn run_with(
     // Behind the lock: whoever holds it may replace the socket of a dead process.
     let listener = Listener::open(&setup.manager.runtime_dir, environment, handle);
     let report = match listener {
-        Ok(_open) => locked(wire, revision, desired, work, &mut operator, watcher).await,
+        Ok(_open) => locked(setup, wire, revision, desired, work, &mut operator, watcher).await,
         Err(error) => Err(Error::user(format!("cannot listen: {error}"), "set `runtime_dir` in the configuration")),
     };
     unlock(wire, &lock, report).await
@@ -99,6 +102,7 @@ async fn lock(wire: &Wire, environment: &EnvironmentName) -> Result<Lock, Error>
 }
 
 async fn locked(
+    setup: &Setup,
     wire: &Wire,
     revision: &Revision,
     desired: DesiredState,
@@ -118,7 +122,13 @@ async fn locked(
         store.end_sync(cut.id, SyncResult::Failed, reason, wire.clock.now()).await.or_hint("")?;
     }
     let id = store.begin_sync(&environment, &desired.commit, &cause, wire.clock.now()).await.or_hint("")?;
-    let recorded = Arc::new(Recorded { store: store.clone(), id, quarantined: Mutex::default() });
+    let by = own_account().await;
+    let recorded = Arc::new(Recorded {
+        store: store.clone(),
+        id,
+        plan: (environment.clone(), desired.commit.clone()),
+        quarantined: Mutex::default(),
+    });
     let ports = wire.ports(revision, Arc::new(Fan(vec![Arc::clone(&recorded) as Arc<dyn EventSink>, watcher])));
     let report = match work {
         Work::Sync { cause, expected, consent, only } => {
@@ -129,6 +139,8 @@ async fn locked(
             let request = SyncRequest {
                 desired,
                 cause,
+                by,
+                approving: approving(setup, store, &environment, &revision.commit).await?,
                 expected,
                 quarantined,
                 allow_prune: consent.allow_prune,
@@ -136,9 +148,11 @@ async fn locked(
                 only,
                 paused,
             };
-            sync(&ports, &request, operator).await
+            let report = sync(&ports, &request, operator).await;
+            keep_request(wire, &environment, &revision.commit, &report).await?;
+            report
         }
-        Work::Rollback(app) => rollback(&ports, &RollbackRequest { desired, app }, operator).await,
+        Work::Rollback(app) => rollback(&ports, &RollbackRequest { desired, app, by }, operator).await,
     };
     for (app, release, reason, content) in recorded.take() {
         let Ok(digest) = content.parse() else { continue };
@@ -149,8 +163,30 @@ async fn locked(
     let result = report.result.unwrap_or(SyncResult::Failed);
     let reason = reason(&report);
     store.end_sync(id, result, &reason, wire.clock.now()).await.or_hint("")?;
+    wire.herald.tell(of_sync(id.0, &report, &reason)).await;
     store.flush().await.or_hint("")?;
     Ok(report)
+}
+
+/// Keeps the plan that waits for approval, or forgets the one of this commit that waited.
+async fn keep_request(
+    wire: &Wire,
+    environment: &EnvironmentName,
+    commit: &CommitId,
+    report: &Report,
+) -> Result<(), Error> {
+    let Some(awaits) = &report.awaits else {
+        return wire.store.drop_approval_request(environment, commit).await.or_hint("");
+    };
+    let seal = report.seal.parse().or_hint("")?;
+    let request = ApprovalRequest {
+        proposal: Proposal { environment: environment.clone(), commit: commit.clone(), seal },
+        changes: report.changes,
+        required: awaits.required,
+        given: awaits.given.iter().cloned().collect(),
+        at: wire.clock.now(),
+    };
+    wire.store.request_approval(request).await.or_hint("")
 }
 
 /// Returns what is in quarantine, as a plan wants it.
@@ -186,7 +222,20 @@ pub(crate) fn reason(report: &Report) -> String {
             None => format!("{app} {}", said.release),
         }
     });
-    apps.chain(report.blockers.iter().cloned()).collect::<Vec<_>>().join("; ").chars().take(400).collect()
+    let waits = report
+        .awaits
+        .as_ref()
+        .map(|_| format!("plan {} waits for approval", report.seal.chars().take(12).collect::<String>()));
+    let approved = Some(&report.approved_by).filter(|by| !by.is_empty());
+    let approved = approved.map(|by| format!("approved by {}", by.join(", ")));
+    apps.chain(report.blockers.iter().cloned())
+        .chain(waits)
+        .chain(approved)
+        .collect::<Vec<_>>()
+        .join("; ")
+        .chars()
+        .take(400)
+        .collect()
 }
 
 type Failed = (AppName, String, String, String);
@@ -195,6 +244,7 @@ type Failed = (AppName, String, String, String);
 struct Recorded {
     store: Store,
     id: SyncId,
+    plan: (EnvironmentName, CommitId),
     quarantined: Mutex<Vec<Failed>>,
 }
 
@@ -207,6 +257,12 @@ impl Recorded {
 impl EventSink for Recorded {
     fn emit(&self, event: &SyncEvent) {
         self.store.record_event(self.id, event);
+        if let SyncEventKind::Approved { seal, .. } = &event.kind
+            && let Ok(seal) = seal.parse()
+        {
+            let (environment, commit) = self.plan.clone();
+            self.store.release(&Proposal { environment, commit, seal }, event.at);
+        }
         if let SyncEventKind::Quarantined { app, release, reason, content } = &event.kind {
             let failed = (app.clone(), release.clone(), reason.clone(), content.clone());
             self.quarantined.lock().unwrap_or_else(PoisonError::into_inner).push(failed);

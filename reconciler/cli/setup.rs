@@ -75,6 +75,8 @@ impl Setup {
             fetch_timeout: seconds(60),
             // Nothing is followed: only a person applies, from whatever commit he names.
             environments: BTreeMap::new(),
+            approvals: BTreeMap::new(),
+            notices: Vec::new(),
             signers: None,
             age_key_files: std::env::var_os("SOPS_AGE_KEY_FILE").map(PathBuf::from).into_iter().collect(),
             ssh: SshOptions { config_file: None, connect_timeout: seconds(10), identity: None },

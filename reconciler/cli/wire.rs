@@ -9,6 +9,7 @@ use holdfast_engine::clock::SystemClock;
 use holdfast_engine::links::{ByAddress, Links};
 use holdfast_engine::local::LocalDialer;
 use holdfast_engine::manager::ManagerConfig;
+use holdfast_engine::notify::Herald;
 use holdfast_engine::ports::{Clock, EventSink, Ports, SecretSource};
 use holdfast_engine::secrets::{Identities, SopsSecrets};
 use holdfast_engine::ssh::{ControlFolder, Greeting, HostPrograms, SshDialer, SshOptions};
@@ -25,6 +26,8 @@ pub(crate) struct Wire {
     pub(crate) identities: Arc<Identities>,
     /// History, quarantine, locks.
     pub(crate) store: Store,
+    /// Who tells people.
+    pub(crate) herald: Herald,
     /// Time.
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -57,6 +60,7 @@ impl Wire {
         Ok(Self {
             links: Arc::new(Links::new(dial, Arc::clone(&clock))),
             identities: Arc::new(identities),
+            herald: Herald::new(store.clone(), manager.notices.clone()),
             store,
             clock,
         })

@@ -1,6 +1,7 @@
 //! End to end on real hosts: sshd, systemd, nginx, dockerd, PostgreSQL, Redis. Run by `./check` where the lab can be had.
 
 mod access;
+mod approval;
 mod crash;
 mod crew;
 mod daemon;

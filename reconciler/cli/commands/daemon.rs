@@ -7,19 +7,24 @@ use std::time::Duration;
 use holdfast_core::desired::resolve;
 use holdfast_core::event::{AppResult, SyncResult};
 use holdfast_core::id::{CommitId, EnvironmentName};
+use holdfast_core::notice::Told;
 use holdfast_core::plan::observe_request;
 use holdfast_core::report::{AppReport, Report};
 use holdfast_core::schedule::SyncVerdict;
 use holdfast_core::view::{DiagnosticStyle, diagnostics_text};
 use holdfast_engine::apply::{Operator, OperatorHandle};
 use holdfast_engine::daemon::{
-    Checked, DaemonConfig, Job, JobKind, Look, LookError, Parts, Ran, Repository, Settings, Syncer, Watched,
-    run as run_daemon,
+    Approved, Checked, DaemonConfig, Job, JobKind, Look, LookError, Parts, Ran, Repository, Settings, Syncer, Voice,
+    Watched, run as run_daemon,
 };
 use holdfast_engine::git::Location;
+use holdfast_engine::notify::{Courier, deliver};
 use holdfast_engine::ports::{BoxFuture, EventSink};
+use tokio_util::sync::CancellationToken;
 
+use super::notices::mail_date;
 use super::plan::{Consent, make};
+use crate::approval::approve;
 use crate::error::{Error, OrHint};
 use crate::exit::Exit;
 use crate::runner::{self, Work, reason};
@@ -31,6 +36,9 @@ const CHECK_MS: u64 = 5 * 60 * 1000;
 
 /// How long jobs may go on after SIGTERM; transactions on hosts live on in any case.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// How long notices that are on their way may take at the end.
+const LAST_NOTICE: Duration = Duration::from_secs(10);
 
 /// Runs until it is told to stop.
 pub(crate) async fn run(setup: Setup) -> Result<Exit, Error> {
@@ -57,10 +65,19 @@ pub(crate) async fn run(setup: Setup) -> Result<Exit, Error> {
         grace: GRACE,
     };
     let (store, links, clock) = (wire.store.clone(), Arc::clone(&wire.links), Arc::clone(&wire.clock));
+    let (herald, courier_clock) = (wire.herald.clone(), Arc::clone(&wire.clock));
+    let scratch = setup.manager.state_dir.join("notices");
     let box_ = Arc::new(ManagementBox { setup, wire });
     let parts =
         Parts { store, repository: Arc::clone(&box_) as Arc<dyn Repository>, syncer: box_, connector: links, clock };
-    run_daemon(parts, config).await.or_hint("")?;
+    let stop = CancellationToken::new();
+    let couriers =
+        tokio::spawn(deliver(Courier { herald, clock: courier_clock, scratch, date: mail_date, stop: stop.clone() }));
+    let ran = run_daemon(parts, config).await;
+    stop.cancel();
+    // What is on its way arrives; what waits is in the store.
+    let _ = tokio::time::timeout(LAST_NOTICE, couriers).await;
+    ran.or_hint("")?;
     Ok(Exit::Ok)
 }
 
@@ -95,7 +112,8 @@ impl ManagementBox {
             .values()
             .map(|host| Watched { host: host.host.clone(), request: observe_request(host) })
             .collect();
-        Ok(Look { commit, policy: desired.sync, watched })
+        let approval = manager.approvals.contains_key(environment);
+        Ok(Look { commit, policy: desired.sync, approval, watched })
     }
 
     async fn work(
@@ -146,17 +164,22 @@ impl Syncer for ManagementBox {
         events: Arc<dyn EventSink>,
     ) -> BoxFuture<'a, Ran> {
         Box::pin(async move {
-            match self.work(job, operator, events).await {
+            let worked = self.work(job, operator, events).await;
+            let store = &self.wire.store;
+            // What cannot be read now is read at the next end.
+            let awaits = store.approval_request(&job.environment).await.unwrap_or_default();
+            let released = store.released(&job.environment).await.unwrap_or_default();
+            match worked {
                 Ok(report) => {
                     let result = report.result.unwrap_or(SyncResult::Failed);
-                    Ran { result, reason: reason(&report), verdict: verdict(&report) }
+                    Ran { result, reason: reason(&report), verdict: verdict(&report), awaits, released }
                 }
                 Err(error) => {
                     let reason =
                         if error.message.is_empty() { "the commit is not valid".to_owned() } else { error.message };
                     let verdict =
                         if error.exit == Exit::Refused { SyncVerdict::TryAgain } else { SyncVerdict::Settled };
-                    Ran { result: SyncResult::Failed, reason, verdict }
+                    Ran { result: SyncResult::Failed, reason, verdict, awaits, released }
                 }
             }
         })
@@ -180,6 +203,25 @@ impl Syncer for ManagementBox {
             Ok(Checked { changes, kept_long_enough, blockers })
         })
     }
+
+    fn tell(&self, told: Told) -> BoxFuture<'_, ()> {
+        Box::pin(self.wire.herald.tell(told))
+    }
+
+    fn approve<'a>(
+        &'a self,
+        environment: &'a EnvironmentName,
+        seal: &'a str,
+        voice: Voice,
+    ) -> BoxFuture<'a, Result<Approved, String>> {
+        Box::pin(async move {
+            let judged = approve(&self.setup, &self.wire.store, environment, seal, voice).await;
+            judged.map_err(|error| match error.hint.as_str() {
+                "" => error.message,
+                hint => format!("{}; {hint}", error.message),
+            })
+        })
+    }
 }
 
 /// Returns whether trying again may help.
@@ -199,7 +241,7 @@ fn verdict(report: &Report) -> SyncVerdict {
         None | Some(SyncResult::Failed) => true,
         Some(SyncResult::Blocked) => may_pass(),
         Some(SyncResult::RolledBack) => spared(),
-        Some(SyncResult::Synced | SyncResult::NoChange) => false,
+        Some(SyncResult::Synced | SyncResult::NoChange | SyncResult::AwaitsApproval) => false,
     };
     if again { SyncVerdict::TryAgain } else { SyncVerdict::Settled }
 }

@@ -69,7 +69,7 @@ pub(crate) async fn run(output: Output) -> Result<Exit, Error> {
     expect(output, &apply(output, &fleet, &v3, &mut held).await, SyncResult::Blocked)?;
     say(output, "One command back: v1");
     let app = "chatbot".parse().or_hint("")?;
-    let request = RollbackRequest { desired: v3.clone(), app };
+    let request = RollbackRequest { desired: v3.clone(), app, by: String::new() };
     let report = rollback(&ports(output, &fleet), &request, &mut operator().1).await;
     expect(output, &report, SyncResult::Synced)?;
 
@@ -93,12 +93,14 @@ async fn apply(output: Output, fleet: &FakeFleet, desired: &DesiredState, held: 
     let request = SyncRequest {
         desired: desired.clone(),
         cause: "commit".to_owned(),
+        by: String::new(),
         expected: None,
         quarantined: held.clone(),
         allow_prune: false,
         adopt: false,
         only: None,
         paused: BTreeMap::new(),
+        approving: None,
     };
     let report = sync(&ports(output, fleet), &request, &mut operator().1).await;
     for (app, said) in &report.apps {

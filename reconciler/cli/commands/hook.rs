@@ -77,7 +77,8 @@ pub(crate) async fn follow(
                         if end.reason.is_empty() { String::new() } else { format!(": {}", harmless(&end.reason)) };
                     output.say(&format!("{} {word}{why}", end.environment));
                     exit = match end.result {
-                        SyncResult::Synced | SyncResult::NoChange => exit,
+                        // What waits for approval was pushed as it should be.
+                        SyncResult::Synced | SyncResult::NoChange | SyncResult::AwaitsApproval => exit,
                         SyncResult::RolledBack => Exit::RolledBack,
                         SyncResult::Blocked => Exit::Refused,
                         SyncResult::Failed => Exit::Failed,
@@ -86,7 +87,9 @@ pub(crate) async fn follow(
                 return Ok(exit);
             }
             ControlReply::Refused { reason } => return Err(Error::refused(harmless(&reason), "")),
-            ControlReply::Status { .. } | ControlReply::Done => return Ok(Exit::Ok),
+            ControlReply::Status { .. } | ControlReply::Approved { .. } | ControlReply::Done => {
+                return Ok(Exit::Ok);
+            }
         }
     }
     Err(Error::user(

@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 mod apply;
+mod approve;
 mod completions;
 mod control;
 mod daemon;
@@ -11,6 +12,7 @@ mod explain;
 mod history;
 mod hook;
 mod init;
+mod notices;
 pub(crate) mod plan;
 mod render;
 mod rollback;
@@ -38,6 +40,8 @@ pub(crate) async fn run(output: Output, cli: &Cli) -> Result<Exit, Error> {
         Verb::Diff(arguments) => diff::run(&setup()?, arguments).await,
         Verb::Explain(arguments) => explain::run(&setup()?, arguments).await,
         Verb::Apply(arguments) => apply::run(&setup()?, arguments).await,
+        Verb::Approve(arguments) => approve::run(&setup()?, arguments).await,
+        Verb::Notices(arguments) => notices::run(&setup()?, arguments).await,
         Verb::Status(arguments) => status::run(&setup()?, arguments).await,
         Verb::History(arguments) => history::run(&setup()?, arguments).await,
         Verb::Rollback(arguments) => rollback::run(&setup()?, arguments).await,

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use holdfast_core::plan::{PlanOptions, plan, status};
 use holdfast_core::view::{harmless, status_text};
+use holdfast_engine::store::ApprovalRequest;
 use holdfast_engine::sync::observe_desired;
 
+use super::notices::counts;
 use crate::args::StatusArgs;
-use crate::error::Error;
+use crate::error::{Error, OrHint};
 use crate::exit::Exit;
 use crate::runner::{paused, quarantined};
 use crate::setup::{Setup, environment};
@@ -31,21 +33,40 @@ pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, E
         let held = quarantined(&wire.store, &name).await?;
         let options =
             PlanOptions { observed_at: wire.clock.now(), quarantined: &held, allow_prune: true, adopt: false };
+        let waiting = wire.store.approval_request(&name).await.or_hint("")?;
         let rows = status(&desired, &live, &plan(&desired, &live, &options));
         if arguments.json {
             let paused = paused(&wire.store, &name).await?;
-            let line =
-                serde_json::json!({ "environment": name, "commit": revision.commit, "apps": rows, "paused": paused });
+            let line = serde_json::json!({ "environment": name, "commit": revision.commit, "apps": rows, "paused": paused, "awaits": waiting });
             all.push(line);
         } else {
             output.data(&format!("{name} at {}\n{}", revision.commit.short(), status_text(&rows, output.color)));
+            if let Some(waiting) = &waiting {
+                output.data(&waits(waiting));
+            }
             for (app, why) in paused(&wire.store, &name).await? {
                 output.data(&format!("{app} {}", harmless(&why)));
             }
         }
     }
+    let notices = wire.store.notice_states().await.or_hint("")?;
+    for state in notices.iter().filter(|state| !arguments.json && state.waiting + state.given_up > 0) {
+        output.data(&format!("notices to {}: {}", state.sink, counts(state)));
+    }
     if arguments.json {
-        output.json(&serde_json::json!({ "format_version": 1, "environments": all }))?;
+        output.json(&serde_json::json!({ "format_version": 1, "environments": all, "notices": notices }))?;
     }
     Ok(Exit::Ok)
+}
+
+/// Returns the line about a plan that waits for approval.
+fn waits(request: &ApprovalRequest) -> String {
+    let ApprovalRequest { proposal, changes, required, given, .. } = request;
+    let (environment, seal) = (&proposal.environment, proposal.seal.short());
+    format!(
+        "waiting for approval of plan {seal} (commit {}, changes: {changes}, approved: {} of {required}): `holdfast plan {environment}`, \
+         then `holdfast approve {environment} {seal}`",
+        proposal.commit.short(),
+        given.len(),
+    )
 }

@@ -41,8 +41,11 @@ pub enum SyncEventKind {
         environment: EnvironmentName,
         /// Commit.
         commit: CommitId,
-        /// Why: `apply`, `commit`, `drift`, `rollback`, `resume`.
+        /// Why: `apply`, `approval`, `commit`, `drift`, `rollback`, `resume`.
         cause: String,
+        /// The account that began it; empty where nobody knows.
+        #[serde(default)]
+        by: String,
     },
     /// A plan was made.
     Planned {
@@ -52,6 +55,26 @@ pub enum SyncEventKind {
         blockers: Vec<String>,
         /// The plan's seal.
         seal: String,
+    },
+    /// The plan changes something, and too few people agreed to it: nothing is applied.
+    AwaitsApproval {
+        /// Environment.
+        environment: EnvironmentName,
+        /// The plan's seal: what is to be approved.
+        seal: String,
+        /// Who agreed so far.
+        given: Vec<String>,
+        /// How many must.
+        required: u32,
+        /// Who may.
+        approvers: Vec<String>,
+    },
+    /// Enough people agreed to exactly this plan: it is applied.
+    Approved {
+        /// The plan's seal.
+        seal: String,
+        /// Who agreed.
+        by: Vec<String>,
     },
     /// An app's rollout began.
     AppStarted {
@@ -173,4 +196,6 @@ pub enum SyncResult {
     Blocked,
     /// Something failed otherwise; see the events.
     Failed,
+    /// Nothing was done: the plan waits until people agree to it.
+    AwaitsApproval,
 }

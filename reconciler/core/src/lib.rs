@@ -4,11 +4,13 @@
 //! holds and what a host said are arguments; what should happen is a result. `docs/architecture.md` has the picture and the table
 //! of which module may use which.
 
+pub mod approval;
 pub mod config;
 pub mod desired;
 pub mod diag;
 pub mod event;
 pub mod id;
+pub mod notice;
 pub mod plan;
 pub mod render;
 pub mod report;

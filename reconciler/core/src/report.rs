@@ -40,6 +40,21 @@ pub struct Report {
     pub apps: BTreeMap<AppName, AppReport>,
     /// What could not be asked or told, in the order it happened.
     pub troubles: Vec<Trouble>,
+    /// What it waits for; `None` when it does not.
+    pub awaits: Option<Awaits>,
+    /// Who agreed to what was applied; empty where nobody was asked.
+    pub approved_by: Vec<String>,
+}
+
+/// A plan that too few people agreed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Awaits {
+    /// Who agreed so far.
+    pub given: Vec<String>,
+    /// How many must.
+    pub required: u32,
+    /// Who may.
+    pub approvers: Vec<String>,
 }
 
 /// The result for one app.
@@ -136,6 +151,8 @@ impl Report {
             seal: String::new(),
             apps: BTreeMap::new(),
             troubles: Vec::new(),
+            awaits: None,
+            approved_by: Vec::new(),
         }
     }
 
@@ -155,7 +172,7 @@ impl Report {
         let at = event.at;
         self.ended_at = at;
         match &event.kind {
-            SyncEventKind::Started { environment, commit, cause } => {
+            SyncEventKind::Started { environment, commit, cause, by: _ } => {
                 self.began_at = at;
                 self.environment = Some(environment.clone());
                 self.commit = Some(commit.clone());
@@ -166,6 +183,11 @@ impl Report {
                 self.blockers.clone_from(blockers);
                 self.seal.clone_from(seal);
             }
+            SyncEventKind::AwaitsApproval { given, required, approvers, .. } => {
+                let (given, approvers) = (given.clone(), approvers.clone());
+                self.awaits = Some(Awaits { given, required: *required, approvers });
+            }
+            SyncEventKind::Approved { by, .. } => self.approved_by.clone_from(by),
             SyncEventKind::AppStarted { app, release, waves } => {
                 let report = self.apps.entry(app.clone()).or_default();
                 report.release.clone_from(release);
@@ -359,6 +381,7 @@ mod tests {
             SyncEvent {
                 at: Timestamp(1_000),
                 kind: SyncEventKind::Started {
+                    by: "ada".to_owned(),
                     environment: "prod".parse().unwrap(),
                     commit: "a".repeat(40).parse().unwrap(),
                     cause: "commit".to_owned(),

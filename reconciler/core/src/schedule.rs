@@ -28,6 +28,8 @@ pub enum SyncCause {
     Resume,
     /// A new commit.
     Commit,
+    /// People agreed to a plan.
+    Approval,
     /// A person.
     Operator,
 }
@@ -97,7 +99,7 @@ impl Queue {
     pub fn offer(&mut self, wanted: WantedSync, now: Timestamp) {
         let lane = self.lanes.entry(wanted.environment).or_default();
         let waiting = lane.waiting.take();
-        if matches!(wanted.cause, SyncCause::Commit | SyncCause::Operator) {
+        if matches!(wanted.cause, SyncCause::Commit | SyncCause::Approval | SyncCause::Operator) {
             lane.failures = 0;
             lane.not_before = now;
         }

@@ -9,6 +9,7 @@ pub mod git;
 pub mod links;
 pub mod local;
 pub mod manager;
+pub mod notify;
 pub mod observe;
 pub mod ports;
 pub mod rollback;

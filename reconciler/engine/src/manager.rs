@@ -6,8 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use holdfast_core::approval::ApprovalRule;
 use holdfast_core::config::limits::MAX_FILE_BYTES;
-use holdfast_core::config::{Followed, ManagerFile, load_manager};
+use holdfast_core::config::{Followed, ManagerFile, NoticeSink, load_manager};
 use holdfast_core::diag::{Diagnostic, Diagnostics, Origin, Severity};
 use holdfast_core::id::EnvironmentName;
 
@@ -31,6 +32,10 @@ pub struct ManagerConfig {
     pub fetch_timeout: Duration,
     /// What each environment follows.
     pub environments: BTreeMap<EnvironmentName, Track>,
+    /// Where plans must be approved, and by whom.
+    pub approvals: BTreeMap<EnvironmentName, ApprovalRule>,
+    /// Where people are told what happens.
+    pub notices: Vec<NoticeSink>,
     /// Who may sign commits; `None` when signatures are not looked at.
     pub signers: Option<Signers>,
     /// Files with age identities, in the order they are tried.
@@ -118,6 +123,8 @@ impl ManagerConfig {
             poll_interval: Duration::from_millis(file.poll_interval.0),
             fetch_timeout: Duration::from_millis(file.fetch_timeout.0),
             environments: file.environments.into_iter().map(|(name, followed)| (name, track(followed))).collect(),
+            approvals: file.approvals,
+            notices: file.notices,
             age_key_files: file.age_key_files.into_iter().map(PathBuf::from).collect(),
             ssh: SshOptions {
                 config_file: path(file.ssh_config),

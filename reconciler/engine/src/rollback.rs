@@ -23,6 +23,8 @@ pub struct RollbackRequest {
     pub desired: DesiredState,
     /// The app.
     pub app: AppName,
+    /// The account that began it; empty where nobody knows.
+    pub by: String,
 }
 
 /// Brings the release before the present one back and returns how that went. Git is not changed: the release that was left is
@@ -35,6 +37,7 @@ pub async fn rollback(ports: &Ports, request: &RollbackRequest, operator: &mut O
         environment: request.desired.environment.clone(),
         commit: request.desired.commit.clone(),
         cause: "rollback".to_owned(),
+        by: request.by.clone(),
     });
     let result = go_back(&ports, request, operator).await;
     ports.tell(SyncEventKind::Ended { result });
@@ -42,7 +45,7 @@ pub async fn rollback(ports: &Ports, request: &RollbackRequest, operator: &mut O
 }
 
 async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operator) -> SyncResult {
-    let RollbackRequest { desired, app } = request;
+    let RollbackRequest { desired, app, by: _ } = request;
     let specs: BTreeMap<&HostName, &HostSpec> = desired.hosts.iter().map(|(name, host)| (name, &host.host)).collect();
     // What the ledger names is in every answer: nothing that git says is needed to go back.
     let questions = || specs.values().map(|host| ((*host).clone(), ObserveRequest::default())).collect();

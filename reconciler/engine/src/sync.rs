@@ -9,10 +9,11 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use holdfast_core::approval::{Agreement, ApprovalRule, Case, Clearance, Proposal, clearance};
 use holdfast_core::config::HostSpec;
 use holdfast_core::desired::DesiredState;
 use holdfast_core::event::{AppResult, SyncEvent, SyncEventKind, SyncResult};
-use holdfast_core::id::{AppName, HostName};
+use holdfast_core::id::{AppName, CommitId, HostName};
 use holdfast_core::plan::{
     Blocker, Change, LiveHost, LiveState, Plan, PlanOptions, Quarantined, ResourceKey, app_digest, observe_request,
     plan, staleness,
@@ -33,6 +34,8 @@ pub struct SyncRequest {
     pub desired: DesiredState,
     /// Why: `apply`, `commit`, `drift`, `resume`.
     pub cause: String,
+    /// The account that began it; empty where nobody knows.
+    pub by: String,
     /// What was reviewed; nothing is applied when it has moved.
     pub expected: Option<Expected>,
     /// Releases that failed and are not tried again. Empty when a person insists.
@@ -45,6 +48,21 @@ pub struct SyncRequest {
     pub only: Option<AppName>,
     /// Apps that somebody paused, and why: they are left as they are.
     pub paused: BTreeMap<AppName, String>,
+    /// Who must agree to the plan before it is applied, and who did; `None` when nobody is asked.
+    pub approving: Option<Approving>,
+}
+
+/// Who must agree to a plan, and who did.
+#[derive(Debug, Clone)]
+pub struct Approving {
+    /// The environment's rule.
+    pub rule: ApprovalRule,
+    /// The e-mail addresses of who wrote the commit, in lower case.
+    pub authors: BTreeSet<String>,
+    /// Every word given in the environment.
+    pub given: Vec<Agreement>,
+    /// The commit that was released last.
+    pub released: Option<CommitId>,
 }
 
 /// What was reviewed.
@@ -97,6 +115,7 @@ pub async fn sync(ports: &Ports, request: &SyncRequest, operator: &mut Operator)
         environment: desired.environment.clone(),
         commit: desired.commit.clone(),
         cause: request.cause.clone(),
+        by: request.by.clone(),
     });
     let result = pass(&ports, request, operator).await;
     ports.tell(SyncEventKind::Ended { result });
@@ -114,6 +133,7 @@ async fn pass(ports: &Ports, request: &SyncRequest, operator: &mut Operator) -> 
         turn += 1;
         match look_and_apply(ports, &mut request, operator, &mut ends, turn < TURNS).await {
             Passed::Stopped => return SyncResult::Blocked,
+            Passed::Awaits => return SyncResult::AwaitsApproval,
             Passed::Through { blocked } => {
                 let clean = ends.is_empty() || is_clean(ports, &request, &ends).await;
                 return result(&ends, blocked, clean);
@@ -130,6 +150,8 @@ async fn pass(ports: &Ports, request: &SyncRequest, operator: &mut Operator) -> 
 enum Passed {
     /// Nothing may be done.
     Stopped,
+    /// Nothing may be done until people agree.
+    Awaits,
     /// Every app had its turn.
     Through {
         /// Something stood in the way of one.
@@ -155,7 +177,8 @@ async fn look_and_apply(
     if left.any {
         live = observe_desired(ports, &desired).await;
     }
-    let request = &*request;
+    let asked = request;
+    let request = &*asked;
     let plan = planned(request, &live, ports.clock.now());
     let mut blockers: Vec<String> = plan.blockers.iter().filter(|b| concerns(request, b)).map(line).collect();
     let stale = stale(request, &plan);
@@ -177,6 +200,9 @@ async fn look_and_apply(
     if stale.is_some() || !secrets.is_empty() {
         return Passed::Stopped;
     }
+    if !cleared(ports, asked, &plan, !apps.is_empty()) {
+        return Passed::Awaits;
+    }
     for (app, rollout) in rollouts {
         let Some(rollout) = rollout.filter(|_| !operator.leaves_out(&app)) else {
             ports.tell(SyncEventKind::AppEnded { app: app.clone(), result: AppResult::Blocked });
@@ -191,6 +217,36 @@ async fn look_and_apply(
         }
     }
     Passed::Through { blocked: !blockers.is_empty() }
+}
+
+/// Returns whether the plan that was made just now may be applied, and tells whom it waits for, or who agreed.
+fn cleared(ports: &Ports, request: &mut SyncRequest, plan: &Plan, changes: bool) -> bool {
+    let Some(approving) = &mut request.approving else { return true };
+    let (environment, commit) = (plan.environment.clone(), plan.commit.clone());
+    let proposal = Proposal { environment: environment.clone(), commit, seal: plan.seal };
+    let case = Case {
+        proposal: &proposal,
+        changes,
+        authors: &approving.authors,
+        given: &approving.given,
+        released: approving.released.as_ref(),
+    };
+    let seal = plan.seal.to_string();
+    match clearance(Some(&approving.rule), &case) {
+        Clearance::Free => true,
+        Clearance::Approved(by) => {
+            ports.tell(SyncEventKind::Approved { seal, by: by.into_iter().collect() });
+            // What is left to do after another look is a part of what was agreed to.
+            approving.released = Some(proposal.commit);
+            true
+        }
+        Clearance::Awaits { given, required } => {
+            let approvers = approving.rule.approvers.keys().cloned().collect();
+            let given = given.into_iter().collect();
+            ports.tell(SyncEventKind::AwaitsApproval { environment, seal, given, required, approvers });
+            false
+        }
+    }
 }
 
 /// What former and other managers had left.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use holdfast_core::approval::Proposal;
 use holdfast_core::config::{DriftPolicy, HostSpec, SyncMode, SyncPolicy};
 use holdfast_core::event::{SyncEvent, SyncEventKind, SyncResult};
 use holdfast_core::id::{CommitId, EnvironmentName};
@@ -13,8 +14,8 @@ use holdfast_core::time::Timestamp;
 use holdfast_engine::apply::{Operator, OperatorHandle};
 use holdfast_engine::clock::SystemClock;
 use holdfast_engine::daemon::{
-    Checked, ControlClient, ControlReply, ControlRequest, DaemonConfig, DaemonError, Job, Look, LookError, Parts, Ran,
-    RefUpdate, Repository, Settings, Syncer, run,
+    Approved, Checked, ControlClient, ControlReply, ControlRequest, DaemonConfig, DaemonError, Job, Look, LookError,
+    Parts, Ran, RefUpdate, Repository, Settings, Syncer, Voice, run,
 };
 use holdfast_engine::ports::{BoxFuture, Connector, EventSink, HostLink, LinkError};
 use holdfast_engine::store::Store;
@@ -45,7 +46,7 @@ impl Repository for FakeRepository {
             ignore: Vec::new(),
             prune_limit_percent: 20,
         };
-        let look = Look { commit, policy, watched: Vec::new() };
+        let look = Look { commit, policy, approval: false, watched: Vec::new() };
         Box::pin(async move { last.into_keys().map(|name| (name, Ok(look.clone()))).collect() })
     }
 }
@@ -75,12 +76,32 @@ impl Syncer for FakeSyncer {
                 events.emit(&SyncEvent { at: Timestamp(seq), kind });
             }
             self.go.notified().await;
-            Ran { result: SyncResult::Synced, reason: String::new(), verdict: SyncVerdict::Settled }
+            Ran {
+                result: SyncResult::Synced,
+                reason: String::new(),
+                verdict: SyncVerdict::Settled,
+                awaits: None,
+                released: None,
+            }
         })
     }
 
     fn check<'a>(&'a self, _: &'a EnvironmentName, _: &'a CommitId) -> BoxFuture<'a, Result<Checked, String>> {
         Box::pin(async { Ok(Checked { changes: 0, kept_long_enough: 0, blockers: Vec::new() }) })
+    }
+
+    fn approve<'a>(
+        &'a self,
+        environment: &'a EnvironmentName,
+        seal: &'a str,
+        voice: Voice,
+    ) -> BoxFuture<'a, Result<Approved, String>> {
+        let by = format!("{} for {}", voice.uid, voice.name.unwrap_or_default());
+        Box::pin(async move {
+            let seal = seal.parse().map_err(|_| "no such plan waits".to_owned())?;
+            let proposal = Proposal { environment: environment.clone(), commit: commit('a'), seal };
+            Ok(Approved { proposal, given: [by.clone()].into(), by, required: 1, begins: false })
+        })
     }
 }
 
@@ -255,6 +276,29 @@ async fn nonsense_is_refused_and_one_daemon_is_enough() {
     let error = run(parts, config).await.unwrap_err();
     assert!(error.to_string().contains("another daemon"), "{error}");
     assert!(!this.daemon.is_finished());
+}
+
+#[tokio::test]
+async fn cap_03_a_word_is_whose_the_socket_says_and_what_it_released_begins() {
+    let mut this = Running::start(Store::in_memory().unwrap());
+    this.job().await;
+    this.syncer.go.notify_one();
+    this.until(|status| status.running.is_none() && status.last.is_some()).await;
+    let approve = |environment: &str, seal: String| ControlRequest::Approve {
+        environment: environment.parse().unwrap(),
+        seal,
+        name: Some("ada".to_owned()),
+    };
+    let seal = "7".repeat(64);
+    let ControlReply::Approved { approved } = this.ask(approve("prod", seal)).await.line().await else { panic!() };
+    let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(this.socket()).unwrap());
+    assert_eq!((approved.by, approved.begins), (format!("{uid} for ada"), true));
+    let job = this.job().await;
+    assert_eq!((job.kind.commit().clone(), job.kind.cause()), (commit('a'), "approval"));
+    for (environment, seal) in [("prod", "nonsense"), ("stage", "7777")] {
+        let line = this.ask(approve(environment, seal.to_owned())).await.line().await;
+        assert!(matches!(line, ControlReply::Refused { .. }), "{line:?}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use holdfast_core::config::{MailSecurity, NoticeTarget};
 use holdfast_core::view::{DiagnosticStyle, diagnostics_text};
 use holdfast_engine::git::Track;
 use holdfast_engine::manager::ManagerConfig;
@@ -64,6 +65,96 @@ ssh: { connect_timeout: 0s }
 "
     ));
     insta::assert_snapshot!("no_environment", refused("repository: /srv/git/infra.git\nenvironments:\n"));
+}
+
+#[test]
+fn cap_03_who_approves_stands_outside_the_repository() {
+    let text = "\
+repository: /srv/git/ops.git
+environments:
+  staging: { branch: develop }
+  production: { tag: v*, approval: { required: 2, by: [ada, bob] } }
+  canary: { tag: v*, approval: {} }
+approvers:
+  ada: [Ada@Example.net]
+  bob: [bob@example.net, bob@home.example]
+  carol: []
+";
+    let (config, diagnostics) = ManagerConfig::parse("manager.yaml", text.as_bytes());
+    let config = config.unwrap_or_else(|| panic!("{diagnostics:?}"));
+    let rule = |name: &str| config.approvals.get(&name.parse().unwrap());
+    assert_eq!(rule("staging"), None);
+    let production = rule("production").unwrap();
+    assert_eq!((production.required, production.approvers.len()), (2, 2));
+    assert!(production.approvers["ada"].contains("ada@example.net"), "{production:?}");
+    let canary = rule("canary").unwrap();
+    assert_eq!(
+        (canary.required, canary.approvers.keys().cloned().collect::<Vec<_>>().join(" ")),
+        (1, "ada bob carol".to_owned())
+    );
+
+    let refused = refused(
+        "\
+repository: /srv/git/ops.git
+environments:
+  production: { tag: v*, approval: { by: [ade] } }
+  staging: { branch: develop, approval: { required: 2 } }
+  other: { branch: main, approval: { required: 0 } }
+approvers: { ada: [ada@example.net], bob: [not an address] }
+",
+    );
+    for part in
+        ["error[unknown-approver]", "did you mean `ada`?", "is not an e-mail address", "a whole number from 1 to 100"]
+    {
+        assert!(refused.contains(part), "{part}:\n{refused}");
+    }
+}
+
+#[test]
+fn cap_79_places_for_notices_hold_no_secret_themselves() {
+    let text = "\
+repository: /srv/git/ops.git
+environments: { prod: { branch: main } }
+notices:
+  - { name: team, slack: { url_file: /etc/holdfast/slack }, environments: [prod], severity: warning }
+  - { name: call, telegram: { chat: -1001, token_file: /etc/holdfast/telegram }, severity: error }
+  - { name: hook, webhook: { url: \"https://hooks.example.net/x?y=1\", token_file: /etc/holdfast/token } }
+  - { name: mail, smtp: { server: mail.example.net, from: hf@example.net, to: [ops@example.net], user: hf@example.net, password_file: /etc/holdfast/mail } }
+";
+    let (config, diagnostics) = ManagerConfig::parse("manager.yaml", text.as_bytes());
+    let notices = config.unwrap_or_else(|| panic!("{diagnostics:?}")).notices;
+    assert_eq!(notices.iter().map(|sink| sink.name.as_str()).collect::<Vec<_>>(), ["team", "call", "hook", "mail"]);
+    assert!(
+        matches!(&notices[1].to, NoticeTarget::Telegram { api, chat, .. } if api == "https://api.telegram.org" && chat == "-1001")
+    );
+    assert!(matches!(
+        &notices[3].to,
+        NoticeTarget::Smtp { port: 587, security: MailSecurity::Starttls, login: Some(_), .. }
+    ));
+
+    let refused = refused(
+        "\
+repository: /srv/git/ops.git
+environments: { prod: { branch: main } }
+notices:
+  - { name: two, slack: { url_file: /a }, webhook: { url: \"https://x.example\" } }
+  - { name: none }
+  - { name: open, webhook: { url: \"https://bot:hunter2@x.example\" } }
+  - { name: token, telegram: { chat: 1, token: \"123:abc\", token_file: /t } }
+  - { name: mail, smtp: { server: m, security: none, from: a@b.c, to: [a@b.c], user: u, password_file: /p } }
+  - { name: same, slack: { url_file: /a } }
+  - { name: same, slack: { url_file: /a } }
+",
+    );
+    for part in [
+        "error[bad-notice]",
+        "error[repeated-notice]",
+        "sent in the clear",
+        "unknown key `token`",
+        "a secret belongs into a file",
+    ] {
+        assert!(refused.contains(part), "{part}:\n{refused}");
+    }
 }
 
 #[test]

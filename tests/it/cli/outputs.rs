@@ -86,7 +86,12 @@ fn what_the_store_remembers() {
         let at = Timestamp(1_767_225_600_000);
         let first = store.begin_sync(&dev, &commit, "apply", at).await.unwrap();
         let kinds = [
-            SyncEventKind::Started { environment: dev.clone(), commit: commit.clone(), cause: "apply".to_owned() },
+            SyncEventKind::Started {
+                environment: dev.clone(),
+                commit: commit.clone(),
+                cause: "apply".to_owned(),
+                by: "ada".to_owned(),
+            },
             SyncEventKind::Planned { changes: 3, blockers: Vec::new(), seal: digest_of(b"seal").to_string() },
             SyncEventKind::Ended { result: SyncResult::Synced },
         ];

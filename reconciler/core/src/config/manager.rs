@@ -1,13 +1,16 @@
 //! The manager's own configuration, read with the same manners as a repository.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::decode::Wrong;
+use super::decode::{Named, Wrong};
 use super::findings::Findings;
 use super::model::Located;
+use super::notices::{NoticeSink, notices};
 use super::place::{At, Place};
 use super::raw;
 use super::read;
+use super::suggest;
+use crate::approval::ApprovalRule;
 use crate::diag::Diagnostics;
 use crate::id::EnvironmentName;
 use crate::time::Millis;
@@ -27,6 +30,10 @@ pub struct ManagerFile {
     pub fetch_timeout: Millis,
     /// What each environment follows.
     pub environments: BTreeMap<EnvironmentName, Followed>,
+    /// Where plans must be approved, and by whom.
+    pub approvals: BTreeMap<EnvironmentName, ApprovalRule>,
+    /// Where people are told what happens.
+    pub notices: Vec<NoticeSink>,
     /// An allowed signers file as `ssh-keygen` reads it; `None` when signatures are not looked at.
     pub allowed_signers: Option<String>,
     /// Files with age identities, in the order they are tried.
@@ -65,7 +72,8 @@ pub fn load_manager(file: &str, bytes: &[u8]) -> (Option<ManagerFile>, Diagnosti
 }
 
 fn resolve(file: &str, raw: raw::Manager, findings: &mut Findings<'_>) -> Option<ManagerFile> {
-    let mut environments = BTreeMap::new();
+    let (mut environments, mut approvals) = (BTreeMap::new(), BTreeMap::new());
+    let approvers = approvers(raw.approvers);
     let entries = raw.environments.0.map(|named| named.entries);
     if entries.as_ref().is_some_and(Vec::is_empty) {
         let hint = "name at least one, such as `environments: { prod: { branch: main } }`";
@@ -85,8 +93,14 @@ fn resolve(file: &str, raw: raw::Manager, findings: &mut Findings<'_>) -> Option
                 continue;
             }
         };
+        if let Some(asked) = source.value.approval
+            && let Some(rule) = approval(&entry.name.value, &asked, &approvers, findings)
+        {
+            approvals.insert(entry.name.value.clone(), rule);
+        }
         environments.insert(entry.name.value, followed);
     }
+    let notices = notices(raw.notices, findings);
     let poll_interval = within("poll_interval", raw.poll_interval.as_ref(), 60_000, findings);
     let fetch_timeout = within("fetch_timeout", raw.fetch_timeout.as_ref(), 120_000, findings);
     let ssh = raw.ssh.unwrap_or(raw::ManagerSsh {
@@ -105,6 +119,8 @@ fn resolve(file: &str, raw: raw::Manager, findings: &mut Findings<'_>) -> Option
         poll_interval,
         fetch_timeout,
         environments,
+        approvals,
+        notices,
         allowed_signers: text(raw.allowed_signers),
         age_key_files: raw.age_key_files.unwrap_or_default().into_iter().map(|path| path.0).collect(),
         ssh_config: text(ssh.config_file),
@@ -113,6 +129,51 @@ fn resolve(file: &str, raw: raw::Manager, findings: &mut Findings<'_>) -> Option
         host_program: text(raw.host_program),
         allow_non_fast_forward: raw.allow_non_fast_forward.unwrap_or(false),
     })
+}
+
+/// Names of people, each with addresses in lower case.
+type People = BTreeMap<String, BTreeSet<String>>;
+
+fn approvers(raw: Option<Named<raw::Account, Vec<raw::EmailAddress>>>) -> People {
+    let entries = raw.into_iter().flat_map(|named| named.entries);
+    let lower = |emails: Vec<raw::EmailAddress>| emails.into_iter().map(|email| email.0.to_ascii_lowercase()).collect();
+    entries.map(|entry| (entry.name.value.0, entry.value.map(lower).unwrap_or_default())).collect()
+}
+
+/// Returns an environment's rule; nothing after a finding: a rule that cannot be kept would be none.
+fn approval(
+    environment: &EnvironmentName,
+    asked: &At<raw::ManagerApproval>,
+    people: &People,
+    findings: &mut Findings<'_>,
+) -> Option<ApprovalRule> {
+    if asked.value.wrong.any(&["required", "by"]) {
+        return None;
+    }
+    let required = asked.value.required.map_or(1, |required| required.0);
+    let mut chosen = People::new();
+    match &asked.value.by {
+        None => chosen.clone_from(people),
+        Some(by) => {
+            for name in by {
+                let Some((person, emails)) = people.get_key_value(&name.value.0) else {
+                    let known: Vec<&str> = people.keys().map(String::as_str).collect();
+                    let message = format!("`{}` is none of the `approvers`", name.value.0);
+                    let hint = suggest::hint(&name.value.0, "they are", known.iter().copied());
+                    findings.error_at("unknown-approver", name, message, hint);
+                    return None;
+                };
+                chosen.insert(person.clone(), emails.clone());
+            }
+        }
+    }
+    if (chosen.len() as u64) < u64::from(required) {
+        let message = format!("{environment} asks for {required} to approve, and {} may", chosen.len());
+        let hint = "name the people and their e-mail addresses: `approvers: { ada: [ada@example.net] }`";
+        findings.error_at("too-few-approvers", asked, message, hint);
+        return None;
+    }
+    Some(ApprovalRule { required, approvers: chosen })
 }
 
 /// Shortest interval and timeout: below it the management box would only ask.

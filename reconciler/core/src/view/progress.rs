@@ -62,8 +62,9 @@ pub fn took(ms: u64) -> String {
 
 fn describe(kind: &SyncEventKind) -> Option<(String, String, Tone)> {
     let line = match kind {
-        SyncEventKind::Started { environment, commit, cause } => {
-            ("sync".to_owned(), format!("{environment} to commit {} ({cause})", commit.short()), Tone::Plain)
+        SyncEventKind::Started { environment, commit, cause, by } => {
+            let by = if by.is_empty() { String::new() } else { format!(", {by}") };
+            ("sync".to_owned(), format!("{environment} to commit {} ({cause}{by})", commit.short()), Tone::Plain)
         }
         SyncEventKind::Planned { changes, blockers, seal } => {
             let seal: String = seal.chars().take(12).collect();
@@ -75,6 +76,15 @@ fn describe(kind: &SyncEventKind) -> Option<(String, String, Tone)> {
             };
             ("plan".to_owned(), text, if blockers.is_empty() { Tone::Plain } else { Tone::Bad })
         }
+        SyncEventKind::AwaitsApproval { environment, seal, given, required, approvers } => {
+            let seal: String = seal.chars().take(12).collect();
+            let (count, names) = (given.len(), approvers.join(", "));
+            let text = format!(
+                "waits for approval, {count} of {required} given: `holdfast approve {environment} {seal}` by one of {names}"
+            );
+            ("plan".to_owned(), text, Tone::Waiting)
+        }
+        SyncEventKind::Approved { by, .. } => ("plan".to_owned(), format!("approved by {}", by.join(", ")), Tone::Good),
         SyncEventKind::AppStarted { app, release, waves } => {
             let waves: Vec<String> =
                 waves.iter().map(|wave| wave.iter().map(ToString::to_string).collect::<Vec<_>>().join(" + ")).collect();
@@ -123,6 +133,7 @@ fn describe(kind: &SyncEventKind) -> Option<(String, String, Tone)> {
                 SyncResult::RolledBack => ("rolled back", Tone::Bad),
                 SyncResult::Blocked => ("blocked", Tone::Bad),
                 SyncResult::Failed => ("failed", Tone::Bad),
+                SyncResult::AwaitsApproval => ("waits for approval", Tone::Waiting),
             };
             ("sync".to_owned(), text.to_owned(), tone)
         }

@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::control::ControlReply;
 use super::event::{DaemonEvent, Ran, Response, StoreChange, Token};
-use super::run::Parts;
+use super::run::{Parts, Voice};
 use super::watch;
 use crate::apply::{OperatorHandle, operator};
 use crate::ports::EventSink;
@@ -57,7 +57,7 @@ pub(super) struct Carrier {
     /// What is being written down: a job that reads it begins afterwards.
     writing: Vec<oneshot::Receiver<()>>,
     watches: BTreeMap<EnvironmentName, JoinSet<()>>,
-    pub(super) connections: BTreeMap<Token, mpsc::Sender<ControlReply>>,
+    pub(super) connections: BTreeMap<Token, (mpsc::Sender<ControlReply>, u32)>,
 }
 
 impl Carrier {
@@ -109,6 +109,8 @@ impl Carrier {
                         result: SyncResult::Failed,
                         reason: format!("the sync itself failed: {error}"),
                         verdict: SyncVerdict::TryAgain,
+                        awaits: None,
+                        released: None,
                     });
                     tracing::info!(environment = %job.environment, result = ?ran.result, reason = %ran.reason, "ended");
                     drop(events.send(DaemonEvent::Ran(job, ran)));
@@ -128,6 +130,24 @@ impl Carrier {
                     }
                     drop(events.send(DaemonEvent::Checked(environment, checked)));
                 });
+            }
+            Response::Approve(token, environment, seal, name) => {
+                let Some((_, uid)) = self.connections.get(&token) else { return };
+                let voice = Voice { uid: *uid, name };
+                let syncer = Arc::clone(&self.parts.syncer);
+                self.tasks.spawn(async move {
+                    let work = {
+                        let environment = environment.clone();
+                        async move { syncer.approve(&environment, &seal, voice).await }
+                    };
+                    let judged = AbortOnDropHandle::new(tokio::spawn(work)).await;
+                    let judged = judged.unwrap_or_else(|error| Err(format!("the approval itself failed: {error}")));
+                    drop(events.send(DaemonEvent::Approved(token, environment, judged)));
+                });
+            }
+            Response::Tell(told) => {
+                let syncer = Arc::clone(&self.parts.syncer);
+                self.tasks.spawn(async move { syncer.tell(told).await });
             }
             Response::Say(environment, word) => {
                 if let Some(handle) = self.operators.get(&environment) {
@@ -161,7 +181,7 @@ impl Carrier {
             }
             Response::Reply(token, reply) => {
                 let last = reply.is_last();
-                if let Some(connection) = self.connections.get(&token) {
+                if let Some((connection, _)) = self.connections.get(&token) {
                     // A reader that has not taken thousands of lines is cut off by the end of its sender below.
                     let _ = connection.try_send(reply);
                 }
@@ -170,7 +190,7 @@ impl Carrier {
                 }
             }
             Response::Stream(token, environment) => {
-                if let Some(connection) = self.connections.get(&token) {
+                if let Some((connection, _)) = self.connections.get(&token) {
                     self.audience.join(environment, connection.clone());
                 }
             }

@@ -1,9 +1,13 @@
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
+use holdfast_core::approval::Proposal;
 use holdfast_core::event::{SyncEvent, SyncResult};
 use holdfast_core::id::{AppName, CommitId, EnvironmentName};
 use holdfast_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::store::ApprovalRequest;
 
 /// One request on the control socket: a line of JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +76,16 @@ pub enum ControlRequest {
         #[serde(default)]
         app: Option<AppName>,
     },
+    /// Somebody agrees to the plan that waits. Who, is who holds the other end of the socket. → [`ControlReply::Approved`].
+    Approve {
+        /// Environment.
+        environment: EnvironmentName,
+        /// The plan's seal, or its first twelve digits or more.
+        seal: String,
+        /// In whose name, where root or the manager's own account speaks for somebody else.
+        #[serde(default)]
+        name: Option<String>,
+    },
     /// References were pushed into the repository. What it leads to is followed to its end.
     Received {
         /// As git gave them to the hook.
@@ -106,6 +120,11 @@ pub enum ControlReply {
         /// What.
         event: SyncEvent,
     },
+    /// To [`ControlRequest::Approve`]. The last line.
+    Approved {
+        /// What was agreed to, and what follows.
+        approved: Approved,
+    },
     /// It is done. The last line.
     Done,
     /// It was not done. The last line.
@@ -129,6 +148,28 @@ impl ControlReply {
     /// Returns a message.
     pub fn message(text: impl Into<String>) -> Self {
         Self::Message { text: text.into() }
+    }
+}
+
+/// Somebody's word was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approved {
+    /// The plan.
+    pub proposal: Proposal,
+    /// Whose word it was.
+    pub by: String,
+    /// Who agreed to this plan so far.
+    pub given: BTreeSet<String>,
+    /// How many must.
+    pub required: u32,
+    /// Whether the daemon applies it now.
+    pub begins: bool,
+}
+
+impl Approved {
+    /// Returns whether enough people agreed.
+    pub fn is_enough(&self) -> bool {
+        self.given.len() as u64 >= u64::from(self.required)
     }
 }
 
@@ -164,6 +205,9 @@ pub struct EnvironmentStatus {
     pub last: Option<(SyncEnd, Timestamp)>,
     /// Whether hosts are as they should be.
     pub drift: DriftWord,
+    /// The plan that waits for approval.
+    #[serde(default)]
+    pub awaits: Option<ApprovalRequest>,
     /// Why the newest commit, or the repository, cannot be used.
     pub problem: Option<String>,
 }

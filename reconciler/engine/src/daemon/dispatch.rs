@@ -5,7 +5,7 @@ use holdfast_core::id::{AppName, CommitId, EnvironmentName};
 use holdfast_core::schedule::{NextSync, Queue, SyncCause, SyncVerdict, WantedSync, backoff_ms};
 use holdfast_core::time::Timestamp;
 
-use super::control::{ControlReply, ControlRequest, RefUpdate};
+use super::control::{Approved, ControlReply, ControlRequest, RefUpdate};
 use super::environment::EnvironmentState;
 use super::event::{Checked, DaemonEvent, Job, JobKind, Look, LookError, Ran, Response, StoreChange, Token};
 use super::followers::{Awaited, Followers};
@@ -108,9 +108,13 @@ impl Dispatcher {
             }
             DaemonEvent::Ran(job, ran) => self.ran(&job, &ran, now, &mut out),
             DaemonEvent::Checked(name, checked) => {
-                self.checked(name, checked.ok(), now);
+                self.checked(name, checked.ok(), now, &mut out);
             }
             DaemonEvent::Control(token, request) => self.asked(token, request, now, &mut out),
+            DaemonEvent::Approved(token, name, approved) => {
+                let reply = self.approved(name, approved, now);
+                out.push(Response::Reply(token, reply));
+            }
             DaemonEvent::Gone(token) => self.followers.leave(token),
             DaemonEvent::Tick => {}
             DaemonEvent::Stop => {
@@ -127,16 +131,23 @@ impl Dispatcher {
     }
 
     /// Takes a check in. A failed one says nothing: unknown is not in sync, and never a reason to change anything.
-    fn checked(&mut self, name: EnvironmentName, checked: Option<Checked>, now: Timestamp) {
+    fn checked(&mut self, name: EnvironmentName, checked: Option<Checked>, now: Timestamp, out: &mut Vec<Response>) {
         let Some(state) = self.environments.get_mut(&name) else { return };
         let basis = state.checking.take();
         // What ran meanwhile knows better.
         if state.running.is_some() || basis.is_none() {
             return;
         }
+        if let (Some(compared), Some(checked)) = (&basis, &checked) {
+            out.extend(state.tells_drift(&name, (compared, checked), now).map(Response::Tell));
+        }
         let drifted = checked.as_ref().is_some_and(|checked| checked.changes > 0);
         let over = checked.as_ref().is_some_and(|checked| checked.changes == 0 && checked.kept_long_enough > 0);
         state.drift = checked;
+        if self.queue.is_waiting(&name) {
+            // What waits does all there is to do; an older commit must not take its place.
+            return;
+        }
         // A sync does all there is to do, so one for this alone begins only where nothing else waits.
         if let (true, true, Some(commit)) = (over, state.is_automatic(), &basis)
             && state.basis().as_ref() == Some(commit)
@@ -186,11 +197,13 @@ impl Dispatcher {
             let unfinished = state.unfinished.take();
             let wanted = match look {
                 Err(problem) => {
+                    state.failed_looks = state.failed_looks.saturating_add(1);
                     state.problem = Some(problem);
                     unfinished.map(|commit| (commit, SyncCause::Resume))
                 }
                 Ok(look) => {
                     let commit = look.commit.clone();
+                    state.failed_looks = 0;
                     let noticed = state.notice(look, now);
                     // What hosts said before they are no longer listened to is not looked into.
                     if state.is_automatic() && state.drift_policy() == DriftPolicy::Off {
@@ -222,6 +235,7 @@ impl Dispatcher {
                     }
                 }
             };
+            out.extend(state.tells_git(&name, now).map(Response::Tell));
             if let Some((commit, cause)) = wanted {
                 self.queue.offer(WantedSync { environment: name.clone(), commit, cause }, now);
             }
@@ -326,6 +340,14 @@ impl Dispatcher {
             ControlRequest::Follow { environment } => Some(unknown(&environment)),
             ControlRequest::Sync { environment, app } => self.wanted(token, environment, app, false, now, out),
             ControlRequest::Rollback { environment, app } => self.wanted(token, environment, Some(app), true, now, out),
+            ControlRequest::Approve { environment, seal, name } => {
+                if self.environments.contains_key(&environment) {
+                    out.push(Response::Approve(token, environment, seal, name));
+                    None
+                } else {
+                    Some(unknown(&environment))
+                }
+            }
             ControlRequest::Pause { environment, app } => Some(self.say(environment, app, OperatorVerb::Pause, out)),
             ControlRequest::Promote { environment, app } => {
                 Some(self.say(environment, app, OperatorVerb::Promote, out))
@@ -348,6 +370,27 @@ impl Dispatcher {
             ControlRequest::Resume { environment, app } => Some(self.resume(environment, app, now, out)),
         };
         out.extend(reply.map(|reply| Response::Reply(token, reply)));
+    }
+
+    /// Takes a word that counts in: with the last one that was needed, what was agreed to begins.
+    fn approved(
+        &mut self,
+        environment: EnvironmentName,
+        approved: Result<Approved, String>,
+        now: Timestamp,
+    ) -> ControlReply {
+        let mut approved = match approved {
+            Ok(approved) => approved,
+            Err(reason) => return ControlReply::Refused { reason },
+        };
+        let commit = approved.proposal.commit.clone();
+        let Some(state) = self.environments.get(&environment) else { return unknown(&environment) };
+        // A newer commit asks for itself; by hand, and while suspended, a person begins.
+        if approved.is_enough() && state.is_automatic() && state.seen.as_ref() == Some(&commit) && !self.stopping {
+            approved.begins = true;
+            self.queue.offer(WantedSync { environment, commit, cause: SyncCause::Approval }, now);
+        }
+        ControlReply::Approved { approved }
     }
 
     fn resume(

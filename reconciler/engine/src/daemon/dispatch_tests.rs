@@ -1,9 +1,15 @@
 use holdfast_core::config::{SyncMode, SyncPolicy};
 use holdfast_core::event::SyncResult;
 
+use std::collections::BTreeSet;
+
+use holdfast_core::approval::Proposal;
+use holdfast_core::protocol::Digest;
+
 use super::super::event::{Checked, Known, Watched};
 use super::*;
 use crate::daemon::control::DriftWord;
+use crate::store::ApprovalRequest;
 
 const POLL: u64 = 60_000;
 const CHECK: u64 = 300_000;
@@ -25,7 +31,7 @@ fn name(text: &str) -> EnvironmentName {
 #[expect(clippy::unnecessary_wraps, reason = "stands where failed looks stand too")]
 fn look(digit: char, mode: SyncMode, drift: DriftPolicy) -> Result<Look, LookError> {
     let policy = SyncPolicy { mode, drift, ignore: Vec::new(), prune_limit_percent: 20 };
-    Ok(Look { commit: commit(digit), policy, watched: Vec::<Watched>::new() })
+    Ok(Look { commit: commit(digit), policy, approval: false, watched: Vec::<Watched>::new() })
 }
 
 fn automatic(digit: char) -> Result<Look, LookError> {
@@ -33,7 +39,7 @@ fn automatic(digit: char) -> Result<Look, LookError> {
 }
 
 fn ran(result: SyncResult, verdict: SyncVerdict) -> Ran {
-    Ran { result, reason: String::new(), verdict }
+    Ran { result, reason: String::new(), verdict, awaits: None, released: None }
 }
 
 fn update(digit: char, reference: &str) -> RefUpdate {
@@ -48,7 +54,7 @@ impl Story {
 
     fn on(&mut self, event: DaemonEvent) -> Vec<Response> {
         let mut responses = self.dispatcher.handle_event(event, self.now);
-        responses.retain(|response| !matches!(response, Response::Status(_) | Response::Watch(..)));
+        responses.retain(|response| !matches!(response, Response::Status(_) | Response::Watch(..) | Response::Tell(_)));
         responses
     }
 
@@ -456,4 +462,154 @@ fn stopping_waits_for_what_runs_and_starts_nothing_more() {
     assert_eq!(this.dispatcher.deadline(), None);
     let (result, verdict) = synced();
     assert_eq!(this.ended(&job("prod", 'a', SyncCause::Commit), result, verdict), [Response::Exit]);
+}
+
+/// A look where people must agree first.
+fn asking(digit: char, drift: DriftPolicy) -> Result<Look, LookError> {
+    look(digit, SyncMode::Automatic, drift).map(|look| Look { approval: true, ..look })
+}
+
+fn waiting(digit: char) -> ApprovalRequest {
+    let proposal = Proposal { environment: name("prod"), commit: commit(digit), seal: Digest([7; 32]) };
+    ApprovalRequest { proposal, changes: 1, required: 1, given: BTreeSet::new(), at: Timestamp(0) }
+}
+
+fn word(digit: char, given: &[&str]) -> Approved {
+    let given = given.iter().map(|by| (*by).to_owned()).collect();
+    Approved { proposal: waiting(digit).proposal, by: "ada".to_owned(), given, required: 1, begins: false }
+}
+
+impl Story {
+    /// The sync of a commit ends with a plan that waits, in an environment that was released at `released`.
+    fn waits(&mut self, job: &Job, released: Option<char>) -> Vec<Response> {
+        let ran = ran(SyncResult::AwaitsApproval, SyncVerdict::Settled);
+        let awaits = Some(waiting(job.kind.commit().as_str().chars().next().unwrap()));
+        self.on(DaemonEvent::Ran(job.clone(), Ran { awaits, released: released.map(commit), ..ran }))
+    }
+
+    fn approved(&mut self, word: Result<Approved, String>) -> (ControlReply, Vec<Response>) {
+        let request = ControlRequest::Approve { environment: name("prod"), seal: "7".repeat(12), name: None };
+        let out = self.on(DaemonEvent::Control(Token(5), request));
+        assert_eq!(out, [Response::Approve(Token(5), name("prod"), "7".repeat(12), None)]);
+        let mut out = self.on(DaemonEvent::Approved(Token(5), name("prod"), word));
+        let Response::Reply(Token(5), reply) = out.remove(0) else { panic!("{out:?}") };
+        (reply, out)
+    }
+}
+
+#[test]
+fn cap_03_a_new_tag_waits_and_the_last_word_begins_it_once() {
+    let mut this = Story::started(&["prod"]);
+    let first = job("prod", 'a', SyncCause::Commit);
+    assert_eq!(this.looked(&[("prod", asking('a', DriftPolicy::Report))]), [Response::Start(first.clone())]);
+    assert_eq!(this.waits(&first, None), [], "nothing is tried again by itself");
+    assert_eq!(this.status("prod").awaits, Some(waiting('a')));
+
+    let (reply, out) = this.approved(Err("she wrote it".to_owned()));
+    assert_eq!((reply, out), (ControlReply::Refused { reason: "she wrote it".to_owned() }, Vec::new()));
+    let (reply, out) = this.approved(Ok(word('a', &[])));
+    assert!(matches!(reply, ControlReply::Approved { approved } if !approved.begins), "too few");
+    assert_eq!(out, []);
+    let (reply, out) = this.approved(Ok(word('a', &["ada"])));
+    assert!(matches!(reply, ControlReply::Approved { approved } if approved.begins));
+    let begun = job("prod", 'a', SyncCause::Approval);
+    assert_eq!(out, [Response::Start(begun.clone())]);
+    let done = Ran { released: Some(commit('a')), ..ran(SyncResult::Synced, SyncVerdict::Settled) };
+    assert_eq!(this.on(DaemonEvent::Ran(begun, done)), []);
+    assert_eq!(this.status("prod").awaits, None);
+}
+
+#[test]
+fn cap_03_a_word_on_a_commit_that_was_overtaken_begins_nothing() {
+    let mut this = Story::started(&["prod"]);
+    let first = job("prod", 'a', SyncCause::Commit);
+    this.looked(&[("prod", asking('a', DriftPolicy::Report))]);
+    this.waits(&first, None);
+    this.on(DaemonEvent::RepositoryChanged);
+    let newer = job("prod", 'b', SyncCause::Commit);
+    assert_eq!(this.looked(&[("prod", asking('b', DriftPolicy::Report))]), [Response::Start(newer.clone())]);
+    this.waits(&newer, None);
+    let (reply, out) = this.approved(Ok(word('a', &["ada"])));
+    assert!(matches!(reply, ControlReply::Approved { approved } if !approved.begins));
+    assert_eq!(out, []);
+}
+
+#[test]
+fn cap_03_drift_is_healed_to_what_was_released_and_never_to_what_waits() {
+    let drifted = || Ok(Checked { changes: 1, kept_long_enough: 0, blockers: Vec::new() });
+    for released in [None, Some('a')] {
+        let mut this = Story::started(&["prod"]);
+        let newer = job("prod", 'b', SyncCause::Commit);
+        this.looked(&[("prod", asking('b', DriftPolicy::Heal))]);
+        this.waits(&newer, released);
+        this.on(DaemonEvent::HostChanged(name("prod")));
+        let compared = released.unwrap_or('b');
+        assert_eq!(this.after(SETTLE_MS), [Response::Check(name("prod"), commit(compared))]);
+        let out = this.on(DaemonEvent::Checked(name("prod"), drifted()));
+        match released {
+            None => assert_eq!(out, [], "nothing was ever agreed to"),
+            Some(digit) => assert_eq!(out, [Response::Start(job("prod", digit, SyncCause::Drift))]),
+        }
+    }
+}
+
+#[test]
+fn cap_03_healing_does_not_take_the_place_of_what_was_just_approved() {
+    let mut this = Story::started(&["prod"]);
+    let newer = job("prod", 'b', SyncCause::Commit);
+    this.looked(&[("prod", asking('b', DriftPolicy::Heal))]);
+    this.waits(&newer, Some('a'));
+    this.on(DaemonEvent::HostChanged(name("prod")));
+    this.after(SETTLE_MS);
+    // An app of it is rolled back just now, so that the approved sync has to wait.
+    let back = ControlRequest::Rollback { environment: name("prod"), app: "nps".parse().unwrap() };
+    let out = this.on(DaemonEvent::Control(Token(1), back));
+    let Some(Response::Start(busy)) = out.last().cloned() else { panic!("{out:?}") };
+    let (_, out) = this.approved(Ok(word('b', &["ada"])));
+    assert_eq!(out, []);
+    let found = Checked { changes: 1, kept_long_enough: 0, blockers: Vec::new() };
+    this.on(DaemonEvent::Checked(name("prod"), Ok(found)));
+    let out = this.ended(&busy, SyncResult::Synced, SyncVerdict::Settled);
+    assert!(out.contains(&Response::Start(job("prod", 'b', SyncCause::Approval))), "{out:?}");
+}
+
+#[test]
+fn cap_79_a_repository_that_fails_twice_is_told_once_and_drift_when_it_comes() {
+    let mut this = Story::started(&["prod"]);
+    let told = |this: &mut Story, event: DaemonEvent| -> Vec<String> {
+        let out = this.dispatcher.handle_event(event, this.now);
+        let told = out.into_iter().filter_map(|response| match response {
+            Response::Tell(told) => Some(told),
+            _ => None,
+        });
+        told.flat_map(|told| {
+            told.holds.into_iter().map(|one| one.key).chain(told.over.into_iter().map(|key| format!("-{key}")))
+        })
+        .collect()
+    };
+    let look = |this: &mut Story, look: Result<Look, LookError>| {
+        told(this, DaemonEvent::RepositoryChanged);
+        told(this, DaemonEvent::Looked([(name("prod"), look)].into()))
+    };
+    let failed = || Err(LookError { commit: None, reason: "no route".to_owned() });
+    assert_eq!(look(&mut this, failed()), [""; 0], "one hiccup is none");
+    assert_eq!(look(&mut this, failed()), ["prod/git"]);
+    assert_eq!(look(&mut this, failed()), [""; 0]);
+    assert_eq!(look(&mut this, automatic('a')), ["-prod/git"]);
+    let bad = Err(LookError { commit: Some(commit('b')), reason: "line 3".to_owned() });
+    assert_eq!(look(&mut this, bad), ["prod/git"]);
+
+    let (result, verdict) = synced();
+    this.ended(&job("prod", 'a', SyncCause::Commit), result, verdict);
+    let check = |this: &mut Story, changes| {
+        this.on(DaemonEvent::HostChanged(name("prod")));
+        this.after(SETTLE_MS);
+        told(
+            this,
+            DaemonEvent::Checked(name("prod"), Ok(Checked { changes, kept_long_enough: 0, blockers: Vec::new() })),
+        )
+    };
+    assert_eq!(check(&mut this, 2), ["prod/drift"]);
+    assert_eq!(check(&mut this, 2), [""; 0]);
+    assert_eq!(check(&mut this, 0), ["-prod/drift"]);
 }

@@ -3,12 +3,13 @@ use std::collections::VecDeque;
 use holdfast_core::config::{DriftPolicy, SyncMode};
 use holdfast_core::event::SyncResult;
 use holdfast_core::id::{CommitId, EnvironmentName};
+use holdfast_core::notice::{Told, of_drift, of_git};
 use holdfast_core::schedule::WantedSync;
 use holdfast_core::time::Timestamp;
 
 use super::control::{DriftWord, EnvironmentStatus, RunningStatus, SyncEnd};
 use super::event::{Checked, Job, JobKind, Known, Look, LookError, Ran, Watched};
-use crate::store::Pause;
+use crate::store::{ApprovalRequest, Pause};
 
 /// What the dispatcher knows of one environment.
 #[derive(Debug, Clone, Default)]
@@ -17,7 +18,17 @@ pub(super) struct EnvironmentState {
     pub(super) synced: Option<CommitId>,
     pub(super) look: Option<Look>,
     pub(super) problem: Option<LookError>,
+    /// Looks in a row that led to no commit.
+    pub(super) failed_looks: u32,
+    /// What was last told of the repository: nothing yet, that all is well (empty), or what is not.
+    pub(super) told_git: Option<String>,
+    /// Whether drift was told; nothing yet, or since the last sync.
+    pub(super) told_drift: Option<bool>,
     pub(super) suspended: Option<Pause>,
+    /// What was last released by approval.
+    pub(super) released: Option<CommitId>,
+    /// The plan that waits for it.
+    pub(super) awaits: Option<ApprovalRequest>,
     pub(super) running: Option<(Job, Timestamp)>,
     pub(super) last: Option<(SyncEnd, Timestamp)>,
     /// The commit of that sync.
@@ -54,6 +65,7 @@ impl EnvironmentState {
             synced: known.synced.clone(),
             suspended: known.suspended.clone(),
             unfinished: known.unfinished.clone(),
+            released: known.released.clone(),
             ..Self::default()
         }
     }
@@ -88,7 +100,11 @@ impl EnvironmentState {
     }
 
     /// Returns the commit hosts should be at now: the newest one where commits are followed, else the one that was applied last.
+    /// Where people must agree, the one they agreed to last.
     pub(super) fn basis(&self) -> Option<CommitId> {
+        if self.look.as_ref().is_some_and(|look| look.approval) {
+            return self.released.clone();
+        }
         let newest = self.seen.clone().filter(|_| self.is_automatic());
         newest.or_else(|| self.synced.clone())
     }
@@ -98,6 +114,11 @@ impl EnvironmentState {
         let end = SyncEnd { environment: environment.clone(), result: ran.result, reason: ran.reason.clone() };
         self.last = Some((end, now));
         self.drift = None;
+        self.told_drift = None;
+        if ran.released.is_some() {
+            self.released.clone_from(&ran.released);
+        }
+        self.awaits.clone_from(&ran.awaits);
         if let JobKind::Sync { commit, app: None, .. } = &job.kind {
             self.last_commit = Some(commit.clone());
             if matches!(ran.result, SyncResult::Synced | SyncResult::NoChange) {
@@ -105,6 +126,38 @@ impl EnvironmentState {
                 self.drift = Some(Checked { changes: 0, kept_long_enough: 0, blockers: Vec::new() });
             }
         }
+    }
+
+    /// Returns what people are to be told of the repository after a look. One failed fetch is none of it.
+    pub(super) fn tells_git(&mut self, environment: &EnvironmentName, now: Timestamp) -> Option<Told> {
+        let subject = match &self.problem {
+            None => String::new(),
+            Some(LookError { commit: Some(commit), .. }) => commit.to_string(),
+            Some(_) if self.failed_looks < 2 => return None,
+            Some(_) => "fetch".to_owned(),
+        };
+        if self.told_git.as_ref() == Some(&subject) {
+            return None;
+        }
+        self.told_git = Some(subject.clone());
+        let problem = self.problem.as_ref().map(|problem| (subject.as_str(), problem.reason.as_str()));
+        Some(of_git(environment, problem, now))
+    }
+
+    /// Returns what people are to be told after hosts were compared with a commit that they were at.
+    pub(super) fn tells_drift(
+        &mut self,
+        environment: &EnvironmentName,
+        (compared, checked): (&CommitId, &Checked),
+        now: Timestamp,
+    ) -> Option<Told> {
+        let was_here = self.synced.as_ref() == Some(compared) || self.basis().as_ref() == Some(compared);
+        let drifted = checked.changes > 0;
+        if !was_here || !drifted && !checked.blockers.is_empty() || self.told_drift == Some(drifted) {
+            return None;
+        }
+        self.told_drift = Some(drifted);
+        Some(of_drift(environment, compared.as_str(), checked.changes, now))
     }
 
     pub(super) fn status(&self, environment: &EnvironmentName, waiting: bool) -> EnvironmentStatus {
@@ -128,6 +181,7 @@ impl EnvironmentState {
                     DriftWord::OutOfSync { changes: *changes, blockers: blockers.clone() }
                 }
             },
+            awaits: self.awaits.clone(),
             problem: self.problem.as_ref().map(|problem| problem.reason.clone()),
         }
     }

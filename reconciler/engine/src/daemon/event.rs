@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use holdfast_core::config::{HostSpec, SyncPolicy};
 use holdfast_core::event::SyncResult;
 use holdfast_core::id::{AppName, CommitId, EnvironmentName};
+use holdfast_core::notice::Told;
 use holdfast_core::protocol::ObserveRequest;
 use holdfast_core::schedule::{SyncCause, SyncVerdict};
 use holdfast_core::time::Timestamp;
 
-use super::control::{ControlReply, ControlRequest};
+use super::control::{Approved, ControlReply, ControlRequest};
 use crate::apply::OperatorWord;
-use crate::store::Pause;
+use crate::store::{ApprovalRequest, Pause};
 
 /// A connection on the control socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +35,8 @@ pub enum DaemonEvent {
     Checked(EnvironmentName, Result<Checked, String>),
     /// Somebody asks.
     Control(Token, ControlRequest),
+    /// Somebody's word on a plan was judged.
+    Approved(Token, EnvironmentName, Result<Approved, String>),
     /// A connection was closed by its other end.
     Gone(Token),
     /// The time that [`super::Dispatcher::deadline`] named has come.
@@ -53,6 +56,8 @@ pub struct Known {
     pub unfinished: Option<CommitId>,
     /// Whether it is suspended.
     pub suspended: Option<Pause>,
+    /// The commit that was last released by approval.
+    pub released: Option<CommitId>,
 }
 
 /// What an environment follows, as a look found it.
@@ -62,6 +67,8 @@ pub struct Look {
     pub commit: CommitId,
     /// When it is synced, by that commit.
     pub policy: SyncPolicy,
+    /// Whether people must agree before anything is applied.
+    pub approval: bool,
     /// What to watch, by that commit.
     pub watched: Vec<Watched>,
 }
@@ -131,6 +138,7 @@ impl JobKind {
                 SyncCause::Drift => "drift",
                 SyncCause::Resume => "resume",
                 SyncCause::Commit => "commit",
+                SyncCause::Approval => "approval",
                 SyncCause::Operator => "apply",
             },
         }
@@ -146,6 +154,10 @@ pub struct Ran {
     pub reason: String,
     /// Whether trying again may help.
     pub verdict: SyncVerdict,
+    /// The plan that waits for approval now.
+    pub awaits: Option<ApprovalRequest>,
+    /// The commit that was last released by approval.
+    pub released: Option<CommitId>,
 }
 
 /// What a check found.
@@ -168,12 +180,16 @@ pub enum Response {
     Start(Job),
     /// Find out what a sync would change, without changing anything.
     Check(EnvironmentName, CommitId),
+    /// Judge the word of who holds a connection, on the plan with this seal, in this name where he speaks for another.
+    Approve(Token, EnvironmentName, String, Option<String>),
     /// Speak to the running job of an environment.
     Say(EnvironmentName, OperatorWord),
     /// Watch these hosts for an environment, and none it watched before that is not among them.
     Watch(EnvironmentName, Vec<Watched>),
     /// Write this down.
     Store(StoreChange),
+    /// Tell people.
+    Tell(Told),
     /// Send this line.
     Reply(Token, ControlReply),
     /// Send the events of this environment from now on.

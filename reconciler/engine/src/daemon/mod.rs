@@ -20,12 +20,13 @@ mod sources;
 mod watch;
 
 pub use control::{
-    ControlReply, ControlRequest, DriftWord, EnvironmentStatus, InvalidRefUpdate, RefUpdate, RunningStatus, SyncEnd,
+    Approved, ControlReply, ControlRequest, DriftWord, EnvironmentStatus, InvalidRefUpdate, RefUpdate, RunningStatus,
+    SyncEnd,
 };
 pub use dispatch::{Dispatcher, Settings};
 pub use event::{
     Checked, DaemonEvent, Job, JobKind, Known, Look, LookError, Ran, Response, StoreChange, Token, Watched,
 };
 pub use hook::{HookError, install as install_hook, post_receive};
-pub use run::{DaemonConfig, DaemonError, Parts, Repository, Syncer, run};
+pub use run::{DaemonConfig, DaemonError, Parts, Repository, Syncer, Voice, run};
 pub use socket::{ControlClient, ControlError};

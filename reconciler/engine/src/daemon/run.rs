@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use holdfast_core::event::SyncResult;
 use holdfast_core::id::{CommitId, EnvironmentName};
+use holdfast_core::notice::Told;
 use sd_notify::NotifyState;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::carry::Carrier;
+use super::control::Approved;
 use super::dispatch::{Dispatcher, Settings};
 use super::event::{Checked, DaemonEvent, Job, Known, Look, LookError, Ran, Response};
 use super::socket::{self, ControlError, SocketEvent};
@@ -53,6 +55,32 @@ pub trait Syncer: Send + Sync {
         environment: &'a EnvironmentName,
         commit: &'a CommitId,
     ) -> BoxFuture<'a, Result<Checked, String>>;
+
+    /// Takes in what people are to be told. Nothing waits for it.
+    fn tell(&self, told: Told) -> BoxFuture<'_, ()> {
+        drop(told);
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Judges somebody's word on the plan that waits in an environment, and writes it down when it counts.
+    ///
+    /// # Errors
+    /// Why it does not count.
+    fn approve<'a>(
+        &'a self,
+        environment: &'a EnvironmentName,
+        seal: &'a str,
+        voice: Voice,
+    ) -> BoxFuture<'a, Result<Approved, String>>;
+}
+
+/// Who speaks on the control socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Voice {
+    /// The account at the other end, as the kernel says (`SO_PEERCRED`, unix(7)).
+    pub uid: u32,
+    /// In whose name it speaks, where not in its own.
+    pub name: Option<String>,
 }
 
 /// What the daemon works with.
@@ -142,8 +170,8 @@ pub async fn run(parts: Parts, config: DaemonConfig) -> Result<(), DaemonError> 
         next = tokio::select! {
             event = inbox.recv() => event,
             event = socket_inbox.recv() => match event {
-                Some(SocketEvent::Asked(token, request, replies)) => {
-                    carrier.connections.insert(token, replies);
+                Some(SocketEvent::Asked(token, request, uid, replies)) => {
+                    carrier.connections.insert(token, (replies, uid));
                     Some(DaemonEvent::Control(token, request))
                 }
                 Some(SocketEvent::Gone(token)) => {
@@ -212,6 +240,7 @@ async fn known(
     for name in environments {
         let mut known = Known {
             seen: store.seen_commit(name).await?.map(|(commit, _)| commit),
+            released: store.released(name).await?,
             suspended: pauses.iter().find(|pause| pause.environment == *name && pause.app.is_none()).cloned(),
             ..Known::default()
         };

@@ -95,8 +95,8 @@ impl ControlClient {
 
 /// What comes from the socket.
 pub(super) enum SocketEvent {
-    /// Somebody asks; replies go into the sender until it is dropped.
-    Asked(Token, ControlRequest, mpsc::Sender<ControlReply>),
+    /// An account asks; replies go into the sender until it is dropped.
+    Asked(Token, ControlRequest, u32, mpsc::Sender<ControlReply>),
     /// The other end was closed.
     Gone(Token),
 }
@@ -140,6 +140,8 @@ pub(super) async fn accept(listener: UnixListener, events: mpsc::UnboundedSender
 }
 
 async fn serve(stream: UnixStream, token: Token, events: mpsc::UnboundedSender<SocketEvent>) {
+    // Without it nobody knows who speaks.
+    let Ok(peer) = stream.peer_cred() else { return };
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let mut line = String::new();
@@ -155,7 +157,7 @@ async fn serve(stream: UnixStream, token: Token, events: mpsc::UnboundedSender<S
         }
     };
     let (replies, mut waiting) = mpsc::channel(WAITING);
-    if events.send(SocketEvent::Asked(token, request, replies)).is_err() {
+    if events.send(SocketEvent::Asked(token, request, peer.uid(), replies)).is_err() {
         return;
     }
     let mut rest = [0; 64];

@@ -1,5 +1,6 @@
 //! One repository: fetched or in place, its references and its trees.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use holdfast_core::config::SourceTree;
@@ -165,6 +166,32 @@ impl GitRepository {
                 Ok(CommitInfo { id, subject, author, at })
             });
             info.map_err(|error| RevisionError::Git {
+                path: git_dir.display().to_string(),
+                reason: error.message().to_owned(),
+            })
+        })
+        .await
+    }
+
+    /// Returns the e-mail addresses, in lower case, of who wrote and committed a commit, and the commits that it merged in: whose
+    /// change it is.
+    ///
+    /// # Errors
+    /// [`RevisionError::Git`] when it cannot be read.
+    pub async fn authors(&self, commit: &CommitId) -> Result<BTreeSet<String>, RevisionError> {
+        let (git_dir, id) = (self.git_dir.clone(), commit.clone());
+        self.blocking(move || {
+            let found = objects::open(&git_dir).and_then(|repository| {
+                let commit = repository.find_commit(objects::oid_of(&id)?)?;
+                let mut emails = BTreeSet::new();
+                for one in std::iter::once(commit.clone()).chain(commit.parents().skip(1)) {
+                    for signature in [one.author(), one.committer()] {
+                        emails.insert(String::from_utf8_lossy(signature.email_bytes()).to_ascii_lowercase());
+                    }
+                }
+                Ok(emails)
+            });
+            found.map_err(|error| RevisionError::Git {
                 path: git_dir.display().to_string(),
                 reason: error.message().to_owned(),
             })

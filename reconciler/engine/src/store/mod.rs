@@ -9,16 +9,20 @@
 //! # Format
 //! `PRAGMA user_version` is the [`SchemaVersion`]. A file of a newer version is refused and left alone.
 
+mod approval;
 mod history;
 mod lock;
+mod notices;
 mod retention;
 mod schema;
 mod standing;
 mod worker;
 
+pub use approval::{Approval, ApprovalRequest};
 pub use history::{EventSeq, SyncId, SyncRecord};
 pub use lock::{Holder, Lock, LockId, LockOutcome};
+pub use notices::{Delivery, QueuedNotice, SinkState};
 pub use retention::{Pruned, RetentionPolicy};
 pub use schema::SchemaVersion;
-pub use standing::{Approval, Pause, Quarantine};
+pub use standing::{Pause, Quarantine};
 pub use worker::{Store, StoreError};

@@ -28,7 +28,7 @@ pub struct Pruned {
 }
 
 impl Store {
-    /// Forgets old syncs with their events, and approvals as old. Unfinished syncs, and the newest one of each environment, stay.
+    /// Forgets old syncs with their events, and approvals and notices as old. Unfinished syncs, and the newest one of each environment, stay.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -45,6 +45,7 @@ impl Store {
                 params![before, policy.keep.max(1)],
             )?;
             transaction.execute("DELETE FROM approvals WHERE at < ?", [before])?;
+            transaction.execute("DELETE FROM notices WHERE at < ? AND state != 'waiting'", [before])?;
             transaction.commit()?;
             Ok(Pruned { syncs })
         })

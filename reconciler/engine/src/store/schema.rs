@@ -10,7 +10,8 @@ pub struct SchemaVersion(pub u32);
 const APPLICATION: i32 = 0x484c_4446;
 
 /// How each version is made of the one before. Never changed once released, only added to.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 3] = [
+    "
     CREATE TABLE syncs (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         environment TEXT NOT NULL, commit_id TEXT NOT NULL, cause TEXT NOT NULL,
@@ -46,7 +47,33 @@ const MIGRATIONS: [&str; 1] = ["
     ) STRICT;
     CREATE TABLE fence (one INTEGER PRIMARY KEY CHECK (one = 1), last INTEGER NOT NULL) STRICT;
     INSERT INTO fence VALUES (1, 0);
-"];
+",
+    "
+    DROP TABLE approvals;
+    CREATE TABLE approvals (
+        environment TEXT NOT NULL, commit_id TEXT NOT NULL, seal TEXT NOT NULL, by TEXT NOT NULL,
+        told_by TEXT NOT NULL, at INTEGER NOT NULL,
+        PRIMARY KEY (environment, commit_id, seal, by)
+    ) STRICT;
+    CREATE TABLE approval_requests (
+        environment TEXT PRIMARY KEY, commit_id TEXT NOT NULL, seal TEXT NOT NULL, changes INTEGER NOT NULL,
+        required INTEGER NOT NULL, given TEXT NOT NULL, at INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE released (
+        environment TEXT PRIMARY KEY, commit_id TEXT NOT NULL, seal TEXT NOT NULL, at INTEGER NOT NULL
+    ) STRICT;
+",
+    "
+    CREATE TABLE notices (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL, sink TEXT NOT NULL, body TEXT NOT NULL, due INTEGER NOT NULL, state TEXT NOT NULL,
+        failures INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '', at INTEGER NOT NULL,
+        UNIQUE (id, sink)
+    ) STRICT;
+    CREATE INDEX notices_due ON notices (sink, due) WHERE state = 'waiting';
+    CREATE TABLE conditions (key TEXT PRIMARY KEY, subject TEXT NOT NULL, since INTEGER NOT NULL) STRICT;
+",
+];
 
 impl SchemaVersion {
     /// The version this program writes.

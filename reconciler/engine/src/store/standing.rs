@@ -1,4 +1,4 @@
-//! What stands until somebody or something changes it: quarantine, pauses, approvals, the newest commit.
+//! What stands until somebody or something changes it: quarantine, pauses, the newest commit.
 
 use holdfast_core::id::{AppName, CommitId, EnvironmentName};
 use holdfast_core::protocol::Digest;
@@ -38,15 +38,6 @@ pub struct Pause {
     /// Why.
     pub reason: String,
     /// Since when.
-    pub at: Timestamp,
-}
-
-/// Somebody has agreed to a plan, named by its seal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Approval {
-    /// Who.
-    pub by: String,
-    /// When.
     pub at: Timestamp,
 }
 
@@ -154,41 +145,6 @@ impl Store {
         .await
     }
 
-    /// Writes down that somebody agreed to the plan with this seal.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn approve(
-        &self,
-        environment: &EnvironmentName,
-        seal: Digest,
-        approval: Approval,
-    ) -> Result<(), StoreError> {
-        let environment = environment.to_string();
-        self.call(move |connection| {
-            connection.execute(
-                "INSERT OR IGNORE INTO approvals (environment, seal, by, at) VALUES (?, ?, ?, ?)",
-                params![environment, seal.to_string(), approval.by, stored(approval.at)],
-            )?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Returns who agreed to the plan with this seal.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub async fn approval(&self, environment: &EnvironmentName, seal: Digest) -> Result<Option<Approval>, StoreError> {
-        let key = (environment.to_string(), seal.to_string());
-        self.call(move |connection| {
-            let sql = "SELECT by, at FROM approvals WHERE environment = ? AND seal = ?";
-            let row = connection.query_row(sql, key, |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-            Ok(row.map(|(by, at)| Approval { by, at: moment(at) }))
-        })
-        .await
-    }
-
     /// Writes down the newest commit seen for an environment.
     ///
     /// # Errors
@@ -273,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn commits_and_approvals_come_back() {
+    async fn commits_come_back() {
         let store = Store::in_memory().unwrap();
         let environment: EnvironmentName = "production".parse().unwrap();
         let commit = |digit: &str| digit.repeat(40).parse::<CommitId>().unwrap();
@@ -281,10 +237,5 @@ mod tests {
         store.see_commit(&environment, &commit("a"), Timestamp(1)).await.unwrap();
         store.see_commit(&environment, &commit("b"), Timestamp(2)).await.unwrap();
         assert_eq!(store.seen_commit(&environment).await.unwrap(), Some((commit("b"), Timestamp(2))));
-        let seal = Digest([9; 32]);
-        let approval = Approval { by: "ada".to_owned(), at: Timestamp(3) };
-        store.approve(&environment, seal, approval.clone()).await.unwrap();
-        assert_eq!(store.approval(&environment, seal).await.unwrap(), Some(approval));
-        assert_eq!(store.approval(&environment, Digest([8; 32])).await.unwrap(), None);
     }
 }

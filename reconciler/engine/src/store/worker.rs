@@ -115,6 +115,22 @@ impl Store {
         receiver.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// Does a write without waiting for it, before all that is asked for later. One that fails is told to the log.
+    pub(super) fn tell(
+        &self,
+        what: &'static str,
+        work: impl FnOnce(&mut Connection) -> Result<(), StoreError> + Send + 'static,
+    ) {
+        let call = Box::new(move |connection: &mut Connection| {
+            if let Err(error) = work(connection) {
+                tracing::error!(%error, what, "this was not written down");
+            }
+        });
+        if self.0.send(Message::Call(call)).is_err() {
+            tracing::error!(what, "the store was closed");
+        }
+    }
+
     /// Takes an event of a sync in without waiting. One that cannot be written is told to the log and lost: watching never stops
     /// the work.
     pub fn record_event(&self, sync: SyncId, event: &SyncEvent) {

@@ -1,5 +1,6 @@
 //! Whole syncs over a fleet in memory, with time that passes at once: the real planner, compiler, fleet, engine and step machine.
 
+mod approval;
 mod chaos;
 mod example;
 mod sample;
@@ -24,12 +25,14 @@ fn request(desired: DesiredState) -> SyncRequest {
     SyncRequest {
         desired,
         cause: "commit".to_owned(),
+        by: String::new(),
         expected: None,
         quarantined: BTreeSet::new(),
         allow_prune: true,
         adopt: false,
         only: None,
         paused: BTreeMap::new(),
+        approving: None,
     }
 }
 

@@ -74,7 +74,8 @@ async fn the_old_slot_goes_when_its_time_is_over_and_the_release_can_still_be_go
     assert_serves(&fleet, "v2");
     assert_result(&bring(&fleet, 2, &v2, &policy()).await, SyncResult::NoChange);
 
-    let request = RollbackRequest { desired: shop(2, Some(&v2), &policy()), app: "shop".parse().unwrap() };
+    let request =
+        RollbackRequest { desired: shop(2, Some(&v2), &policy()), app: "shop".parse().unwrap(), by: String::new() };
     assert_result(&rollback(&fleet.ports(), &request, &mut silent()).await, SyncResult::Synced);
     assert_serves(&fleet, "v1");
     assert!(holds_blue());
@@ -199,7 +200,7 @@ async fn rollback_needs_no_version_and_the_left_release_does_not_come_back() {
     }
     let before: Vec<_> = fleet.hosts().map(|(_, host)| host.world().ledger.unwrap()).collect();
     let desired = shop(3, Some(&Release::good("v2")), &policy());
-    let back = RollbackRequest { desired: desired.clone(), app: "shop".parse().unwrap() };
+    let back = RollbackRequest { desired: desired.clone(), app: "shop".parse().unwrap(), by: String::new() };
     let report = rollback(&fleet.ports(), &back, &mut silent()).await;
     assert_result(&report, SyncResult::Synced);
     assert_serves(&fleet, "v1");

@@ -161,6 +161,37 @@ text_type!(
     "it begins with `/` and has no `..`"
 );
 text_type!(
+    /// An e-mail address (RFC 5321 §4.1.2, of ASCII and without quotes).
+    EmailAddress, "an e-mail address", "^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+$", 254,
+    |text| {
+        text.split_once('@').is_some_and(|(local, domain)| {
+            !local.is_empty() && all(local, ".!#$%&'*+/=?^_`{|}~-") && !domain.is_empty() && all(domain, ".-")
+        })
+    },
+    "a name, `@` and a domain"
+);
+text_type!(
+    /// A URL of HTTP that holds no user and no password.
+    PlainUrl, "an http or https URL", "^https?://[^@\\s]+$", 1024,
+    |text| {
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        rest.is_some_and(|rest| !rest.is_empty() && !rest.contains('@') && rest.bytes().all(|b| b.is_ascii_graphic()))
+    },
+    "it begins with `https://` or `http://` and has no user, password or spaces: a secret belongs into a file"
+);
+text_type!(
+    /// The name of a place for notices.
+    SinkName, "a name", "^[a-z][a-z0-9-]{0,38}[a-z0-9]?$", 40,
+    |text| begins_with(text, |c| c.is_ascii_lowercase()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
+    "lower-case letters, digits and `-`, beginning with a letter, 40 at the most"
+);
+text_type!(
+    /// A user at a mail server: what stands before the first `:` of curl's `--user`.
+    MailUser, "a user at a mail server", "^[^:\\s]+$", 254,
+    |text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b':'),
+    "printable ASCII without `:` and spaces"
+);
+text_type!(
     /// A branch or tag pattern.
     RefPattern, "a branch or tag", "^[A-Za-z0-9_*][A-Za-z0-9_./*?+-]{0,199}$", 200,
     |text| {

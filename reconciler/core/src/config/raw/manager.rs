@@ -1,7 +1,8 @@
 //! The manager's own configuration, `/etc/holdfast/manager.yaml`.
 
-use super::leaf::{LocalPath, RefPattern, Scalar};
-use crate::config::decode::{Must, Named, record};
+use super::leaf::{Account, EmailAddress, LocalPath, RefPattern, Scalar};
+use super::notices::ManagerNotice;
+use crate::config::decode::{Must, Named, Whole, record};
 use crate::config::place::At;
 use crate::id::EnvironmentName;
 use crate::time::Millis;
@@ -22,11 +23,16 @@ record!(
     fetch_timeout: Option<At<Millis>>,
     /// The branch or tag that each environment follows, by name.
     environments: Must<Named<EnvironmentName, At<ManagerEnvironment>>>,
+    /// The people who may approve plans: names on the management box, each with the e-mail addresses that person commits with. An
+    /// empty list says that the person never commits.
+    approvers: Option<Named<Account, Vec<EmailAddress>>>,
     /// An allowed signers file as `ssh-keygen` reads it: every commit that is applied must be signed by one of them. Default: none,
     /// and signatures are not looked at.
     allowed_signers: Option<LocalPath>,
     /// Files with age identities that decrypt secrets, in the order they are tried.
     age_key_files: Option<Vec<LocalPath>>,
+    /// Where people are told what happens. Default: nowhere.
+    notices: Option<Vec<At<ManagerNotice>>>,
     /// How hosts and the repository are reached.
     ssh: Option<ManagerSsh>,
     /// The host program to deliver instead of the one that came with this release.
@@ -42,6 +48,17 @@ record!(
     branch: Option<At<RefPattern>>,
     /// A tag, or a pattern of which the highest version is taken, such as `v*`.
     tag: Option<At<RefPattern>>,
+    /// Nothing is applied but what was approved: `holdfast approve`. Default: nobody is asked.
+    approval: Option<At<ManagerApproval>>,
+});
+
+record!(
+    /// Who must agree to a plan before it is applied. The author of a commit never counts for it.
+    ManagerApproval, "`approval`", {
+    /// How many different people. Default: 1.
+    required: Option<Whole<1, 100>>,
+    /// Who may, of the `approvers`. Default: all of them.
+    by: Option<Vec<At<Account>>>,
 });
 
 record!(

@@ -9,6 +9,7 @@ mod holdfast;
 mod inventory;
 mod leaf;
 mod manager;
+mod notices;
 mod selector;
 mod values;
 
@@ -17,6 +18,7 @@ pub(crate) use check::{Drain, Healthcheck, Migrate, Prove, Watch, WebsocketDrain
 pub(crate) use environment::{Environment, MaxUnavailable, Rollout, Sync};
 pub(crate) use holdfast::{Defaults, Holdfast};
 pub(crate) use inventory::{Host, Inventory};
-pub(crate) use leaf::{Account, Identifier, LabelKey, LocalPath, TemplatePath};
-pub(crate) use manager::{Manager, ManagerSsh};
+pub(crate) use leaf::{Account, EmailAddress, Identifier, LabelKey, LocalPath, TemplatePath};
+pub(crate) use manager::{Manager, ManagerApproval, ManagerSsh};
+pub(crate) use notices::{ManagerNotice, ManagerSmtp};
 pub(crate) use selector::Selector;
