@@ -29,6 +29,26 @@ pub struct Millis(pub u64);
 #[error("`{0}` is no duration: write a whole number with a unit, such as `250ms`, `10s`, `5m`, `1h` or `2d`")]
 pub struct InvalidDuration(pub String);
 
+impl std::fmt::Display for Timestamp {
+    /// Writes `2026-11-21 14:31:02Z`.
+    ///
+    /// # Source
+    /// The proleptic Gregorian calendar, days to date by eras of 400 years that begin in March.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (days, seconds) = (self.0 / 86_400_000, self.0 / 1000 % 86_400);
+        let day = days + 719_468;
+        let (era, of_era) = (day / 146_097, day % 146_097);
+        let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year + year / 4 - year / 100);
+        let shifted = (5 * of_year + 2) / 153;
+        let (day, month) =
+            (of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
+        let year = year + era * 400 + u64::from(month <= 2);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
+    }
+}
+
 impl std::str::FromStr for Millis {
     type Err = InvalidDuration;
 
@@ -67,6 +87,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_time_is_written_as_people_read_it() {
+        for (at, text) in [
+            (0, "1970-01-01 00:00:00Z"),
+            (951_782_399_000, "2000-02-28 23:59:59Z"),
+            (951_782_400_000, "2000-02-29 00:00:00Z"),
+            (1_795_271_462_999, "2026-11-21 14:31:02Z"),
+            (4_107_542_400_000, "2100-03-01 00:00:00Z"),
+        ] {
+            assert_eq!(Timestamp(at).to_string(), text);
+        }
+    }
 
     #[test]
     fn rejects_what_is_no_duration() {

@@ -282,9 +282,8 @@ pub(crate) async fn finish_unfinished(
         open = unfinished(&desired.environment, specs, &observe_desired(ports, desired).await);
     }
     for (app, release, hosts) in open {
-        if is_foreign(&hosts) {
-            let text = format!("is rolled out to {release} by another manager just now: let it end first");
-            left.foreign.insert(app, text);
+        if let Some(host) = hosts.iter().find(|host| host.followed) {
+            left.foreign.insert(app, theirs(&release, host));
             continue;
         }
         left.any = true;
@@ -298,6 +297,16 @@ pub(crate) async fn finish_unfinished(
         }
     }
     left
+}
+
+/// Returns what to say about an app that another manager rolls out.
+fn theirs(release: &str, host: &Unfinished) -> String {
+    let at = &host.host.name;
+    let name = if host.manager.is_empty() { String::new() } else { format!(", `{}`,", host.manager) };
+    let since = if host.since == Timestamp(0) { String::new() } else { format!(" since {}", host.since) };
+    format!(
+        "is rolled out to {release} by another manager{name}{since} ({at} says): let it end, or say `holdfast promote` or `holdfast abort` there"
+    )
 }
 
 fn is_foreign(hosts: &[Unfinished]) -> bool {

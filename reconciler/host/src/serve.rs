@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use holdfast_protocol::{
@@ -35,9 +35,10 @@ pub trait Transactions: Send + Sync {
     fn begin(&self, id: &TransactionId) -> Result<(), Fault>;
 
     /// Gives journal entries from number `from` on to `send` until the transaction has ended, or `cancel` is cancelled, or `send`
-    /// returns `false`: the channel is gone.
+    /// returns `false`: the channel is gone. `manager` is what the one at its other end calls itself.
     fn follow(
         &self,
+        manager: &str,
         id: &TransactionId,
         from: u64,
         cancel: &Cancel,
@@ -85,6 +86,8 @@ struct Channel<W> {
     output: Mutex<W>,
     opened: Duration,
     open: Mutex<BTreeMap<u64, Cancel>>,
+    /// What the manager calls itself.
+    manager: OnceLock<String>,
 }
 
 /// Answers requests from `input` on `output` until `input` ends.
@@ -98,8 +101,13 @@ struct Channel<W> {
 /// When `input` holds something else than frames of this version.
 pub fn serve<W: Write + Send + 'static>(mut input: impl Read, output: W, host: Arc<Host>) -> Result<(), FrameError> {
     let mut inbox = Inbox::new(host.root.clone());
-    let channel =
-        Arc::new(Channel { host, output: Mutex::new(output), opened: since_boot(), open: Mutex::new(BTreeMap::new()) });
+    let channel = Arc::new(Channel {
+        host,
+        output: Mutex::new(output),
+        opened: since_boot(),
+        open: Mutex::new(BTreeMap::new()),
+        manager: OnceLock::new(),
+    });
     let mut greeted = false;
     let ended = loop {
         let Envelope { id, body } = match read_frame::<Envelope<Request>>(&mut input) {
@@ -115,6 +123,7 @@ pub fn serve<W: Write + Send + 'static>(mut input: impl Read, output: W, host: A
             Request::Hello(hello) => match check(&hello) {
                 Ok(()) => {
                     greeted = true;
+                    channel.manager.get_or_init(|| hello.manager.clone());
                     channel.spawn(id, Request::Hello(hello));
                 }
                 Err(fault) => channel.reply(id, Reply::Fault(fault)),
@@ -175,6 +184,10 @@ impl<W: Write + Send + 'static> Channel<W> {
         }
     }
 
+    fn manager(&self) -> &str {
+        self.manager.get().map_or("", String::as_str)
+    }
+
     fn admit(&self, id: u64) -> Result<Cancel, Fault> {
         let mut open = self.open();
         if open.contains_key(&id) {
@@ -202,7 +215,7 @@ impl<W: Write + Send + 'static> Channel<W> {
             Request::Begin(transaction) => transactions.begin(&transaction).map(|()| Reply::Begun),
             Request::Follow { id: transaction, from } => {
                 let mut send = |entry| self.send(id, Reply::Entry(entry));
-                transactions.follow(&transaction, from, cancel, &mut send).map(|()| Reply::Followed)
+                transactions.follow(self.manager(), &transaction, from, cancel, &mut send).map(|()| Reply::Followed)
             }
             Request::Decide { id: transaction, fence, decision } => {
                 transactions.decide(&transaction, fence, decision).map(|()| Reply::Decided)

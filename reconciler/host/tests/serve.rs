@@ -34,6 +34,7 @@ impl Transactions for Waiting {
 
     fn follow(
         &self,
+        _: &str,
         _: &TransactionId,
         from: u64,
         cancel: &Cancel,

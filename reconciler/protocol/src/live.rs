@@ -190,6 +190,10 @@ pub struct TransactionStatus {
     pub followed: bool,
     /// Whether it is still to be confirmed over a new connection once it has promoted.
     pub confirms: bool,
+    /// The name of the manager that follows it, or followed it last; empty when none did.
+    pub manager: String,
+    /// When its first step began, in milliseconds since the Unix epoch by the host's clock; 0 before.
+    pub since_ms: u64,
     /// The commit it comes from.
     pub commit: String,
 }

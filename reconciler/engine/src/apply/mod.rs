@@ -18,6 +18,7 @@ use holdfast_core::config::HostSpec;
 use holdfast_core::event::{AppResult, SyncEventKind};
 use holdfast_core::id::{AppName, HostName};
 use holdfast_core::rollout::{Draft, Fleet, FleetPolicy};
+use holdfast_core::time::Timestamp;
 use holdfast_protocol::{Outcome, Phase, TransactionId, TransactionSpec};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -77,6 +78,10 @@ pub struct Unfinished {
     pub followed: bool,
     /// Whether it is still to be confirmed over a new connection once it has promoted.
     pub confirms: bool,
+    /// What that manager calls itself.
+    pub manager: String,
+    /// When its first step began, by the host's clock.
+    pub since: Timestamp,
     /// The commit it comes from.
     pub commit: String,
 }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use holdfast_core::config::HostSpec;
 use holdfast_core::id::{AppName, EnvironmentName, HostName};
 use holdfast_core::plan::{LiveHost, LiveState};
+use holdfast_core::time::Timestamp;
 use holdfast_protocol::{TransactionId, TransactionStatus};
 
 use super::Unfinished;
@@ -27,6 +28,8 @@ pub fn unfinished(
                 outcome: status.outcome,
                 followed: status.followed,
                 confirms: status.confirms,
+                manager: status.manager.clone(),
+                since: Timestamp(status.since_ms),
                 commit: status.commit.clone(),
             });
         }

@@ -9,6 +9,7 @@
 //! | `decided-…` | empty: a decision of the manager, durable before it is acknowledged |
 //! | `confirmed` | empty: the manager confirmed in time |
 //! | `clock-…` | boot id and milliseconds since boot at which a gate was reached |
+//! | `followed-by` | the name of the manager that follows, or followed last |
 //! | `runner.lock`, `decisions.lock`, `followed.lock` | locks |
 
 use std::fs;
@@ -24,6 +25,9 @@ use crate::lock::Lock;
 use crate::paths::{Root, create_private};
 
 const MAGIC: &[u8; 4] = b"HFS\x01";
+
+/// Characters of a manager's name that are kept.
+const MAX_NAME: usize = 64;
 
 const PRIVATE: Access = Access { mode: 0o600, owner: None };
 
@@ -155,12 +159,20 @@ impl Folder {
         Lock::try_take(&self.path.join("runner.lock"))
     }
 
-    /// Takes a share of the lock that says that a manager follows.
+    /// Takes a share of the lock that says that a manager follows, and notes its name.
     ///
     /// # Errors
     /// Any I/O error.
-    pub fn follow(&self) -> io::Result<Lock> {
-        Lock::share(&self.path.join("followed.lock"))
+    pub fn follow(&self, manager: &str) -> io::Result<Lock> {
+        let lock = Lock::share(&self.path.join("followed.lock"))?;
+        let name: String = manager.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
+        fs::write(self.path.join("followed-by"), name)?;
+        Ok(lock)
+    }
+
+    /// Returns the name of the manager that follows, or followed last; empty when none did.
+    pub fn follower(&self) -> String {
+        fs::read_to_string(self.path.join("followed-by")).unwrap_or_default()
     }
 
     /// Returns whether a manager follows it now.

@@ -14,13 +14,14 @@ use crate::journal::Reader;
 /// How often the journal is looked at although nothing woke us.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Gives entries from number `from` on to `send` until the transaction has ended, `cancel` is cancelled, or `send` says that the
+/// Gives a manager entries from number `from` on to `send` until the transaction has ended, `cancel` is cancelled, or `send` says that the
 /// channel is gone.
 ///
 /// # Errors
 /// `Refused` when the transaction is unknown here; `Failed` when its journal cannot be read.
 pub fn follow(
     host: &Host,
+    manager: &str,
     id: &TransactionId,
     from: u64,
     cancel: &Cancel,
@@ -28,7 +29,7 @@ pub fn follow(
 ) -> Result<(), Fault> {
     let folder = Folder::of(&host.root, id);
     folder.load()?;
-    let _followed = folder.follow().map_err(|error| failed(format!("follow {id}: {error}")))?;
+    let _followed = folder.follow(manager).map_err(|error| failed(format!("follow {id}: {error}")))?;
     let wake = Wake::on(folder.path());
     let mut reader = Reader::new(&folder.journal());
     while !cancel.is_cancelled() {

@@ -46,12 +46,13 @@ impl Transactions for Host {
 
     fn follow(
         &self,
+        manager: &str,
         id: &TransactionId,
         from: u64,
         cancel: &Cancel,
         send: &mut dyn FnMut(JournalEntry) -> bool,
     ) -> Result<(), Fault> {
-        follow::follow(self, id, from, cancel, send)
+        follow::follow(self, manager, id, from, cancel, send)
     }
 
     fn decide(&self, id: &TransactionId, fence: u64, decision: Decision) -> Result<(), Fault> {

@@ -162,7 +162,7 @@ fn decisions_reach_a_waiting_runner_and_late_ones_are_refused() {
         let runner = scope.spawn(|| run(host, id));
         let mut seen = Vec::new();
         let cancel = crate::cancel::Cancel::new().unwrap();
-        super::super::follow::follow(host, id, 0, &cancel, &mut |entry| {
+        super::super::follow::follow(host, "box", id, 0, &cancel, &mut |entry| {
             match &entry.event {
                 JournalEvent::Entered { phase: Phase::Ready } => {
                     let fenced = super::super::decide::decide(host, id, 0, Decision::Promote).unwrap_err();
@@ -187,7 +187,7 @@ fn decisions_reach_a_waiting_runner_and_late_ones_are_refused() {
     let from_two = {
         let mut seen = Vec::new();
         let cancel = crate::cancel::Cancel::new().unwrap();
-        super::super::follow::follow(host, id, 2, &cancel, &mut |entry| {
+        super::super::follow::follow(host, "box", id, 2, &cancel, &mut |entry| {
             seen.push(entry.seq);
             true
         })
@@ -219,7 +219,7 @@ fn a_change_that_nobody_confirms_goes_back_and_a_confirmed_one_stays() {
     std::thread::scope(|scope| {
         let runner = scope.spawn(|| run(host, id));
         let cancel = crate::cancel::Cancel::new().unwrap();
-        super::super::follow::follow(host, id, 0, &cancel, &mut |entry| {
+        super::super::follow::follow(host, "box", id, 0, &cancel, &mut |entry| {
             if matches!(entry.event, JournalEvent::Entered { phase: Phase::Settled }) {
                 assert!(super::super::decide::confirm(host, id, before).is_err(), "an old channel proves nothing");
                 super::super::decide::confirm(host, id, crate::serve::since_boot()).unwrap();

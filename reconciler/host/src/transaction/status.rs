@@ -38,6 +38,8 @@ pub fn statuses(host: &Host) -> Vec<TransactionStatus> {
             phase: if outcome.is_some() { Phase::Ended } else { phase(&entries) },
             outcome,
             running: outcome.is_none() && is_running(folder),
+            manager: folder.follower(),
+            since_ms: entries.first().map_or(0, |entry| entry.at_ms),
             followed: outcome.is_none() && folder.is_followed(),
             confirms: outcome.is_none() && spec.confirm_within_ms.is_some() && !folder.is_confirmed(),
             commit: spec.commit,

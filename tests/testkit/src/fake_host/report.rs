@@ -69,6 +69,8 @@ impl FakeHost {
                     confirms: transaction.outcome().is_none()
                         && transaction.spec.confirm_within_ms.is_some()
                         && !transaction.confirmed,
+                    manager: "simulated".to_owned(),
+                    since_ms: 0,
                     commit: transaction.spec.commit.clone(),
                 })
                 .collect(),

@@ -155,6 +155,8 @@ fn an_unfinished_transaction_blocks_its_app() {
         running: false,
         followed: false,
         confirms: false,
+        manager: String::new(),
+        since_ms: 0,
         commit: "c".to_owned(),
     };
     let done = Some(holdfast_protocol::Outcome::Done);
