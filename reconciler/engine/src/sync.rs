@@ -501,7 +501,9 @@ async fn is_clean(ports: &Ports, request: &SyncRequest, ends: &BTreeMap<AppName,
     let plan = planned(request, &live, ports.clock.now());
     let mut clean = true;
     for app in ends.iter().filter(|(_, result)| **result == AppResult::Done).map(|(app, _)| app) {
-        for (host, change) in app_changes(&plan, app).filter(|(host, _)| !plan.is_blocked(host, app)) {
+        // What was kept long enough only since the hosts were looked at is the next sync's.
+        let left = app_changes(&plan, app).filter(|(_, change)| !change.is_housekeeping());
+        for (host, change) in left.filter(|(host, _)| !plan.is_blocked(host, app)) {
             clean = false;
             let (symbol, key, rule) = (change.action.symbol(), &change.key, &change.rule);
             let error = format!("it was applied, and yet there is something to do: {symbol} {key} ({rule})");
