@@ -1,12 +1,12 @@
 # shellcheck shell=bash
 # What others read: hosts.json, ssh_config, known_hosts and the hosts' own /etc/hosts; and who owns a lab.
 
-# state_create: the lab's folder, key and owner.
+# state_create TREE: the lab's folder, key and owner.
 state_create() {
     mkdir -p "$STATE/hosts" "$DISKS"
     [[ -e $STATE/id_ed25519 ]] || ssh-keygen -q -t ed25519 -N '' -C "lab-$LAB_ID" -f "$STATE/id_ed25519"
     # A lab keeps the tree it began with: its overlays would not survive another one below them.
-    [[ -e $STATE/tree ]] || tree_path >"$STATE/tree"
+    [[ -e $STATE/tree ]] || tree_path "$1" >"$STATE/tree"
     echo "$STATE" >"$DISKS/.state"
     [[ ! ${LAB_OWNER_PID:-} ]] || echo "$LAB_OWNER_PID $(process_stamp "$LAB_OWNER_PID")" >"$STATE/owner"
 }
