@@ -297,22 +297,20 @@ fn hostile() -> Vec<(&'static str, String, &'static str)> {
 }
 
 #[test]
-fn hostile_files_are_refused_in_time_and_on_a_small_stack() {
+fn hostile_files_are_refused_by_counting_and_on_a_small_stack() {
     for (name, text, code) in hostile() {
         let worker = std::thread::Builder::new().stack_size(512 << 10).spawn(move || {
-            let began = std::time::Instant::now();
             let mut tree = repository(&[]);
             tree.files.insert("environments/prod/nps.yaml".to_owned(), text.into_bytes());
             let (config, diagnostics) = load(&tree);
             assert!(config.is_none());
-            (began.elapsed(), diagnostics)
+            diagnostics
         });
-        let (took, diagnostics) = worker.unwrap().join().unwrap_or_else(|_| panic!("{name}: panicked"));
+        let diagnostics = worker.unwrap().join().unwrap_or_else(|_| panic!("{name}: panicked"));
         let codes: Vec<&str> = diagnostics.0.iter().map(|d| d.code.as_str()).collect();
+        // The code is of the count that stopped the work: values, text and depth after aliases were followed. No clock is asked.
         assert!(codes.contains(&code), "{name}: {codes:?}");
         assert!(diagnostics.0.iter().all(|d| d.line_text.len() <= 2_000), "{name}: a line is not cut");
-        // Not a measure: tells what ends from what does not, also on a machine that is busy with other things.
-        assert!(took.as_secs() < 300, "{name} took {took:?}");
     }
 }
 

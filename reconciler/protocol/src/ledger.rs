@@ -52,8 +52,9 @@ pub struct ComponentRecord {
     pub health: Option<HealthCheck>,
     /// Milliseconds open connections are waited for before a slot is stopped.
     pub drain_ms: u64,
-    /// Milliseconds between SIGTERM and SIGKILL.
-    pub stop_grace_ms: u64,
+    /// Milliseconds between SIGTERM and SIGKILL of its containers; `None` leaves each its own.
+    #[serde(default)]
+    pub stop_grace_ms: Option<u64>,
     /// The slot that serves; `None` for components without slots.
     pub active: Option<Slot>,
     /// What each slot holds.

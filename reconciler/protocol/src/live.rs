@@ -119,6 +119,8 @@ pub struct ContainerLive {
     pub digest: String,
     /// `com.docker.compose.config-hash`: compose's own digest of what it made the container from; empty without compose.
     pub config_hash: String,
+    /// What `docker update` changed of it since we made it, for people, such as `memory: none → 67108864`; empty when nothing.
+    pub updated: String,
     /// Docker's state word: `running`, `exited`, `restarting`, …
     pub state: String,
     /// Docker's health word: `healthy`, `unhealthy`, `starting`; empty without a healthcheck.

@@ -138,13 +138,16 @@ pub enum Action {
     ComposeStop {
         /// Project.
         project: String,
-        /// Milliseconds between SIGTERM and SIGKILL.
-        grace_ms: u64,
+        /// Milliseconds between SIGTERM and SIGKILL; `None` leaves each container its own (`stop_grace_period`), and the step's
+        /// deadline follows that.
+        grace_ms: Option<u64>,
     },
     /// Removes a project's containers and networks, never its volumes. No undo: settle only.
     ComposeDown {
         /// Project.
         project: String,
+        /// As in [`Action::ComposeStop`].
+        grace_ms: Option<u64>,
     },
     /// Waits until the check passes. Changes nothing.
     Health(HealthCheck),

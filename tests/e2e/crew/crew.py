@@ -5,6 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 kind, name, release = sys.argv[1:4]
 BAD = f"/srv/bad/{name}.{release}"      # while it is there, /health answers 503
 CRASH = f"/srv/crash/{name}.{release}"  # while it is there, it dies 0.4 s after each start
+SLOW = f"/srv/slow/{name}.{release}"    # while it is there, a job still takes 11 s when the worker is told to stop
 
 
 def say(word):
@@ -15,7 +16,8 @@ def say(word):
 def die():
     time.sleep(0.4)
     say("crash")
-    os._exit(1)
+    print(f"{name} is out of luck", flush=True)
+    os._exit(7)
 
 
 say("start")
@@ -67,6 +69,9 @@ if kind == "work":
         job += 1
         say(f"begin {job}")
         time.sleep(0.5)
+        if os.path.exists(SLOW):
+            told.wait()
+            time.sleep(11)
         say(f"end {job}")
     say("bye")
 

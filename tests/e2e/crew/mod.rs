@@ -35,13 +35,14 @@ pub(crate) fn templates(ops: &Ops) {
     unit("crew-worker@", "work worker {{ release }}");
     unit("crew-cron", "alone cron {{ release }}");
     unit("crew-roll", "serve roll {{ release }} {{ port.http }} 127.0.0.1");
-    let compose = |name: &str, rest: &str| {
+    let compose_with = |name: &str, restart: &str, rest: &str| {
         let text = format!(
-            "services:\n  {name}:\n    image: standin:1\n    restart: always\n    entrypoint: [python3, -u, /crew.py]\n    \
+            "services:\n  {name}:\n    image: standin:1\n    restart: \"{restart}\"\n    stop_grace_period: 60s\n    entrypoint: [python3, -u, /crew.py]\n    \
              volumes: [\"{{{{ dir }}}}/crew.py:/crew.py:ro\", \"/srv:/srv\"{rest}"
         );
         ops.write(&format!("templates/compose/{name}.yaml.j2"), &text);
     };
+    let compose = |name: &str, rest: &str| compose_with(name, "always", rest);
     let command = |words: &str| format!("]\n    command: [{words}]\n");
     compose(
         "web",
@@ -49,7 +50,7 @@ pub(crate) fn templates(ops: &Ops) {
             + "    ports: [\"127.0.0.1:{{ port.http }}:8000\"]\n"),
     );
     compose("cworker", &command("work, cworker, \"{{ release }}\""));
-    compose("ccron", &command("alone, ccron, \"{{ release }}\""));
+    compose_with("ccron", "no", &command("alone, ccron, \"{{ release }}\""));
     let store = ", \"data:/data\"".to_owned()
         + &command("store, store, \"{{ release }}\"")
         + "    healthcheck: { test: [CMD, test, -s, /data/log], interval: 500ms, timeout: 5s, retries: 20, start_period: 5s, start_interval: 500ms }\n\

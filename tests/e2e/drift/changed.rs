@@ -78,14 +78,24 @@ fn containers(story: &Story) {
     by_hand("image", "standin:1", "chatbot-redis:8");
     by_hand("variable", "STANDIN_NAME", "BY_HAND");
     assert!(story.inspect(&name("variable"), "{{json .Config.Env}}").contains("BY_HAND"));
+    let limits = ["--memory", "64m", "--memory-swap", "64m", "--restart", "always"];
+    story.exec(&[&["docker", "update"], &limits[..], &[&name("limits")]].concat());
     story.assert_planned(&[
         ["service prod-tools-stopped/box", "not_running", "container-not-running"],
         ["service prod-tools-removed/box", "drifted", "container-removed"],
         ["service prod-tools-image/box", "drifted", "service-digest-differs"],
         ["service prod-tools-variable/box", "drifted", "service-digest-differs"],
+        ["service prod-tools-limits/box", "drifted", "container-updated"],
     ]);
+    let said = holdfast_testkit::ops::text(&story.ops.run(&["explain", "prod", "prod-tools-limits"]));
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    for word in ["docker update", "memory-swap: none → 67108864", "restart: none → always"] {
+        assert!(said.contains(word), "explain does not say {word}:\n{said}");
+    }
     story.apply();
-    for component in ["stopped", "removed", "image", "variable"] {
+    let healed = story.inspect(&name("limits"), "{{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}}");
+    assert_eq!(healed, "0 no");
+    for component in ["stopped", "removed", "image", "variable", "limits"] {
         let name = name(component);
         assert_eq!(story.inspect(&name, "{{.State.Status}} {{.Config.Image}}"), "running standin:1", "{name}");
         assert!(story.inspect(&name, "{{json .Config.Env}}").contains("STANDIN_NAME"), "{name}");

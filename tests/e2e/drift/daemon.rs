@@ -12,6 +12,7 @@ use super::fleet::Story;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const FILE: &str = "/etc/tools/content.conf";
+const DROP_IN: &str = "/etc/systemd/system/dropin.service.d/by-hand.conf";
 const BY_HAND: &str = "greeting = by hand\n";
 
 /// What somebody changes, how, and how it shows that it was put right.
@@ -65,6 +66,8 @@ pub(super) fn drift_is_off_reported_or_healed(story: &Story) {
         story.environment("automatic", drift, "[\"file /etc/tools/mode.conf\"]");
         story.ops.ship(&format!("drift: {drift}"))
     };
+    // A folder for drop-ins that is there already, with nothing in it that systemd reads.
+    story.put("/etc/systemd/system/dropin.service.d/README", "for operators\n");
     let commit = ship("report");
     let log = std::fs::File::create(story.ops.work.with_file_name("daemon.log")).expect("a log");
     let child = story.ops.holdfast(&["daemon"]).stdout(Stdio::null()).stderr(log).spawn().expect("holdfast starts");
@@ -85,6 +88,18 @@ pub(super) fn drift_is_off_reported_or_healed(story: &Story) {
     let said = holdfast_testkit::ops::text(&story.ops.run(&["status", "prod"]));
     assert!(said.contains("OutOfSync") && said.contains(FILE), "status says it: {said}");
     assert_eq!(story.read(FILE).as_deref(), Some(BY_HAND), "and nothing is done about it");
+
+    // So is a file that systemd has not read yet, in a folder that git does not name.
+    story.put(FILE, "greeting = hello\n");
+    wait_until("all is right", PATIENCE, || !daemon.sees_drift());
+    let began = Instant::now();
+    story.put(DROP_IN, "[Service]\nNice=3\n");
+    wait_until("a drop-in is noticed", PATIENCE, || daemon.sees_drift());
+    eprintln!("a drop-in noticed after {} ms (the goal is 1000)", began.elapsed().as_millis());
+    story.exec(&["rm", DROP_IN]);
+    wait_until("its end is noticed", PATIENCE, || !daemon.sees_drift());
+    story.put(FILE, BY_HAND);
+    wait_until("drift of a file is noticed", PATIENCE, || daemon.sees_drift());
 
     // Mended, unattended: also what has gone on before.
     let commit = ship("heal");
@@ -135,6 +150,7 @@ pub(super) fn drift_is_off_reported_or_healed(story: &Story) {
     assert!(!daemon.sees_drift(), "drift is not looked for");
     assert_eq!(story.read(FILE).as_deref(), Some(BY_HAND));
     drop(daemon);
+    story.exec(&["rm", "-r", "/etc/systemd/system/dropin.service.d"]);
     story.environment("manual", "report", "[]");
     story.ops.ship("by hand again");
     story.apply();

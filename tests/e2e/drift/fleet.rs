@@ -49,6 +49,10 @@ components:
     compose: compose/box.yaml.j2
     strategy: in_place
     healthcheck: { state: true, interval: 100ms, min_healthy_time: 100ms }
+  limits:
+    compose: compose/box.yaml.j2
+    strategy: in_place
+    healthcheck: { state: true, interval: 100ms, min_healthy_time: 100ms }
   site:
     nginx: nginx/tools.conf.j2
 ";

@@ -103,7 +103,7 @@ pub(super) fn spec(channel: &mut Channel, id: &str, fence: u64, release: &Releas
         ),
         step("images", Action::Images { images: vec!["standin:1".to_owned()] }),
         step("write compose", Action::PutFile(file(&path, compose_blob))),
-        step("throw away", Action::OnUndo(Box::new(Action::ComposeDown { project: project.clone() }))),
+        step("throw away", Action::OnUndo(Box::new(Action::ComposeDown { project: project.clone(), grace_ms: None }))),
         step(
             "start",
             Action::ComposeUp {
@@ -131,7 +131,7 @@ pub(super) fn spec(channel: &mut Channel, id: &str, fence: u64, release: &Releas
     let mut settle = Vec::new();
     if let Some(from) = release.from {
         settle.push(step("drain", Action::Drain { ports: vec![port(from)], timeout_ms: 2000 }));
-        settle.push(step("stop old", Action::ComposeStop { project: format!("shop-{from}"), grace_ms: 1000 }));
+        settle.push(step("stop old", Action::ComposeStop { project: format!("shop-{from}"), grace_ms: Some(1000) }));
     }
     let record = AppRecord {
         release: release.name.to_owned(),

@@ -142,7 +142,7 @@ pub(super) fn prove(prove: &At<raw::Prove>, findings: &mut Findings<'_>) -> Opti
 /// Returns the drain. A host sees connections, not what runs over them: websockets that are waited for until they close make it
 /// wait for all connections, `max` at the most. Requests that end sooner are not held up by that.
 pub(super) fn drain(drain: Option<&At<raw::Drain>>, findings: &mut Findings<'_>) -> DrainSpec {
-    let defaults = DrainSpec { timeout: Millis(30_000), stop_grace: Millis(10_000) };
+    let defaults = DrainSpec { timeout: Millis(30_000), stop_grace: None };
     let Some(at) = drain else { return defaults };
     let raw = &at.value;
     let timeout = raw.timeout.unwrap_or(defaults.timeout);
@@ -168,10 +168,7 @@ pub(super) fn drain(drain: Option<&At<raw::Drain>>, findings: &mut Findings<'_>)
             );
         }
     }
-    DrainSpec {
-        timeout: if until_closed { max } else { timeout },
-        stop_grace: raw.stop_grace.unwrap_or(defaults.stop_grace),
-    }
+    DrainSpec { timeout: if until_closed { max } else { timeout }, stop_grace: raw.stop_grace }
 }
 
 /// Returns the watch window.

@@ -362,8 +362,8 @@ pub struct WatchSpec {
 pub struct DrainSpec {
     /// How long open connections are waited for.
     pub timeout: Millis,
-    /// Between SIGTERM and SIGKILL.
-    pub stop_grace: Millis,
+    /// Between SIGTERM and SIGKILL of containers; `None` leaves each its own.
+    pub stop_grace: Option<Millis>,
 }
 
 /// How nginx is asked which release answers.

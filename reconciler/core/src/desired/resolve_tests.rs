@@ -56,7 +56,7 @@ fn component(name: &str, kind: ComponentKind, strategy: Strategy, hosts: &[HostN
         healthcheck: None,
         migrate: None,
         watch: None,
-        drain: DrainSpec { timeout: Millis(30_000), stop_grace: Millis(10_000) },
+        drain: DrainSpec { timeout: Millis(30_000), stop_grace: None },
         prove: None,
         keep_previous: Millis(0),
         files: Vec::new(),

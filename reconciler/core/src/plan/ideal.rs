@@ -293,6 +293,7 @@ pub(crate) fn container(project: &str, service: &str, digest: &str, image: &str)
         image: image_id(image),
         digest: digest.to_owned(),
         config_hash: String::new(),
+        updated: String::new(),
         state: "running".to_owned(),
         health: String::new(),
         restarts: 0,

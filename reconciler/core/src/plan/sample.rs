@@ -118,7 +118,7 @@ pub(crate) fn component(name: &str, strategy: Strategy, body: Body) -> DesiredCo
         healthcheck: None,
         migrate: None,
         watch: None,
-        drain: DrainSpec { timeout: Millis(10_000), stop_grace: Millis(10_000) },
+        drain: DrainSpec { timeout: Millis(10_000), stop_grace: None },
         prove: None,
         keep_previous: Millis(86_400_000),
         origin: origin("environments/prod/nps.yaml", 5),

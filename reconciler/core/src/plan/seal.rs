@@ -127,7 +127,8 @@ fn unit_fact(unit: &UnitLive) -> String {
 }
 
 fn container_fact(container: &ContainerLive) -> String {
-    format!("{} {} {} {}", container.service, container.image, container.digest, container.state)
+    let ContainerLive { service, image, digest, state, updated, .. } = container;
+    format!("{service} {image} {digest} {state} {updated}")
 }
 
 fn switch_fact(report: &LiveReport, listen: &str) -> String {

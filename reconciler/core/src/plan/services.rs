@@ -97,6 +97,15 @@ fn rules<'a>() -> &'a [Rule<ServiceFacts<'a>>] {
                 Some(content(PlanAction::Update, s.reason(), note))
             },
         },
+        // Same file, other limits: nothing but making it anew says for sure that all of them are as the file has them.
+        Rule {
+            word: "container-updated",
+            judge: |s| {
+                let updated = s.containers().iter().find(|container| !container.updated.is_empty())?;
+                let note = format!("container {} was changed with `docker update`: {}", updated.name, updated.updated);
+                Some(content(PlanAction::Update, s.reason(), note))
+            },
+        },
         Rule {
             word: "image-unknown",
             judge: |s| match &s.image {

@@ -229,7 +229,9 @@ fn settings(component: &DesiredComponent) -> BTreeMap<String, String> {
         set("prove", json(serde_json::to_value(prove)));
     }
     set("drain.timeout", component.drain.timeout.to_string());
-    set("drain.stop_grace", component.drain.stop_grace.to_string());
+    if let Some(grace) = component.drain.stop_grace {
+        set("drain.stop_grace", grace.to_string());
+    }
     set("keep_previous", component.keep_previous.to_string());
     settings
 }

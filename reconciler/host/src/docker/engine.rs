@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::connection::{Connection, DockerError};
+use super::detail::{ContainerDetail, HostConfig, stop_grace};
 use super::events::Events;
 use crate::paths::System;
 
@@ -62,6 +63,8 @@ struct Inspected {
     restart_count: u32,
     state: State,
     config: Config,
+    #[serde(default)]
+    host_config: HostConfig,
 }
 
 #[derive(Debug, Deserialize)]
@@ -70,6 +73,8 @@ struct State {
     status: String,
     #[serde(default)]
     started_at: String,
+    #[serde(default)]
+    exit_code: i64,
     health: Option<Health>,
 }
 
@@ -83,6 +88,8 @@ struct Health {
 #[serde(rename_all = "PascalCase")]
 struct Config {
     labels: Option<BTreeMap<String, String>>,
+    /// Seconds; absent without `stop_grace_period`.
+    stop_timeout: Option<i64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -111,17 +118,25 @@ impl Engine {
 
     /// Returns the containers of each project, one-off ones left out. A project without any is absent when the engine answered.
     pub fn projects(&mut self, names: &BTreeSet<String>) -> BTreeMap<String, Observed<ProjectLive>> {
-        let all =
-            |observed: &Observed<ProjectLive>| names.iter().map(|name| (name.clone(), observed.clone())).collect();
+        let live = |containers: Vec<ContainerDetail>| ProjectLive {
+            containers: containers.into_iter().map(|container| container.live).collect(),
+        };
+        let told = self.details(names).into_iter().map(|(name, project)| match project {
+            Observed::Seen(containers) => (name, Observed::Seen(live(containers))),
+            Observed::Absent => (name, Observed::Absent),
+            Observed::Unknown(why) => (name, Observed::Unknown(why)),
+        });
+        told.collect()
+    }
+
+    /// Returns all that is known of the containers of each project, as [`Engine::projects`].
+    pub fn details(&mut self, names: &BTreeSet<String>) -> BTreeMap<String, Observed<Vec<ContainerDetail>>> {
         match self.containers(names) {
             Ok(mut found) => names
                 .iter()
-                .map(|name| match found.remove(name) {
-                    Some(containers) => (name.clone(), Observed::Seen(ProjectLive { containers })),
-                    None => (name.clone(), Observed::Absent),
-                })
+                .map(|name| (name.clone(), found.remove(name).map_or(Observed::Absent, Observed::Seen)))
                 .collect(),
-            Err(error) => all(&Observed::Unknown(error.to_string())),
+            Err(error) => names.iter().map(|name| (name.clone(), Observed::Unknown(error.to_string()))).collect(),
         }
     }
 
@@ -152,12 +167,12 @@ impl Engine {
 
     /// One list, then the details of each. A container that vanished in between makes the list old: its successor may be missing
     /// there, so all is looked at again.
-    fn containers(&mut self, names: &BTreeSet<String>) -> Result<BTreeMap<String, Vec<ContainerLive>>, DockerError> {
+    fn containers(&mut self, names: &BTreeSet<String>) -> Result<BTreeMap<String, Vec<ContainerDetail>>, DockerError> {
         'attempt: for _ in 0..ATTEMPTS {
             let filters = format!("{{\"label\":[\"{PROJECT_LABEL}\"]}}");
             let listed: Vec<Listed> =
                 self.ask_versioned(&format!("/containers/json?all=true&filters={}", escape(&filters)))?;
-            let mut projects: BTreeMap<String, Vec<ContainerLive>> = BTreeMap::new();
+            let mut projects: BTreeMap<String, Vec<ContainerDetail>> = BTreeMap::new();
             for container in listed {
                 let labels = container.labels.unwrap_or_default();
                 let Some(project) = labels.get(PROJECT_LABEL).filter(|project| names.contains(*project)) else {
@@ -167,13 +182,13 @@ impl Engine {
                     continue;
                 }
                 match self.ask_versioned::<Inspected>(&format!("/containers/{}/json", container.id)) {
-                    Ok(inspected) => projects.entry(project.clone()).or_default().push(live(inspected)),
+                    Ok(inspected) => projects.entry(project.clone()).or_default().push(detail(inspected)),
                     Err(error) if error.is_not_found() => continue 'attempt,
                     Err(error) => return Err(error),
                 }
             }
             for containers in projects.values_mut() {
-                containers.sort_by(|a, b| (&a.service, &a.name).cmp(&(&b.service, &b.name)));
+                containers.sort_by(|a, b| (&a.live.service, &a.live.name).cmp(&(&b.live.service, &b.live.name)));
             }
             return Ok(projects);
         }
@@ -223,23 +238,30 @@ impl Engine {
     }
 }
 
-fn live(inspected: Inspected) -> ContainerLive {
+fn detail(inspected: Inspected) -> ContainerDetail {
     let labels = inspected.config.labels.unwrap_or_default();
     let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
     // An image without healthcheck has no health; `none` is what some versions call that.
     let health =
         inspected.state.health.map(|health| health.status).filter(|status| status != "none").unwrap_or_default();
-    ContainerLive {
+    let live = ContainerLive {
         service: label(SERVICE_LABEL),
         name: inspected.name.trim_start_matches('/').to_owned(),
         id: inspected.id,
         image: inspected.image,
         digest: label(DIGEST_LABEL),
         config_hash: label(CONFIG_HASH_LABEL),
+        updated: String::new(),
         state: inspected.state.status,
         health,
         restarts: inspected.restart_count,
         started_at: inspected.state.started_at,
+    };
+    ContainerDetail {
+        live,
+        exit_code: inspected.state.exit_code,
+        stop_grace: stop_grace(inspected.config.stop_timeout),
+        limits: inspected.host_config.limits(),
     }
 }
 

@@ -100,11 +100,11 @@ impl Observer {
         let nginx = nginx.look(units.get(nginx::UNIT), Instant::now());
         units.retain(|name, _| subjects.units.contains(name.as_str()));
 
-        let mut projects =
-            if subjects.projects.is_empty() { BTreeMap::new() } else { engine.projects(&subjects.projects) };
-        if !projects.is_empty() {
-            Made::read(&self.root).judge(&mut projects);
-        }
+        let projects = if subjects.projects.is_empty() {
+            BTreeMap::new()
+        } else {
+            Made::read(&self.root).judge(engine.details(&subjects.projects))
+        };
         let images = request.images.iter().map(|reference| (reference.clone(), engine.image(reference))).collect();
         LiveReport {
             files,

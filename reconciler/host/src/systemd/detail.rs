@@ -92,6 +92,31 @@ pub fn detail(system: &System, unit: &str, timeout: Duration) -> Result<UnitDeta
     Ok(found)
 }
 
+/// Returns how long a service may take to stop once its stop began: `ExecStop=` and SIGTERM have this time each. `None` is for ever,
+/// and other units take no time worth the name.
+///
+/// # Errors
+/// When no bus answers, or systemd refuses.
+///
+/// # Source
+/// systemd.service(5), `TimeoutStopSec=`; org.freedesktop.systemd1(5), `TimeoutStopUSec`, where all bits set is `infinity`.
+pub fn stop_timeout(system: &System, unit: &str, timeout: Duration) -> Result<Option<Duration>, BusError> {
+    if !unit.ends_with(".service") {
+        return Ok(Some(Duration::ZERO));
+    }
+    let mut bus = Bus::connect(system, timeout)?;
+    let question = [Question::manager("ListUnitsByNames", Body::list(&[unit]))];
+    let mut answers = bus.ask(&question, timeout)?.into_iter();
+    let listed = parse_list(&next(&mut answers)?.body)?.pop().ok_or(WireError("no answer for the unit"))?;
+    let question = [Question::property(&listed.path, SERVICE, "TimeoutStopUSec")];
+    let mut answers = bus.ask(&question, timeout)?.into_iter();
+    match value(next(&mut answers))? {
+        Value::Large(u64::MAX) => Ok(None),
+        Value::Large(micros) => Ok(Some(Duration::from_micros(micros))),
+        _ => Err(WireError("a large number was asked for").into()),
+    }
+}
+
 /// Makes systemd forget that a unit failed and how often it was started, so that it may start again. A unit that is not loaded has
 /// nothing to forget.
 ///

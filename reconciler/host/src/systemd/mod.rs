@@ -12,6 +12,7 @@ mod units;
 mod wire;
 
 pub use bus::{Bus, BusError, Signal};
-pub use detail::{UnitDetail, detail, forget_failure};
+pub use detail::{UnitDetail, detail, forget_failure, stop_timeout};
+pub(crate) use unit_files::drop_in_folders;
 pub use units::{Units, valid_unit_name};
 pub use wire::WireError;

@@ -54,26 +54,15 @@ struct Stamp {
     ino: u64,
     size: u64,
     modified: (i64, i64),
+    /// Moves also where somebody sets the other back, as `rsync -a` and `cp -a` do.
+    changed: (i64, i64),
 }
 
 impl UnitFiles {
     /// Returns an empty one for the folders below `etc` and the system's own.
     pub(super) fn new(etc: &Path) -> Self {
-        let mut folders = vec![etc.join("systemd/system")];
-        folders.extend(
-            [
-                "/etc/systemd/system.control",
-                "/run/systemd/system",
-                "/run/systemd/system.control",
-                "/run/systemd/transient",
-                "/run/systemd/generator",
-                "/usr/local/lib/systemd/system",
-                "/usr/lib/systemd/system",
-            ]
-            .map(PathBuf::from),
-        );
         Self {
-            folders,
+            folders: folders(etc),
             listings: BTreeMap::new(),
             stamps: Vec::new(),
             loaded_at: 0,
@@ -179,9 +168,36 @@ impl Stamp {
                 ino: meta.ino(),
                 size: meta.size(),
                 modified: (meta.mtime(), meta.mtime_nsec()),
+                changed: (meta.ctime(), meta.ctime_nsec()),
             },
         )
     }
+}
+
+/// Returns the folders of the drop-ins of a unit and of its template that administrators write to, whether they exist or not.
+pub(crate) fn drop_in_folders(etc: &Path, unit: &str) -> Vec<PathBuf> {
+    let template = template(unit);
+    let names: Vec<&str> = [Some(unit), template.as_deref()].into_iter().flatten().collect();
+    let folders = folders(etc).into_iter().take(OF_ADMINISTRATORS);
+    folders.flat_map(|folder| names.iter().map(move |name| folder.join(format!("{name}.d")))).collect()
+}
+
+/// The unit load path, in the order of what wins.
+fn folders(etc: &Path) -> Vec<PathBuf> {
+    let mut folders = vec![etc.join("systemd/system")];
+    folders.extend(
+        [
+            "/etc/systemd/system.control",
+            "/run/systemd/system",
+            "/run/systemd/system.control",
+            "/run/systemd/transient",
+            "/run/systemd/generator",
+            "/usr/local/lib/systemd/system",
+            "/usr/lib/systemd/system",
+        ]
+        .map(PathBuf::from),
+    );
+    folders
 }
 
 /// Returns the name of the template that an instance comes from.
@@ -274,6 +290,21 @@ mod tests {
         fs::write(host.path("app@.service.d/more.conf"), "c").unwrap();
         host.refresh(7);
         assert!(!host.remembers());
+    }
+
+    #[test]
+    fn a_drop_in_is_noticed_also_where_the_times_were_set_back() {
+        let mut host = Host::new();
+        let folder = host.path("app@.service.d");
+        let before = fs::metadata(&folder).unwrap();
+        // The clock of file times is coarse: until it has moved on.
+        while fs::metadata(&folder).unwrap().ctime_nsec() == before.ctime_nsec() {
+            fs::write(folder.join("more.conf"), "c").unwrap();
+            fs::File::open(&folder).unwrap().set_modified(before.modified().unwrap()).unwrap();
+        }
+        host.refresh(7);
+        assert!(!host.remembers());
+        assert_eq!(host.files.drop_ins("app@blue.service").len(), 2);
     }
 
     #[test]

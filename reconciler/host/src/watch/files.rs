@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
+/// The name that stands for every file of a folder.
+pub(super) const ANY: &str = "*";
+
 /// Watches the folders of files, for a file that is replaced is another file.
 #[derive(Debug)]
 pub(super) struct FileWatch {
@@ -29,7 +32,7 @@ impl FileWatch {
         Ok(Self { inotify, paths: BTreeSet::new(), watches: BTreeMap::new() })
     }
 
-    /// Watches these files and no others.
+    /// Watches these files and no others. Where a path ends in [`ANY`], every file of that folder is meant, and told by that path.
     pub(super) fn watch(&mut self, paths: BTreeSet<String>) {
         self.paths = paths;
         self.arm();
@@ -54,10 +57,13 @@ impl FileWatch {
             {
                 changed.extend(folder.names.values().flatten().cloned());
                 arm = true;
-            } else if let Some(paths) = event.file_name().and_then(|name| folder.names.get(name.to_bytes())) {
-                // A folder on the way to a file came: the watch must move down.
-                arm |= paths.iter().any(|path| Path::new(path).parent() != Some(&folder.path));
-                changed.extend(paths.iter().cloned());
+            } else if let Some(name) = event.file_name() {
+                let named = [name.to_bytes(), ANY.as_bytes()].map(|name| folder.names.get(name));
+                for path in named.into_iter().flatten().flatten() {
+                    // A folder on the way to a file came: the watch must move down.
+                    arm |= Path::new(path).parent() != Some(&folder.path);
+                    changed.insert(path.clone());
+                }
             }
         }
         if arm {

@@ -18,8 +18,8 @@ use crate::cancel::{Cancel, timespec};
 use crate::docker::{Engine, Events};
 use crate::observe::Subjects;
 use crate::paths::{Root, System};
-use crate::systemd::{Bus, Signal};
-use files::FileWatch;
+use crate::systemd::{Bus, Signal, drop_in_folders};
+use files::{ANY, FileWatch};
 
 /// The longest silence. The manager takes a longer one for a dead channel.
 const ALIVE: Duration = Duration::from_secs(10);
@@ -108,6 +108,8 @@ struct Sources {
     files: Option<FileWatch>,
     /// The watched units by the last part of their object path on the bus.
     units: BTreeMap<String, String>,
+    /// The watched units by the folders of their drop-ins: systemd says nothing of a file there before it loads it.
+    drop_ins: BTreeMap<String, BTreeSet<String>>,
     bus: Link<Bus>,
     projects: BTreeSet<String>,
     docker: Link<Events>,
@@ -154,6 +156,7 @@ impl Sources {
             system,
             files: FileWatch::new().ok(),
             units: BTreeMap::new(),
+            drop_ins: BTreeMap::new(),
             bus: Link::DOWN,
             projects: BTreeSet::new(),
             docker: Link::DOWN,
@@ -164,7 +167,15 @@ impl Sources {
 
     fn watch(&mut self, request: &ObserveRequest, ledger: &Observed<Ledger>, ledger_path: &str) {
         let subjects = Subjects::of(request, ledger.seen());
+        self.drop_ins.clear();
+        for unit in &subjects.units {
+            for folder in drop_in_folders(&self.system.etc, unit) {
+                let path = folder.join(ANY).to_string_lossy().into_owned();
+                self.drop_ins.entry(path).or_default().insert((*unit).to_owned());
+            }
+        }
         let paths = subjects.files.keys().map(|path| (*path).to_owned()).chain([ledger_path.to_owned()]);
+        let paths = paths.chain(self.drop_ins.keys().cloned());
         if let Some(files) = &mut self.files {
             files.watch(paths.collect());
         }
@@ -230,8 +241,14 @@ impl Sources {
         if ready[1]
             && let Some(files) = &mut self.files
         {
-            let changed = files.read();
-            self.hint(changed.into_iter().map(Hint::File).collect());
+            let mut hints = Vec::new();
+            for path in files.read() {
+                match self.drop_ins.get(&path) {
+                    Some(units) => hints.extend(units.iter().cloned().map(Hint::Unit)),
+                    None => hints.push(Hint::File(path)),
+                }
+            }
+            self.hint(hints);
         }
         if ready[2]
             && let Some(bus) = &mut self.bus.up
@@ -342,15 +359,25 @@ mod tests {
 
     /// A watch of one file on a host without systemd and Docker.
     fn start(folder: &Path, file: &Path) -> (Cancel, Receiver<HostEvent>, std::thread::JoinHandle<()>) {
+        let files = vec![FileQuery { path: file.to_str().unwrap().to_owned(), expected: None }];
+        start_with(folder, ObserveRequest { files, ..ObserveRequest::default() })
+    }
+
+    /// A watch on a host whose `/etc` is the folder.
+    fn start_with(
+        folder: &Path,
+        request: ObserveRequest,
+    ) -> (Cancel, Receiver<HostEvent>, std::thread::JoinHandle<()>) {
         let nowhere = folder.join("nowhere");
-        let system =
-            System { systemd_private: nowhere.clone(), system_bus: nowhere.clone(), docker: nowhere, ..System::real() };
+        let system = System {
+            etc: folder.to_owned(),
+            systemd_private: nowhere.clone(),
+            system_bus: nowhere.clone(),
+            docker: nowhere,
+            ..System::real()
+        };
         let root = Root::new(folder.join("root"));
         root.prepare().unwrap();
-        let request = ObserveRequest {
-            files: vec![FileQuery { path: file.to_str().unwrap().to_owned(), expected: None }],
-            ..ObserveRequest::default()
-        };
         let cancel = Cancel::new().unwrap();
         let (sender, receiver) = mpsc::channel();
         let ours = cancel.clone();
@@ -375,6 +402,29 @@ mod tests {
         assert!(begun.elapsed() < Duration::from_secs(1));
         cancel.cancel();
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_drop_in_is_told_as_its_unit_whether_its_folder_was_there_or_not() {
+        for exists in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let drop_ins = folder.path().join("systemd/system/a@.service.d");
+            fs::create_dir_all(if exists { &drop_ins } else { folder.path() }).unwrap();
+            let (cancel, events, thread) = start_with(
+                folder.path(),
+                ObserveRequest { units: vec!["a@blue.service".to_owned()], ..ObserveRequest::default() },
+            );
+            assert_eq!(events.recv_timeout(Duration::from_secs(5)), Ok(HostEvent::Alive));
+            fs::create_dir_all(&drop_ins).unwrap();
+            fs::write(drop_ins.join("by-hand.conf"), "[Service]\n").unwrap();
+            let told = HostEvent::Unit("a@blue.service".to_owned());
+            assert_eq!(events.recv_timeout(Duration::from_secs(5)), Ok(told.clone()), "exists: {exists}");
+            while events.recv_timeout(GATHER * 3).is_ok() {}
+            fs::remove_file(drop_ins.join("by-hand.conf")).unwrap();
+            assert_eq!(events.recv_timeout(Duration::from_secs(5)), Ok(told), "exists: {exists}");
+            cancel.cancel();
+            thread.join().unwrap();
+        }
     }
 
     #[test]

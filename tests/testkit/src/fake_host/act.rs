@@ -86,7 +86,7 @@ pub(super) fn apply(world: &mut World, spec: &TransactionSpec, action: &Action) 
                 .values_mut()
                 .for_each(|container| container.running = None);
         }
-        Action::ComposeDown { project } => drop(world.projects.remove(project)),
+        Action::ComposeDown { project, .. } => drop(world.projects.remove(project)),
         Action::Migrate { id, runner: _, argv: _, idempotent: _ } => return migrate(world, spec, id),
         Action::NginxTest { put, remove: _ } => {
             for file in put {

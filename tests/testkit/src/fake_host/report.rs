@@ -127,6 +127,7 @@ fn project_live(world: &World, project: &str) -> Observed<ProjectLive> {
         image: image_id(&container.image),
         digest: container.digest.clone(),
         config_hash: String::new(),
+        updated: String::new(),
         state: if container.running.is_some() { "running" } else { "exited" }.to_owned(),
         health: String::new(),
         restarts: 0,

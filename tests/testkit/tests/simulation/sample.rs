@@ -132,7 +132,7 @@ fn component(name: &str, strategy: Strategy, body: Body) -> DesiredComponent {
         healthcheck: None,
         migrate: None,
         watch: None,
-        drain: DrainSpec { timeout: Millis(5_000), stop_grace: Millis(10_000) },
+        drain: DrainSpec { timeout: Millis(5_000), stop_grace: None },
         prove: None,
         keep_previous: Millis(86_400_000),
         origin: Origin::default(),

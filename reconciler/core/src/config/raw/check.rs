@@ -24,7 +24,8 @@ record!(
     timeout: Option<Millis>,
     /// Failures in a row, after the start period, that mean unhealthy. Default: 3.
     retries: Option<Whole<1, 1000>>,
-    /// Time from the start in which failures do not count. Default: `30s`.
+    /// Time from the start in which failures do not count. Three restarts count all the same, and so does an end that nothing starts
+    /// again from. Default: `30s`.
     start_period: Option<Millis>,
     /// Successes in a row that are needed. Default: 2.
     passes: Option<Whole<1, 1000>>,
@@ -97,7 +98,8 @@ record!(
     websockets: Option<At<WebsocketDrain>>,
     /// The most that `until_closed` waits. Default: `1h`.
     max: Option<At<Millis>>,
-    /// Time between SIGTERM and SIGKILL. Default: `10s`.
+    /// Time between SIGTERM and SIGKILL of every container, whatever the compose file says. Default: what the compose file says for
+    /// each (`stop_grace_period`, else 10 s). Units keep their `TimeoutStopSec=`.
     stop_grace: Option<Millis>,
 });
 

@@ -158,6 +158,19 @@ fn a_container_changed_behind_our_back_is_put_right_by_a_fresh_slot() {
 }
 
 #[test]
+fn limits_changed_behind_our_back_are_put_right_by_a_fresh_slot() {
+    let v1 = web(|_| {});
+    let mut live = live_as_desired(&v1);
+    let project = seen(&mut report(&mut live, "web1").projects, BLUE);
+    "memory: none → 67108864".clone_into(&mut project.containers[0].updated);
+    let plan = plan_of(&v1, &live);
+    assert_eq!(lines(&plan, "web1")[2], "+/- service prod-nps-web-green/app [green] Drifted container-updated");
+    let said = "container prod-nps-web-blue-app-1 was changed with `docker update`: memory: none → 67108864";
+    assert_eq!(plan.hosts.values().next().unwrap().changes[2].note, said);
+    assert_eq!(moves(&plan, "web1"), ["web NewSlot blue→green \"v1\"→\"v1\""]);
+}
+
+#[test]
 fn a_moved_tag_is_a_change_that_names_both_images() {
     let v1 = web(|_| {});
     let mut live = live_as_desired(&v1);

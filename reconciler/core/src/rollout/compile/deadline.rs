@@ -4,16 +4,26 @@ use holdfast_protocol::{HealthCheck, SwitchMethod};
 
 /// For a step that only touches files or asks a quick question.
 pub(super) const QUICK_MS: u64 = 30_000;
-/// `systemctl start` and `stop` wait for the unit's own limits (90 s by default).
+/// `systemctl start` and `stop` wait for the unit's own limits (90 s by default). The host adds a unit's `TimeoutStopSec=`.
 pub(super) const UNIT_MS: u64 = 200_000;
 /// `nginx -t` with many sites, and leaving workers of a busy server.
 pub(super) const NGINX_MS: u64 = 60_000;
 /// Pulling images over a slow line.
 pub(super) const IMAGES_MS: u64 = 900_000;
-/// `docker compose up` of large projects.
+/// `docker compose up` of large projects. The host adds the time that containers have to stop in.
 pub(super) const COMPOSE_MS: u64 = 300_000;
 /// What is added to configured times.
 pub(super) const MARGIN_MS: u64 = 30_000;
+
+/// Returns the time for stopping containers. What containers want for themselves is known on the host, which adds it.
+pub(super) fn stop(grace_ms: Option<u64>) -> u64 {
+    grace_ms.unwrap_or(0).saturating_add(MARGIN_MS)
+}
+
+/// Returns the time for `docker compose down`, which stops one service after the other where they depend on each other.
+pub(super) fn down(grace_ms: Option<u64>) -> u64 {
+    grace_ms.unwrap_or(0).saturating_add(COMPOSE_MS)
+}
 
 /// Returns the longest time a check can need to pass or to fail.
 pub(super) fn health(check: &HealthCheck) -> u64 {

@@ -36,7 +36,8 @@ pub(super) fn steps(target: &Target, touched: &Touched, live: &LiveReport, kept:
         steps.on_undo(name, &format!("bring up {}", old.name), deadline::COMPOSE_MS, up(old));
         if mounted.is_some() {
             let action = Action::ComposeStop { project: old.name.clone(), grace_ms: target.stop_grace_ms };
-            steps.on_undo(name, &format!("stop {}", old.name), deadline::COMPOSE_MS, action);
+            let deadline_ms = deadline::down(target.stop_grace_ms);
+            steps.on_undo(name, &format!("stop {}", old.name), deadline_ms, action);
         }
     }
     // With a reload of systemd to come, all are linked at once before it: `systemctl enable` alone reloads each time.
@@ -59,9 +60,7 @@ pub(super) fn steps(target: &Target, touched: &Touched, live: &LiveReport, kept:
         steps.push(name, MIGRATE, migration.timeout_ms, migration.action.clone());
     }
     if let Some(project) = mounted {
-        let action = Action::ComposeStop { project: project.name.clone(), grace_ms: target.stop_grace_ms };
-        let deadline_ms = target.stop_grace_ms.saturating_add(deadline::MARGIN_MS);
-        steps.push(name, &format!("stop {}", project.name), deadline_ms, action);
+        steps.stop(name, &project.name, target.stop_grace_ms);
     }
     if let Some(project) = project_up {
         steps.up(name, project);
@@ -140,9 +139,7 @@ fn gone(steps: &mut Steps, target: &Target, live: &LiveReport) {
         steps.unit(&target.name, unit, Some(false), ActiveGoal::Stopped);
     }
     if let Some(old) = project_gone(target).filter(|old| runs(live, old)) {
-        let action = Action::ComposeStop { project: old.name.clone(), grace_ms: target.stop_grace_ms };
-        let deadline_ms = target.stop_grace_ms.saturating_add(deadline::MARGIN_MS);
-        steps.push(&target.name, &format!("stop {}", old.name), deadline_ms, action);
+        steps.stop(&target.name, &old.name, target.stop_grace_ms);
     }
 }
 

@@ -29,17 +29,19 @@ impl Assembly<'_> {
         }
         for target in self.targets.iter().filter(|target| matches!(target.work, Work::InPlace(_))) {
             if let Some(project) = in_place::project_gone(target) {
-                down(&mut steps, &target.name, &project.name);
+                steps.down(&target.name, &project.name, target.stop_grace_ms);
             }
         }
         let kept_long_enough = self.kept_long_enough();
         for (name, places) in removed.iter().chain(&kept_long_enough) {
+            let old = self.former.and_then(|former| former.components.get(*name));
+            let grace_ms = old.and_then(|old| old.stop_grace_ms);
             for place in places {
                 for unit in place.units.keys() {
                     steps.unit(name, unit, Some(false), ActiveGoal::Stopped);
                 }
                 if let Some(project) = &place.project {
-                    down(&mut steps, name, &project.name);
+                    steps.down(name, &project.name, grace_ms);
                 }
                 rubbish.extend(place.files.keys().cloned());
             }
@@ -134,16 +136,9 @@ fn stop(steps: &mut Steps, target: &Target, old: &Place) {
     }
     if let Some(project) = &old.project {
         if target.keeps_previous {
-            let action = Action::ComposeStop { project: project.name.clone(), grace_ms: target.stop_grace_ms };
-            let deadline_ms = target.stop_grace_ms.saturating_add(deadline::MARGIN_MS);
-            steps.push(&target.name, &format!("stop {}", project.name), deadline_ms, action);
+            steps.stop(&target.name, &project.name, target.stop_grace_ms);
         } else {
-            down(steps, &target.name, &project.name);
+            steps.down(&target.name, &project.name, target.stop_grace_ms);
         }
     }
-}
-
-fn down(steps: &mut Steps, component: &str, project: &str) {
-    let action = Action::ComposeDown { project: project.to_owned() };
-    steps.push(component, &format!("take {project} down"), deadline::COMPOSE_MS, action);
 }

@@ -34,13 +34,13 @@ pub(super) fn started(target: &Target) -> Steps {
     if let Some(project) = &target.place.project {
         // Whatever the slot held before: going back, no container of the failed release may be left running, or be found there
         // by whoever starts the slot later.
+        let grace_ms = target.stop_grace_ms;
         let (what, action) = if target.is_warm {
-            let grace_ms = target.stop_grace_ms;
             ("stop", Action::ComposeStop { project: project.name.clone(), grace_ms })
         } else {
-            ("throw away", Action::ComposeDown { project: project.name.clone() })
+            ("throw away", Action::ComposeDown { project: project.name.clone(), grace_ms })
         };
-        steps.on_undo(name, &format!("{what} {}", project.name), deadline::COMPOSE_MS, action);
+        steps.on_undo(name, &format!("{what} {}", project.name), deadline::down(grace_ms), action);
         steps.up(name, project);
     }
     let goal = if target.is_warm { ActiveGoal::Started } else { ActiveGoal::Restarted };

@@ -54,6 +54,16 @@ impl Steps {
         self.push(component, &format!("bring up {}", project.name), deadline::COMPOSE_MS, up(project));
     }
 
+    pub(super) fn stop(&mut self, component: &str, project: &str, grace_ms: Option<u64>) {
+        let action = Action::ComposeStop { project: project.to_owned(), grace_ms };
+        self.push(component, &format!("stop {project}"), deadline::stop(grace_ms), action);
+    }
+
+    pub(super) fn down(&mut self, component: &str, project: &str, grace_ms: Option<u64>) {
+        let action = Action::ComposeDown { project: project.to_owned(), grace_ms };
+        self.push(component, &format!("take {project} down"), deadline::down(grace_ms), action);
+    }
+
     pub(super) fn health(&mut self, component: &str, what: &str, check: &HealthCheck) {
         self.push(component, what, deadline::health(check), Action::Health(check.clone()));
     }

@@ -31,7 +31,7 @@ pub(super) struct Target {
     /// Window in milliseconds and share of failures in thousandths.
     pub(super) watch: Option<(u64, u32)>,
     pub(super) drain_ms: u64,
-    pub(super) stop_grace_ms: u64,
+    pub(super) stop_grace_ms: Option<u64>,
     /// Whether the idle slot holds exactly this already: it is started as it is, and only stopped again when going back.
     pub(super) is_warm: bool,
     /// Whether the old slot stays startable.
@@ -170,7 +170,7 @@ pub(super) fn from_desired(
         migration,
         watch: component.watch.as_ref().map(|watch| (watch.window.0, watch.max_error_permille)),
         drain_ms: component.drain.timeout.0,
-        stop_grace_ms: component.drain.stop_grace.0,
+        stop_grace_ms: component.drain.stop_grace.map(|grace| grace.0),
         is_warm: false,
         keeps_previous: component.keep_previous.0 > 0,
         drops_idle: !over.is_empty() && !idle,

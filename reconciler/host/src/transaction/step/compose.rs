@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use holdfast_protocol::{ContainerLive, Observed};
 
-use super::{Act, Probed, StepError, Work, decode, encode, fail};
-use crate::docker::{Engine, made};
+use super::{Act, LONGEST, Probed, StepError, Work, decode, encode, fail};
+use crate::docker::{ContainerDetail, Engine, Made, made};
 use crate::exec::{Call, shown_tail};
 
 /// Times `up` is tried when it fails for a reason that passes by itself.
@@ -42,20 +42,26 @@ pub(super) struct Start<'a> {
 /// Stops a project's containers, which stay startable.
 pub(super) struct Stop<'a> {
     pub(super) project: &'a str,
-    pub(super) grace_ms: u64,
+    pub(super) grace_ms: Option<u64>,
 }
 
 /// Removes a project's containers and networks, never its volumes.
 pub(super) struct Down<'a> {
     pub(super) project: &'a str,
+    pub(super) grace_ms: Option<u64>,
 }
 
 /// Returns a project's containers; none when the engine answered that it has none.
 pub(super) fn containers(work: &Work<'_>, project: &str) -> Result<Vec<ContainerLive>, StepError> {
+    Ok(details(work, project)?.into_iter().map(|container| container.live).collect())
+}
+
+/// As [`containers`], with all that is known of each.
+fn details(work: &Work<'_>, project: &str) -> Result<Vec<ContainerDetail>, StepError> {
     check_project(project)?;
     let mut engine = Engine::new(work.host.system.clone());
-    match engine.projects(&BTreeSet::from([project.to_owned()])).remove(project) {
-        Some(Observed::Seen(live)) => Ok(live.containers),
+    match engine.details(&BTreeSet::from([project.to_owned()])).remove(project) {
+        Some(Observed::Seen(containers)) => Ok(containers),
         Some(Observed::Absent) | None => Ok(Vec::new()),
         Some(Observed::Unknown(why)) => fail(format!("look at project `{project}`: {why}")),
     }
@@ -69,26 +75,53 @@ fn check_project(project: &str) -> Result<(), StepError> {
     if first && project.bytes().all(fits) { Ok(()) } else { fail("the project's name is not one compose allows") }
 }
 
-/// Returns whether an exited container is a job that did its work and is not meant to run on.
-pub(super) fn is_finished_job(work: &Work<'_>, id: &str) -> bool {
-    let format = "{{.State.ExitCode}} {{.HostConfig.RestartPolicy.Name}}";
-    work.run("docker", &["inspect", "--type", "container", "--format", format, "--", id])
-        .is_ok_and(|text| matches!(text.trim(), "0 no" | "0" | "0 on-failure"))
-}
-
-/// Returns the ends of the logs of a project's containers that do not run, or of all when all run.
+/// Returns the ends of the logs of a project's containers that do not run, or of all when all run, and what each ended with.
 pub(super) fn project_logs(engine: &mut Engine, project: &str) -> String {
-    let Some(Observed::Seen(live)) = engine.projects(&BTreeSet::from([project.to_owned()])).remove(project) else {
+    let Some(Observed::Seen(all)) = engine.details(&BTreeSet::from([project.to_owned()])).remove(project) else {
         return String::new();
     };
-    let is_bad = |container: &&ContainerLive| {
-        container.state != "running" || container.health == "unhealthy" || container.restarts > 0
+    let is_bad = |container: &&ContainerDetail| {
+        let live = &container.live;
+        (live.state != "running" && !container.is_finished_job()) || live.health == "unhealthy" || live.restarts > 0
     };
-    let bad: Vec<&ContainerLive> = live.containers.iter().filter(is_bad).collect();
-    let told: Vec<&ContainerLive> = if bad.is_empty() { live.containers.iter().collect() } else { bad };
+    let bad: Vec<&ContainerDetail> = all.iter().filter(is_bad).collect();
+    let told: Vec<&ContainerDetail> = if bad.is_empty() { all.iter().collect() } else { bad };
     told.iter().take(3).fold(String::new(), |text, container| {
-        text + &format!("; log of `{}` ends: {}", container.name, log_tail(&container.id))
+        let restarts = container.live.restarts;
+        let exit = last_exit(container)
+            .map_or_else(String::new, |code| format!(" (it exited with code {code}, {restarts} restarts)"));
+        text + &format!("; log of `{}`{exit} ends: {}", container.live.name, log_tail(&container.live.id))
     })
+}
+
+/// Returns the exit code that a container ended with last. The engine forgets it when it starts the container again, but for some
+/// time it remembers the event.
+fn last_exit(container: &ContainerDetail) -> Option<String> {
+    if matches!(container.live.state.as_str(), "exited" | "restarting" | "dead") {
+        return Some(container.exit_code.to_string());
+    }
+    if container.live.restarts == 0 {
+        return None;
+    }
+    let filter = format!("container={}", container.live.id);
+    let args = ["events", "--since", "10m", "--until", "0s", "--filter", "event=die", "--filter", &filter];
+    let call = Call::new("docker", args.into_iter().chain(["--format", "{{.Actor.Attributes.exitCode}}"]));
+    let output = call.deadline(Duration::from_secs(10)).keep_tail().output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().last().and_then(|line| line.trim().parse::<i64>().ok()).map(|code| code.to_string())
+}
+
+/// Returns how long the containers that run may take to stop, one after the other: how long each wants, or what the app says.
+fn stop_time(containers: &[ContainerDetail], grace_ms: Option<u64>) -> Duration {
+    let own = |container: &ContainerDetail| container.stop_grace.unwrap_or(LONGEST);
+    let running = containers.iter().filter(|container| runs(&container.live));
+    let times = running.map(|container| grace_ms.map_or_else(|| own(container), Duration::from_millis));
+    times.fold(Duration::ZERO, Duration::saturating_add)
+}
+
+/// Returns the option of `docker` for a grace; none leaves each container its own.
+fn timeout(option: &str, grace_ms: Option<u64>) -> Vec<String> {
+    grace_ms.map_or_else(Vec::new, |grace| vec![option.to_owned(), grace.div_ceil(1000).to_string()])
 }
 
 /// Returns the end of a container's log, escaped and capped.
@@ -129,12 +162,31 @@ impl Up<'_> {
         wrong
     }
 
-    fn up(&self, work: &Work<'_>) -> Result<(), StepError> {
+    fn up(&self, work: &Work<'_>, options: &[&str], services: &[&str]) -> Result<(), StepError> {
         let folder = Path::new(self.file).parent().unwrap_or(Path::new("/"));
         let mut args = vec!["compose", "--progress", "plain", "-p", self.project, "-f", self.file];
-        args.extend(["up", "-d", "--no-build", "--pull", "never", "--"]);
-        args.extend(self.services.keys().map(String::as_str));
+        args.extend(["up", "-d", "--no-build", "--pull", "never"]);
+        args.extend(options);
+        args.push("--");
+        args.extend(services);
         work.call(&Call::new("docker", args).directory(folder).keep_tail()).map(drop)
+    }
+
+    /// Brings everything up. Compose does not see what `docker update` changed: those containers are made anew by themselves.
+    fn bring_up(&self, work: &Work<'_>) -> Result<(), StepError> {
+        tidy(work, self.project)?;
+        self.up(work, &[], &self.services.keys().map(String::as_str).collect::<Vec<_>>())?;
+        let updated = updated(work, self.project, &details(work, self.project)?);
+        let updated: Vec<&str> = updated.iter().map(String::as_str).filter(|name| self.has(name)).collect();
+        if updated.is_empty() {
+            return Ok(());
+        }
+        self.up(work, &["--force-recreate", "--no-deps"], &updated)
+    }
+
+    /// Without a list of services everything in the file is meant.
+    fn has(&self, service: &str) -> bool {
+        self.services.is_empty() || self.services.contains_key(service)
     }
 
     /// Containers of ours whose service is no longer in the file. Anything without our label is not ours to remove.
@@ -153,8 +205,10 @@ impl Act for Up<'_> {
     }
 
     fn apply(&self, work: &Work<'_>, _before: &[u8]) -> Result<String, StepError> {
+        // What is made anew has its own time to stop in.
+        let work = &work.with_more(stop_time(&details(work, self.project)?, None));
         let mut tries = 0;
-        while let Err(error) = tidy(work, self.project).and_then(|()| self.up(work)) {
+        while let Err(error) = self.bring_up(work) {
             let StepError::Failed(error) = error else { return Err(error) };
             tries += 1;
             if tries < TRIES && passes(&error) {
@@ -165,7 +219,8 @@ impl Act for Up<'_> {
             let mut engine = Engine::new(work.host.system.clone());
             return fail(format!("{error}{}", project_logs(&mut engine, self.project)));
         }
-        let live = containers(work, self.project)?;
+        let found = details(work, self.project)?;
+        let live: Vec<ContainerLive> = found.iter().map(|container| container.live.clone()).collect();
         let orphans = self.orphans(&live);
         if !orphans.is_empty() {
             let mut args = vec!["rm", "--force", "--"];
@@ -174,24 +229,25 @@ impl Act for Up<'_> {
         }
         let wrong = self.wrong(&live);
         if wrong.is_empty() {
-            return remember(work, self.project, &live).map(|()| String::new());
+            return remember(work, self.project, &found).map(|()| String::new());
         }
         fail(format!("project `{}` after docker compose up: {}", self.project, wrong.join("; ")))
     }
 
     fn probe(&self, work: &Work<'_>, _before: &[u8]) -> Result<Probed, StepError> {
-        let live = containers(work, self.project)?;
+        let found = details(work, self.project)?;
+        let live: Vec<ContainerLive> = found.iter().map(|container| container.live.clone()).collect();
         // `up` again is harmless and settles what a cut left half done; only a complete project is left alone.
         let complete = self.wrong(&live).is_empty() && self.orphans(&live).is_empty() && live.iter().all(runs);
-        if !complete || live.is_empty() {
+        if !complete || live.is_empty() || !updated(work, self.project, &found).is_empty() {
             return Ok(Probed::DoIt);
         }
-        remember(work, self.project, &live)?;
+        remember(work, self.project, &found)?;
         Ok(Probed::Happened(String::new()))
     }
 
     fn undo(&self, work: &Work<'_>, before: &[u8]) -> Result<(), StepError> {
-        if decode::<bool>(before)? { Ok(()) } else { down(work, self.project) }
+        if decode::<bool>(before)? { Ok(()) } else { down(work, self.project, None) }
     }
 }
 
@@ -222,15 +278,25 @@ fn tidy(work: &Work<'_>, project: &str) -> Result<(), StepError> {
 }
 
 /// Remembers what a project's containers were made from; none of them forgets it.
-fn remember(work: &Work<'_>, project: &str, live: &[ContainerLive]) -> Result<(), StepError> {
+fn remember(work: &Work<'_>, project: &str, live: &[ContainerDetail]) -> Result<(), StepError> {
     made::remember(&work.host.root, &work.host.disk, project, live)
         .map_err(|error| StepError::Failed(format!("remember the containers of `{project}`: {error}")))
 }
 
+/// Returns the services of which `docker update` changed a container since we made it.
+fn updated(work: &Work<'_>, project: &str, found: &[ContainerDetail]) -> BTreeSet<String> {
+    let made = Made::read(&work.host.root);
+    let updated = found.iter().filter(|container| !made.updated(project, container).is_empty());
+    updated.map(|container| container.live.service.clone()).collect()
+}
+
 /// By the project's name only: what is there is known by its labels, and a file that no longer parses must not be in the way.
-fn down(work: &Work<'_>, project: &str) -> Result<(), StepError> {
-    check_project(project)?;
-    work.run("docker", &["compose", "--progress", "plain", "-p", project, "down", "--timeout", "10"])?;
+fn down(work: &Work<'_>, project: &str, grace_ms: Option<u64>) -> Result<(), StepError> {
+    let work = &work.with_more(stop_time(&details(work, project)?, grace_ms));
+    let mut args = vec!["compose", "--progress", "plain", "-p", project, "down"];
+    let timeout = timeout("--timeout", grace_ms);
+    args.extend(timeout.iter().map(String::as_str));
+    work.run("docker", &args)?;
     let left = containers(work, project)?;
     // Of a service that is in no file any more.
     let left = ids(&left, |container| !container.digest.is_empty());
@@ -251,14 +317,16 @@ fn start(work: &Work<'_>, ids: &[&str]) -> Result<(), StepError> {
     work.run("docker", &args).map(drop)
 }
 
-fn stop(work: &Work<'_>, ids: &[&str], grace: Duration) -> Result<(), StepError> {
-    if ids.is_empty() {
+fn stop(work: &Work<'_>, containers: &[&ContainerDetail], grace_ms: Option<u64>) -> Result<(), StepError> {
+    if containers.is_empty() {
         return Ok(());
     }
-    let seconds = grace.as_millis().div_ceil(1000).to_string();
-    let mut args = vec!["stop", "--time", &seconds, "--"];
-    args.extend(ids);
-    work.run("docker", &args).map(drop)
+    let all: Vec<ContainerDetail> = containers.iter().map(|container| (*container).clone()).collect();
+    let mut args = vec!["stop".to_owned()];
+    args.extend(timeout("--time", grace_ms));
+    args.push("--".to_owned());
+    args.extend(all.iter().map(|container| container.live.id.clone()));
+    work.with_more(stop_time(&all, grace_ms)).call(&Call::new("docker", args)).map(drop)
 }
 
 impl Act for Start<'_> {
@@ -274,11 +342,11 @@ impl Act for Start<'_> {
         }
         // Through compose, which knows the order of dependencies.
         work.run("docker", &["compose", "--progress", "plain", "-p", self.project, "start"])?;
-        let down: Vec<String> = containers(work, self.project)?
+        let down: Vec<String> = details(work, self.project)?
             .into_iter()
-            .filter(|container| !runs(container) && !is_finished_job(work, &container.id))
-            .map(|container| {
-                format!("`{}` is {}; log ends: {}", container.name, container.state, log_tail(&container.id))
+            .filter(|container| !runs(&container.live) && !container.is_finished_job())
+            .map(|ContainerDetail { live, .. }| {
+                format!("`{}` is {}; log ends: {}", live.name, live.state, log_tail(&live.id))
             })
             .collect();
         if down.is_empty() { Ok(String::new()) } else { fail(down.join("; ")) }
@@ -286,8 +354,9 @@ impl Act for Start<'_> {
 
     fn undo(&self, work: &Work<'_>, before: &[u8]) -> Result<(), StepError> {
         let stopped: Vec<String> = decode(before)?;
-        let live = containers(work, self.project)?;
-        stop(work, &ids(&live, |container| stopped.contains(&container.id) && runs(container)), Duration::from_secs(10))
+        let found = details(work, self.project)?;
+        let again = found.iter().filter(|one| stopped.contains(&one.live.id) && runs(&one.live));
+        stop(work, &again.collect::<Vec<_>>(), None)
     }
 }
 
@@ -298,8 +367,8 @@ impl Act for Stop<'_> {
     }
 
     fn apply(&self, work: &Work<'_>, _before: &[u8]) -> Result<String, StepError> {
-        let live = containers(work, self.project)?;
-        stop(work, &ids(&live, runs), Duration::from_millis(self.grace_ms))?;
+        let found = details(work, self.project)?;
+        stop(work, &found.iter().filter(|one| runs(&one.live)).collect::<Vec<_>>(), self.grace_ms)?;
         let live = containers(work, self.project)?;
         match live.iter().find(|container| runs(container)) {
             None => Ok(String::new()),
@@ -316,15 +385,15 @@ impl Act for Stop<'_> {
 
 impl Act for Down<'_> {
     fn apply(&self, work: &Work<'_>, _before: &[u8]) -> Result<String, StepError> {
-        down(work, self.project).map(|()| String::new())
+        down(work, self.project, self.grace_ms).map(|()| String::new())
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn container(service: &str, digest: &str, state: &str) -> ContainerLive {
+    pub(in super::super) fn container(service: &str, digest: &str, state: &str) -> ContainerLive {
         ContainerLive {
             service: service.to_owned(),
             name: format!("shop-{service}-1"),
@@ -332,6 +401,7 @@ mod tests {
             image: String::new(),
             digest: digest.to_owned(),
             config_hash: String::new(),
+            updated: String::new(),
             state: state.to_owned(),
             health: String::new(),
             restarts: 0,

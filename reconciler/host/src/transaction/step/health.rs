@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use holdfast_protocol::{CommandTarget, HealthCheck, Observed, Probe};
+use holdfast_protocol::{CommandTarget, ContainerLive, HealthCheck, Observed, Probe};
 
 use super::judge::{Judge, Look, State, Verdict};
 use super::{Act, StepError, Work, compose, fail, http, unit};
-use crate::docker::Engine;
+use crate::docker::{ContainerDetail, Engine};
 use crate::exec::{Call, shown};
+use crate::systemd::UnitDetail;
 
 /// The least time between two probes, whatever was asked for.
 const LEAST_INTERVAL: Duration = Duration::from_millis(20);
@@ -45,14 +46,14 @@ pub(super) fn interval(check: &HealthCheck) -> Duration {
 
 /// Looks once.
 pub(super) fn look(work: &Work<'_>, check: &HealthCheck, engine: &mut Engine) -> Look {
-    let state = state(work, check, engine);
+    let (state, restarts) = state(work, check, engine);
     let timeout = Duration::from_millis(check.timeout_ms).max(Duration::from_millis(1));
     // What is down cannot answer; asking would only hide the real reason.
     let probe = match &state {
-        State::Down(why) => Err(why.clone()),
+        State::Down(why) | State::Ended(why) => Err(why.clone()),
         _ => probe(work, &check.probe, timeout, engine),
     };
-    Look { probe, state }
+    Look { probe, state, restarts }
 }
 
 fn probe(work: &Work<'_>, probe: &Probe, timeout: Duration, engine: &mut Engine) -> Result<(), String> {
@@ -105,47 +106,67 @@ fn container(engine: &mut Engine, project: &str, service: &str) -> Result<String
     }
 }
 
-fn state(work: &Work<'_>, check: &HealthCheck, engine: &mut Engine) -> State {
-    let mut restarts = 0;
-    let mut starting = None;
+/// Returns the state of units and containers, taken together, and the sum of their restarts.
+fn state(work: &Work<'_>, check: &HealthCheck, engine: &mut Engine) -> (State, u64) {
+    let (mut restarts, mut worst) = (0, State::Running);
     for name in &check.units {
         match unit::state(work, name) {
-            Err(error) => return State::Unknown(error.to_string()),
-            Ok(unit) if unit.is_active() => restarts += u64::from(unit.restarts),
-            Ok(unit) if unit.active == "activating" && unit.sub != "auto-restart" => {
-                starting = Some(format!("`{name}` is starting ({})", unit.sub));
-                restarts += u64::from(unit.restarts);
-            }
+            Err(error) => return (State::Unknown(error.to_string()), 0),
             Ok(unit) => {
-                return State::Down(format!("`{name}` is {} ({}, {} restarts)", unit.active, unit.sub, unit.restarts));
+                restarts += u64::from(unit.restarts);
+                worst = worst.or(unit_state(name, &unit));
             }
         }
     }
-    let projects = engine.projects(&check.projects.iter().cloned().collect());
-    for (name, project) in projects {
-        let live = match project {
-            Observed::Seen(live) => live,
-            Observed::Absent => return State::Down(format!("project `{name}` has no container")),
-            Observed::Unknown(why) => return State::Unknown(why),
-        };
-        for container in live.containers {
-            restarts += u64::from(container.restarts);
-            match (container.state.as_str(), container.health.as_str()) {
-                ("running", "unhealthy") => {
-                    return State::Down(format!("`{}` is unhealthy by its own check", container.name));
-                }
-                ("running", "starting") => {
-                    starting = Some(format!("`{}` is starting by its own check", container.name));
-                }
-                ("running", _) => {}
-                ("exited", _) if compose::is_finished_job(work, &container.id) => {}
-                (state, _) => {
-                    return State::Down(format!("`{}` is {state} ({} restarts)", container.name, container.restarts));
+    for (name, project) in engine.details(&check.projects.iter().cloned().collect()) {
+        match project {
+            Observed::Unknown(why) => return (State::Unknown(why), 0),
+            Observed::Absent => worst = worst.or(State::Down(format!("project `{name}` has no container"))),
+            Observed::Seen(containers) => {
+                for container in containers {
+                    restarts += u64::from(container.live.restarts);
+                    worst = worst.or(container_state(&container));
                 }
             }
         }
     }
-    starting.map_or(State::Running(restarts), State::Starting)
+    (worst, restarts)
+}
+
+fn unit_state(name: &str, unit: &UnitDetail) -> State {
+    let UnitDetail { active, sub, result, restarts, exit_code, .. } = unit;
+    match (active.as_str(), sub.as_str()) {
+        _ if unit.is_active() => State::Running,
+        // Nothing starts it again: it has no `Restart=`, or came to its start limit.
+        ("failed", "failed") => {
+            State::Ended(format!("`{name}` has failed ({result}, exit status {exit_code}, {restarts} restarts)"))
+        }
+        ("activating", "auto-restart") => State::Down(format!(
+            "`{name}` ended ({result}, exit status {exit_code}) and waits for restart {}",
+            restarts + 1
+        )),
+        ("activating", _) => State::Starting(format!("`{name}` is starting ({sub})")),
+        _ => State::Down(format!("`{name}` is {active} ({sub}, {restarts} restarts)")),
+    }
+}
+
+fn container_state(container: &ContainerDetail) -> State {
+    let ContainerLive { name, state, health, restarts, .. } = &container.live;
+    let code = container.exit_code;
+    match (state.as_str(), health.as_str()) {
+        ("running", "unhealthy") => State::Down(format!("`{name}` is unhealthy by its own check")),
+        ("running", "starting") => State::Starting(format!("`{name}` is starting by its own check")),
+        ("running", _) => State::Running,
+        _ if container.is_finished_job() => State::Running,
+        _ if container.is_over() => {
+            let policy = container.limits.restart();
+            State::Ended(format!("`{name}` exited with code {code}, and its restart policy is `{policy}`"))
+        }
+        ("restarting", _) => {
+            State::Down(format!("`{name}` exited with code {code} and is restarting ({restarts} restarts)"))
+        }
+        _ => State::Down(format!("`{name}` is {state} ({restarts} restarts)")),
+    }
 }
 
 /// The ends of the logs of what the check is about.
@@ -198,6 +219,39 @@ mod tests {
             json: BTreeMap::from([("status".to_owned(), "healthy".to_owned())]),
         };
         assert_eq!(Health(&check(probe)).apply(&bench.work(), &[]).unwrap(), "3 probes, 1 failed");
+    }
+
+    #[test]
+    fn what_ended_for_good_is_told_from_what_will_start_again() {
+        let unit = |active: &str, sub: &str| UnitDetail {
+            active: active.to_owned(),
+            sub: sub.to_owned(),
+            result: "exit-code".to_owned(),
+            exit_code: 7,
+            restarts: 2,
+            ..UnitDetail::default()
+        };
+        let said = "`a.service` has failed (exit-code, exit status 7, 2 restarts)";
+        assert_eq!(unit_state("a.service", &unit("failed", "failed")), State::Ended(said.to_owned()));
+        let said = "`a.service` ended (exit-code, exit status 7) and waits for restart 3";
+        assert_eq!(unit_state("a.service", &unit("activating", "auto-restart")), State::Down(said.to_owned()));
+        assert_eq!(unit_state("a.service", &unit("active", "running")), State::Running);
+        // Not started yet after a boot.
+        assert!(matches!(unit_state("a.service", &unit("inactive", "dead")), State::Down(_)));
+
+        let container = |state: &str, exit_code: i64, restart: &str| ContainerDetail {
+            live: ContainerLive { state: state.to_owned(), ..compose::tests::container("api", "d", "") },
+            exit_code,
+            stop_grace: None,
+            limits: serde_json::from_str(&format!("{{\"restart\":\"{restart}\"}}")).unwrap(),
+        };
+        let said = "`shop-api-1` exited with code 7, and its restart policy is `no`";
+        assert_eq!(container_state(&container("exited", 7, "no")), State::Ended(said.to_owned()));
+        assert!(matches!(container_state(&container("exited", 7, "on-failure:3")), State::Ended(_)));
+        assert_eq!(container_state(&container("exited", 0, "no")), State::Running);
+        assert!(matches!(container_state(&container("exited", 0, "always")), State::Down(_)));
+        let said = "`shop-api-1` exited with code 7 and is restarting (0 restarts)";
+        assert_eq!(container_state(&container("restarting", 7, "always")), State::Down(said.to_owned()));
     }
 
     #[test]

@@ -11,19 +11,40 @@ pub(super) struct Look {
     pub(super) probe: Result<(), String>,
     /// Its units and containers.
     pub(super) state: State,
+    /// The sum of their restarts; nothing to go by where the state is unknown.
+    pub(super) restarts: u64,
 }
+
+/// Restarts of what is just being started that are taken for a crash loop. Once or twice may be a dependency that was not up yet.
+const CRASH_LOOP: u64 = 3;
 
 /// Units and containers, taken together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum State {
-    /// All run; the sum of their restarts.
-    Running(u64),
+    /// All run.
+    Running,
+    /// Something ended, and nothing will start it again.
+    Ended(String),
     /// Something does not run or is unhealthy by its own word.
     Down(String),
     /// Something is still starting by its own word.
     Starting(String),
     /// They could not be looked at, such as while the Docker engine restarts. Unknown is not unhealthy.
     Unknown(String),
+}
+
+impl State {
+    /// Returns the worse of two; the first where they are as bad.
+    pub(super) fn or(self, other: Self) -> Self {
+        let rank = |state: &Self| match state {
+            Self::Running => 0,
+            Self::Starting(_) => 1,
+            Self::Down(_) => 2,
+            Self::Ended(_) => 3,
+            Self::Unknown(_) => 4,
+        };
+        if rank(&other) > rank(&self) { other } else { self }
+    }
 }
 
 /// What a look led to.
@@ -44,7 +65,10 @@ pub(super) struct Judge {
     min_healthy: Duration,
     passes: u32,
     retries: u32,
+    /// As last counted.
     restarts: Option<u64>,
+    /// Since the first look.
+    restarted: u64,
     passed: u32,
     failed: u32,
     healthy_since: Option<Duration>,
@@ -62,6 +86,7 @@ impl Judge {
             passes: check.passes.max(1),
             retries: check.retries.max(1),
             restarts: None,
+            restarted: 0,
             passed: 0,
             failed: 0,
             healthy_since: None,
@@ -82,13 +107,20 @@ impl Judge {
             self.failures += 1;
         }
         let starting = now < self.start_period;
-        if let State::Running(restarts) = look.state {
-            let before = *self.restarts.get_or_insert(restarts);
-            if restarts > before {
-                self.restarts = Some(restarts);
-                let why = format!("it restarted {} times while it was looked at", restarts - before);
-                // Once may be a dependency that was not up yet; after the start period it is a crash loop.
-                return self.fail(why, starting, true);
+        if let State::Ended(why) = &look.state {
+            return self.fail(why.clone(), false, true);
+        }
+        if !matches!(look.state, State::Unknown(_)) {
+            // Fewer than before are those of a container that was made anew.
+            let more = look.restarts.saturating_sub(self.restarts.replace(look.restarts).unwrap_or(look.restarts));
+            self.restarted += more;
+            if more > 0 {
+                let mut why = format!("it restarted {} times while it was looked at", self.restarted);
+                if let State::Down(how) = &look.state {
+                    why += &format!("; {how}");
+                }
+                // After the start period every restart is one too many.
+                return self.fail(why, starting && self.restarted < CRASH_LOOP, true);
             }
         }
         match (&look.probe, &look.state) {
@@ -97,10 +129,10 @@ impl Judge {
                 self.healthy_since = None;
                 Verdict::Waiting(why.clone())
             }
-            (Err(why), State::Running(_) | State::Starting(_)) | (_, State::Down(why)) => {
+            (Err(why), State::Running | State::Starting(_)) | (_, State::Down(why) | State::Ended(why)) => {
                 self.fail(why.clone(), starting, false)
             }
-            (Ok(()), State::Running(_)) => {
+            (Ok(()), State::Running) => {
                 self.failed = 0;
                 self.passed += 1;
                 let since = *self.healthy_since.get_or_insert(now);
@@ -145,11 +177,11 @@ mod tests {
     }
 
     fn good() -> Look {
-        Look { probe: Ok(()), state: State::Running(0) }
+        Look { probe: Ok(()), state: State::Running, restarts: 0 }
     }
 
     fn bad() -> Look {
-        Look { probe: Err("refused".to_owned()), state: State::Running(0) }
+        Look { probe: Err("refused".to_owned()), state: State::Running, restarts: 0 }
     }
 
     fn seconds(value: u64) -> Duration {
@@ -183,7 +215,7 @@ mod tests {
         let mut verdict = Verdict::Waiting(String::new());
         for second in 0..20 {
             // It lives two seconds at a time and answers well in each.
-            verdict = judge.take(seconds(second), &Look { probe: Ok(()), state: State::Running(second / 2) });
+            verdict = judge.take(seconds(second), &Look { restarts: second / 2, ..good() });
             if !matches!(verdict, Verdict::Waiting(_)) {
                 break;
             }
@@ -192,10 +224,40 @@ mod tests {
     }
 
     #[test]
+    fn a_crash_loop_in_the_start_period_ends_it_at_the_third_restart() {
+        let down = |code: u8| State::Down(format!("`a` exited with code {code} and is restarting"));
+        let mut judge = Judge::starting(&check(1, 3, 60, 1));
+        // What it restarted long ago, before it was looked at, says nothing.
+        for (second, restarts) in [7, 8, 8, 9, 9].into_iter().enumerate() {
+            let verdict = judge.take(seconds(second as u64), &Look { state: down(7), restarts, ..bad() });
+            assert!(matches!(verdict, Verdict::Waiting(_)), "{verdict:?}");
+        }
+        let Verdict::Unhealthy(why) = judge.take(seconds(5), &Look { state: down(7), restarts: 10, ..bad() }) else {
+            panic!("three restarts are a crash loop");
+        };
+        assert_eq!(why, "it restarted 3 times while it was looked at; `a` exited with code 7 and is restarting");
+    }
+
+    #[test]
+    fn what_ended_for_good_is_not_waited_for() {
+        let mut judge = Judge::starting(&check(1, 3, 60, 1));
+        let ended = Look { state: State::Ended("`a` exited with code 7".to_owned()), ..bad() };
+        assert_eq!(judge.take(seconds(0), &ended), Verdict::Unhealthy("`a` exited with code 7".to_owned()));
+    }
+
+    #[test]
+    fn the_worst_counts() {
+        let down = |text: &str| State::Down(text.to_owned());
+        assert_eq!(State::Running.or(down("a")).or(down("b")).or(State::Running), down("a"));
+        assert_eq!(down("a").or(State::Ended("b".to_owned())), State::Ended("b".to_owned()));
+    }
+
+    #[test]
     fn unknown_is_neither() {
         let mut judge = Judge::watching(&check(1, 1, 0, 0));
         for second in 0..100 {
-            let look = Look { probe: Err("x".to_owned()), state: State::Unknown("the engine restarts".to_owned()) };
+            let state = State::Unknown("the engine restarts".to_owned());
+            let look = Look { probe: Err("x".to_owned()), state, restarts: second };
             assert!(matches!(judge.take(seconds(second), &look), Verdict::Waiting(_)));
         }
     }
@@ -212,7 +274,7 @@ mod tests {
             for (second, (ok, more)) in looks.iter().enumerate() {
                 let risen = *more == 2 && second > 0;
                 restarts += u64::from(risen);
-                let look = Look { probe: ok.then_some(()).ok_or("no".to_owned()), state: State::Running(restarts) };
+                let look = Look { probe: ok.then_some(()).ok_or("no".to_owned()), state: State::Running, restarts };
                 streak = if *ok && !risen { streak + 1 } else { 0 };
                 let verdict = judge.take(seconds(second as u64), &look);
                 prop_assert_eq!(verdict == Verdict::Healthy, streak >= u64::from(passes) && streak > healthy);

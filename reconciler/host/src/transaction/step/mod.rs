@@ -82,6 +82,9 @@ pub struct Work<'a> {
     pub tell: &'a dyn Fn(&str),
 }
 
+/// The most that a container or unit gets to stop in, also one that asks to be waited for without end.
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How often a waiting step looks again.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -89,6 +92,11 @@ impl Work<'_> {
     /// Returns the time left; at least a moment, so that a call at the deadline fails by itself.
     pub(super) fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+    }
+
+    /// Returns the same work with more time, for what takes as long as somebody else says.
+    pub(super) fn with_more(&self, time: Duration) -> Self {
+        Self { deadline: self.deadline + time.min(LONGEST), ..*self }
     }
 
     /// Runs a program within the time left and wants exit code 0.
@@ -155,7 +163,7 @@ fn act(action: &Action) -> Box<dyn Act + '_> {
         Action::ComposeUp { project, file, services } => Box::new(compose::Up { project, file, services }),
         Action::ComposeStart { project } => Box::new(compose::Start { project }),
         Action::ComposeStop { project, grace_ms } => Box::new(compose::Stop { project, grace_ms: *grace_ms }),
-        Action::ComposeDown { project } => Box::new(compose::Down { project }),
+        Action::ComposeDown { project, grace_ms } => Box::new(compose::Down { project, grace_ms: *grace_ms }),
         Action::Health(check) => Box::new(health::Health(check)),
         Action::Migrate { id, runner, argv, idempotent } => {
             Box::new(migrate::Migrate { id, runner, argv, idempotent: *idempotent })

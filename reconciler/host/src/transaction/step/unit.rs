@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use holdfast_protocol::ActiveGoal;
 
-use super::{Act, Probed, StepError, Work, decode, encode, fail};
+use super::{Act, LONGEST, Probed, StepError, Work, decode, encode, fail};
 use crate::exec::{Call, shown_tail};
 use crate::systemd::{self, UnitDetail};
 
@@ -82,6 +82,7 @@ fn forget_failure(work: &Work<'_>, unit: &str) -> Result<(), StepError> {
 /// Starts a unit with the given verb of systemctl and looks whether it stayed up.
 pub(super) fn start(work: &Work<'_>, unit: &str, verb: &str) -> Result<(), StepError> {
     forget_failure(work, unit)?;
+    let work = &patient(work, unit);
     match work.run("systemctl", &[verb, "--", unit]) {
         Ok(_) => {}
         Err(StepError::Failed(error)) => return fail(format!("{error}; its log ends: {}", log_tail(unit))),
@@ -100,11 +101,20 @@ pub(super) fn start(work: &Work<'_>, unit: &str, verb: &str) -> Result<(), StepE
     ))
 }
 
+/// Returns the work with the time that a unit has to stop in: a restart is a stop first. Where systemd cannot be asked, the step has
+/// the time it was given.
+fn patient<'a>(work: &Work<'a>, unit: &str) -> Work<'a> {
+    let timeout = systemd::stop_timeout(&work.host.system, unit, work.left()).unwrap_or(Some(Duration::ZERO));
+    // Once for `ExecStop=`, once for SIGTERM.
+    work.with_more(timeout.map_or(LONGEST, |timeout| timeout.saturating_mul(2)))
+}
+
 fn stop(work: &Work<'_>, unit: &str) -> Result<(), StepError> {
     let now = state(work, unit)?;
     if now.load == "not-found" && now.active == "inactive" {
         return Ok(());
     }
+    let work = &patient(work, unit);
     work.run("systemctl", &["stop", "--", unit])?;
     let now = state(work, unit)?;
     if matches!(now.active.as_str(), "inactive" | "failed") {
