@@ -1,10 +1,11 @@
 //! Repositories in, models and findings out.
 
-use std::fmt::Write;
-
 use holdfast_core::config::{Config, SourceTree, load};
 use holdfast_core::diag::Diagnostics;
 use holdfast_core::view::{DiagnosticStyle, diagnostics_text};
+
+#[path = "config/hostile.rs"]
+mod hostile;
 
 /// Files of a small valid repository; cases change some of them.
 const BASE: [(&str, &str); 9] = [
@@ -266,39 +267,9 @@ fn a_misspelt_key_is_shown_with_its_line_and_what_was_meant() {
     insta::assert_snapshot!(shown(&diagnostics));
 }
 
-/// Refusals of hostile files: name, text, code.
-fn hostile() -> Vec<(&'static str, String, &'static str)> {
-    let mut laughs = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
-    for level in 1..12 {
-        let below = vec![format!("*a{}", level - 1); 10].join(", ");
-        writeln!(laughs, "a{level}: &a{level} [{below}]").unwrap();
-    }
-    let quadratic = format!("l: &l [{}]\nm: [{}]\n", vec!["x"; 20_000].join(","), vec!["*l"; 20_000].join(","));
-    let long = format!("s: &s {}\nm: [{}]\n", "a".repeat(200_000), vec!["*s"; 20_000].join(","));
-    let mut chain = String::from("x0: &x0 [a]\n");
-    for level in 1..200 {
-        writeln!(chain, "x{level}: &x{level} [*x{}]", level - 1).unwrap();
-    }
-    let blocks: Vec<String> = (0..2_000).map(|level| format!("{}k:\n", " ".repeat(level % 500))).collect();
-    vec![
-        ("billion laughs", laughs, "too-many"),
-        ("quadratic alias", quadratic, "too-many"),
-        ("a long text by alias", long, "too-large"),
-        ("a chain of aliases, each line shallow", chain, "too-deep"),
-        ("100,000 nested lists", "[".repeat(100_000), "too-deep"),
-        ("100,000 nested maps", "{a: ".repeat(100_000), "too-deep"),
-        ("100,000 nested list items", "- ".repeat(100_000), "too-deep"),
-        ("deep blocks", blocks.concat(), "too-deep"),
-        ("a scalar of 100 MB", format!("app: {}\n", "a".repeat(100 << 20)), "too-large"),
-        ("a scalar of half a MB", format!("app: {}\n", "a".repeat(1 << 19)), "too-large"),
-        ("300,000 values", format!("a: [{}]\n", vec!["1"; 300_000].join(",")), "too-many"),
-        ("control characters", "app: \u{0}\u{7}\n".to_owned(), "syntax"),
-    ]
-}
-
 #[test]
-fn hostile_files_are_refused_by_counting_and_on_a_small_stack() {
-    for (name, text, code) in hostile() {
+fn hostile_files_are_refused_on_a_small_stack() {
+    for (name, text, code) in hostile::files() {
         let worker = std::thread::Builder::new().stack_size(512 << 10).spawn(move || {
             let mut tree = repository(&[]);
             tree.files.insert("environments/prod/nps.yaml".to_owned(), text.into_bytes());
@@ -308,7 +279,6 @@ fn hostile_files_are_refused_by_counting_and_on_a_small_stack() {
         });
         let diagnostics = worker.unwrap().join().unwrap_or_else(|_| panic!("{name}: panicked"));
         let codes: Vec<&str> = diagnostics.0.iter().map(|d| d.code.as_str()).collect();
-        // The code is of the count that stopped the work: values, text and depth after aliases were followed. No clock is asked.
         assert!(codes.contains(&code), "{name}: {codes:?}");
         assert!(diagnostics.0.iter().all(|d| d.line_text.len() <= 2_000), "{name}: a line is not cut");
     }

@@ -84,9 +84,16 @@ struct Builder<'f, 's> {
     findings: &'f mut Findings<'s>,
     open: Vec<Open>,
     anchors: BTreeMap<usize, Node>,
+    effort: Effort,
+    root: Option<Node>,
+}
+
+/// How much reading a document took, counting what is weighed and copied for its aliases.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Effort {
+    events: usize,
     nodes: usize,
     text_bytes: usize,
-    root: Option<Node>,
 }
 
 /// The file cannot be read further; the finding is already recorded.
@@ -94,6 +101,10 @@ struct Stop;
 
 /// Returns the tree of one document, or nothing when it has none that can be used. Findings say why.
 pub(crate) fn parse<'s>(file: &'s str, text: &str, findings: &mut Findings<'s>) -> Option<Node> {
+    build(file, text, findings).0
+}
+
+fn build<'s>(file: &'s str, text: &str, findings: &mut Findings<'s>) -> (Option<Node>, Effort) {
     let options = granit_parser::options! {
         disallow_directives: true,
         emit_unresolved_aliases: true,
@@ -102,10 +113,11 @@ pub(crate) fn parse<'s>(file: &'s str, text: &str, findings: &mut Findings<'s>) 
         block_nesting_limit: MAX_YAML_DEPTH,
     };
     let before = findings.len();
-    let mut builder =
-        Builder { file, findings, open: Vec::new(), anchors: BTreeMap::new(), nodes: 0, text_bytes: 0, root: None };
+    let effort = Effort::default();
+    let mut builder = Builder { file, findings, open: Vec::new(), anchors: BTreeMap::new(), effort, root: None };
     let mut documents = 0;
     for event in Parser::new_from_str_with_options(text, options) {
+        builder.effort.events += 1;
         let outcome = match event {
             Ok((Event::DocumentStart(..), span)) => {
                 documents += 1;
@@ -125,10 +137,10 @@ pub(crate) fn parse<'s>(file: &'s str, text: &str, findings: &mut Findings<'s>) 
             Err(error) => builder.syntax(&error),
         };
         if outcome.is_err() {
-            return None;
+            return (None, builder.effort);
         }
     }
-    let root = builder.root.take();
+    let (root, effort) = (builder.root.take(), builder.effort);
     if root.is_none() && findings.len() == before {
         findings.error(
             "empty-file",
@@ -138,7 +150,7 @@ pub(crate) fn parse<'s>(file: &'s str, text: &str, findings: &mut Findings<'s>) 
             "write its keys, or take it away",
         );
     }
-    root
+    (root, effort)
 }
 
 impl Builder<'_, '_> {
@@ -236,7 +248,7 @@ impl Builder<'_, '_> {
         if self.open.len() >= MAX_YAML_DEPTH {
             return self.too_deep(place);
         }
-        self.nodes += 1;
+        self.effort.nodes += 1;
         self.open.push(open);
         self.budget(place)
     }
@@ -244,17 +256,17 @@ impl Builder<'_, '_> {
     /// Counts a node and all below it.
     fn charge(&mut self, node: &Node, place: Place) -> Result<(), Stop> {
         let (nodes, bytes) = weight(node);
-        self.nodes += nodes;
-        self.text_bytes += bytes;
+        self.effort.nodes += nodes;
+        self.effort.text_bytes += bytes;
         self.budget(place)
     }
 
     fn budget(&mut self, place: Place) -> Result<(), Stop> {
-        if self.nodes > MAX_YAML_NODES {
+        if self.effort.nodes > MAX_YAML_NODES {
             let message = format!("more than {MAX_YAML_NODES} values, counting what aliases stand for");
             return self.stop("too-many", place, message, "split the file, or do not nest aliases");
         }
-        if self.text_bytes > MAX_YAML_TEXT_BYTES {
+        if self.effort.text_bytes > MAX_YAML_TEXT_BYTES {
             let message = format!("more than {MAX_YAML_TEXT_BYTES} bytes of text, counting what aliases stand for");
             return self.stop("too-large", place, message, "split the file, or do not repeat long texts by alias");
         }
@@ -348,5 +360,33 @@ fn height(node: &Node) -> usize {
         Kind::Scalar { .. } => 0,
         Kind::List(items) => 1 + items.iter().map(height).max().unwrap_or(0),
         Kind::Map(entries) => 1 + entries.iter().map(|entry| height(&entry.value)).max().unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+#[path = "../../tests/config/hostile.rs"]
+mod hostile;
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::MAX_FILE_BYTES;
+    use super::*;
+
+    /// Counted, not timed: the same on a machine that is busy with other things.
+    #[test]
+    fn no_file_takes_more_than_twice_the_work_that_the_limits_allow() {
+        let mut most = Effort::default();
+        // A larger one is refused before it is parsed.
+        for (name, text, _) in hostile::files().iter().filter(|(_, text, _)| text.len() <= MAX_FILE_BYTES) {
+            let (root, effort) = build("a.yaml", text, &mut Findings::default());
+            assert_eq!(root, None, "{name}");
+            // Each value is one event or two; the last alias that is followed may be as heavy as all before it.
+            assert!(effort.events <= 2 * MAX_YAML_NODES, "{name}: {effort:?}");
+            assert!(effort.nodes <= 2 * MAX_YAML_NODES, "{name}: {effort:?}");
+            assert!(effort.text_bytes <= 2 * MAX_YAML_TEXT_BYTES, "{name}: {effort:?}");
+            most.nodes = most.nodes.max(effort.nodes);
+            most.text_bytes = most.text_bytes.max(effort.text_bytes);
+        }
+        assert!(most.nodes > MAX_YAML_NODES && most.text_bytes > MAX_YAML_TEXT_BYTES, "none of them tries: {most:?}");
     }
 }
