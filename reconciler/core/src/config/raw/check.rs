@@ -24,8 +24,8 @@ record!(
     timeout: Option<Millis>,
     /// Failures in a row, after the start period, that mean unhealthy. Default: 3.
     retries: Option<Whole<1, 1000>>,
-    /// Time from the start in which failures do not count. Three restarts count all the same, and so does an end that nothing starts
-    /// again from. Default: `30s`.
+    /// Time from the start in which failures do not count. Five restarts of one container or unit count all the same, and so does
+    /// an end that nothing starts it again from. Default: `30s`.
     start_period: Option<Millis>,
     /// Successes in a row that are needed. Default: 2.
     passes: Option<Whole<1, 1000>>,

@@ -1,6 +1,6 @@
 //! Waits until a component proves that it is healthy.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -106,26 +106,26 @@ fn container(engine: &mut Engine, project: &str, service: &str) -> Result<String
     }
 }
 
-/// Returns the state of units and containers, taken together, and the sum of their restarts.
-fn state(work: &Work<'_>, check: &HealthCheck, engine: &mut Engine) -> (State, u64) {
-    let (mut restarts, mut worst) = (0, State::Running);
+/// Returns the state of units and containers, taken together, and the restarts of each.
+fn state(work: &Work<'_>, check: &HealthCheck, engine: &mut Engine) -> (State, BTreeMap<String, u64>) {
+    let (mut restarts, mut worst) = (BTreeMap::new(), State::Running);
     for name in &check.units {
         match unit::state(work, name) {
-            Err(error) => return (State::Unknown(error.to_string()), 0),
+            Err(error) => return (State::Unknown(error.to_string()), restarts),
             Ok(unit) => {
-                restarts += u64::from(unit.restarts);
+                restarts.insert(name.clone(), u64::from(unit.restarts));
                 worst = worst.or(unit_state(name, &unit));
             }
         }
     }
     for (name, project) in engine.details(&check.projects.iter().cloned().collect()) {
         match project {
-            Observed::Unknown(why) => return (State::Unknown(why), 0),
+            Observed::Unknown(why) => return (State::Unknown(why), restarts),
             Observed::Absent => worst = worst.or(State::Down(format!("project `{name}` has no container"))),
             Observed::Seen(containers) => {
                 for container in containers {
-                    restarts += u64::from(container.live.restarts);
                     worst = worst.or(container_state(&container));
+                    restarts.insert(container.live.name, u64::from(container.live.restarts));
                 }
             }
         }

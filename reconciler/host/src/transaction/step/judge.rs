@@ -1,5 +1,6 @@
 //! Decides from looks at a component whether it is healthy. Pure: time comes in as a value.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use holdfast_protocol::HealthCheck;
@@ -11,12 +12,17 @@ pub(super) struct Look {
     pub(super) probe: Result<(), String>,
     /// Its units and containers.
     pub(super) state: State,
-    /// The sum of their restarts; nothing to go by where the state is unknown.
-    pub(super) restarts: u64,
+    /// How often each of them was started again by itself; nothing to go by where the state is unknown.
+    pub(super) restarts: BTreeMap<String, u64>,
 }
 
-/// Restarts of what is just being started that are taken for a crash loop. Once or twice may be a dependency that was not up yet.
-const CRASH_LOOP: u64 = 3;
+/// Restarts of one container or unit, while it is being started, that are taken for a crash loop. Some may be a dependency that is
+/// not up yet: Docker waits 3 s in all before the fifth. systemd too gives up at the fifth, where they come fast.
+///
+/// # Source
+/// moby, `restartmanager`: 100 ms before the first restart, doubled for each. systemd-system.conf(5),
+/// `DefaultStartLimitBurst=5`.
+const CRASH_LOOP: u64 = 5;
 
 /// Units and containers, taken together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,10 +71,8 @@ pub(super) struct Judge {
     min_healthy: Duration,
     passes: u32,
     retries: u32,
-    /// As last counted.
-    restarts: Option<u64>,
-    /// Since the first look.
-    restarted: u64,
+    /// Of each: as last counted, and how many since it was first seen.
+    restarts: BTreeMap<String, (u64, u64)>,
     passed: u32,
     failed: u32,
     healthy_since: Option<Duration>,
@@ -85,8 +89,7 @@ impl Judge {
             min_healthy: Duration::from_millis(check.min_healthy_ms),
             passes: check.passes.max(1),
             retries: check.retries.max(1),
-            restarts: None,
-            restarted: 0,
+            restarts: BTreeMap::new(),
             passed: 0,
             failed: 0,
             healthy_since: None,
@@ -111,16 +114,12 @@ impl Judge {
             return self.fail(why.clone(), false, true);
         }
         if !matches!(look.state, State::Unknown(_)) {
-            // Fewer than before are those of a container that was made anew.
-            let more = look.restarts.saturating_sub(self.restarts.replace(look.restarts).unwrap_or(look.restarts));
-            self.restarted += more;
-            if more > 0 {
-                let mut why = format!("it restarted {} times while it was looked at", self.restarted);
-                if let State::Down(how) = &look.state {
-                    why += &format!("; {how}");
-                }
+            let most = look.restarts.iter().filter_map(|(name, count)| Some((self.count(name, *count)?, name))).max();
+            if let Some((restarted, name)) = most {
+                let how = if let State::Down(how) = &look.state { format!("; {how}") } else { String::new() };
+                let why = format!("`{name}` restarted {restarted} times while it was looked at{how}");
                 // After the start period every restart is one too many.
-                return self.fail(why, starting && self.restarted < CRASH_LOOP, true);
+                return self.fail(why, starting && restarted < CRASH_LOOP, true);
             }
         }
         match (&look.probe, &look.state) {
@@ -142,6 +141,15 @@ impl Judge {
                 Verdict::Waiting(format!("{} of {} passes", self.passed.min(self.passes), self.passes))
             }
         }
+    }
+
+    /// Returns how often one of them restarted since it was first seen, when it did so again.
+    fn count(&mut self, name: &str, count: u64) -> Option<u64> {
+        let (last, restarted) = self.restarts.entry(name.to_owned()).or_insert((count, 0));
+        // Fewer than before are those of a container that was made anew.
+        let more = count.saturating_sub(std::mem::replace(last, count));
+        *restarted += more;
+        (more > 0).then_some(*restarted)
     }
 
     fn fail(&mut self, why: String, starting: bool, at_once: bool) -> Verdict {
@@ -177,11 +185,15 @@ mod tests {
     }
 
     fn good() -> Look {
-        Look { probe: Ok(()), state: State::Running, restarts: 0 }
+        Look { probe: Ok(()), state: State::Running, restarts: BTreeMap::new() }
     }
 
     fn bad() -> Look {
-        Look { probe: Err("refused".to_owned()), state: State::Running, restarts: 0 }
+        Look { probe: Err("refused".to_owned()), ..good() }
+    }
+
+    fn restarted(count: u64) -> BTreeMap<String, u64> {
+        BTreeMap::from([("a".to_owned(), count)])
     }
 
     fn seconds(value: u64) -> Duration {
@@ -215,7 +227,7 @@ mod tests {
         let mut verdict = Verdict::Waiting(String::new());
         for second in 0..20 {
             // It lives two seconds at a time and answers well in each.
-            verdict = judge.take(seconds(second), &Look { restarts: second / 2, ..good() });
+            verdict = judge.take(seconds(second), &Look { restarts: restarted(second / 2), ..good() });
             if !matches!(verdict, Verdict::Waiting(_)) {
                 break;
             }
@@ -224,18 +236,31 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_loop_in_the_start_period_ends_it_at_the_third_restart() {
+    fn a_crash_loop_in_the_start_period_ends_it_at_the_fifth_restart() {
         let down = |code: u8| State::Down(format!("`a` exited with code {code} and is restarting"));
         let mut judge = Judge::starting(&check(1, 3, 60, 1));
         // What it restarted long ago, before it was looked at, says nothing.
-        for (second, restarts) in [7, 8, 8, 9, 9].into_iter().enumerate() {
-            let verdict = judge.take(seconds(second as u64), &Look { state: down(7), restarts, ..bad() });
+        let look = |count| Look { state: down(7), restarts: restarted(count), ..bad() };
+        for (second, count) in [7, 8, 8, 9, 10, 11, 11].into_iter().enumerate() {
+            let verdict = judge.take(seconds(second as u64), &look(count));
             assert!(matches!(verdict, Verdict::Waiting(_)), "{verdict:?}");
         }
-        let Verdict::Unhealthy(why) = judge.take(seconds(5), &Look { state: down(7), restarts: 10, ..bad() }) else {
-            panic!("three restarts are a crash loop");
+        let Verdict::Unhealthy(why) = judge.take(seconds(7), &look(12)) else {
+            panic!("five restarts are a crash loop")
         };
-        assert_eq!(why, "it restarted 3 times while it was looked at; `a` exited with code 7 and is restarting");
+        assert_eq!(why, "`a` restarted 5 times while it was looked at; `a` exited with code 7 and is restarting");
+    }
+
+    #[test]
+    fn many_that_each_wait_for_the_same_dependency_are_no_crash_loop() {
+        let mut judge = Judge::starting(&check(1, 3, 60, 1));
+        let names = ["api", "beat", "web", "worker"];
+        for second in 0..4 {
+            let restarts = names.map(|name| (name.to_owned(), second)).into();
+            let state = State::Down("`api` is restarting".to_owned());
+            let verdict = judge.take(seconds(second), &Look { state, restarts, ..bad() });
+            assert!(matches!(verdict, Verdict::Waiting(_)), "{verdict:?}");
+        }
     }
 
     #[test]
@@ -257,7 +282,7 @@ mod tests {
         let mut judge = Judge::watching(&check(1, 1, 0, 0));
         for second in 0..100 {
             let state = State::Unknown("the engine restarts".to_owned());
-            let look = Look { probe: Err("x".to_owned()), state, restarts: second };
+            let look = Look { probe: Err("x".to_owned()), state, restarts: restarted(second) };
             assert!(matches!(judge.take(seconds(second), &look), Verdict::Waiting(_)));
         }
     }
@@ -274,7 +299,7 @@ mod tests {
             for (second, (ok, more)) in looks.iter().enumerate() {
                 let risen = *more == 2 && second > 0;
                 restarts += u64::from(risen);
-                let look = Look { probe: ok.then_some(()).ok_or("no".to_owned()), state: State::Running, restarts };
+                let look = Look { probe: ok.then_some(()).ok_or("no".to_owned()), restarts: restarted(restarts), ..good() };
                 streak = if *ok && !risen { streak + 1 } else { 0 };
                 let verdict = judge.take(seconds(second as u64), &look);
                 prop_assert_eq!(verdict == Verdict::Healthy, streak >= u64::from(passes) && streak > healthy);
