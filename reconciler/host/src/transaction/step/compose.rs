@@ -112,9 +112,9 @@ fn last_exit(container: &ContainerDetail) -> Option<String> {
 }
 
 /// Returns how long the containers that run may take to stop, one after the other: how long each wants, or what the app says.
-fn stop_time(containers: &[ContainerDetail], grace_ms: Option<u64>) -> Duration {
+fn stop_time<'c>(containers: impl IntoIterator<Item = &'c ContainerDetail>, grace_ms: Option<u64>) -> Duration {
     let own = |container: &ContainerDetail| container.stop_grace.unwrap_or(LONGEST);
-    let running = containers.iter().filter(|container| runs(&container.live));
+    let running = containers.into_iter().filter(|container| runs(&container.live));
     let times = running.map(|container| grace_ms.map_or_else(|| own(container), Duration::from_millis));
     times.fold(Duration::ZERO, Duration::saturating_add)
 }
@@ -222,11 +222,8 @@ impl Act for Up<'_> {
         let found = details(work, self.project)?;
         let live: Vec<ContainerLive> = found.iter().map(|container| container.live.clone()).collect();
         let orphans = self.orphans(&live);
-        if !orphans.is_empty() {
-            let mut args = vec!["rm", "--force", "--"];
-            args.extend(&orphans);
-            work.run("docker", &args)?;
-        }
+        let leaving = found.iter().filter(|one| orphans.contains(&one.live.id.as_str()));
+        remove(work, &leaving.collect::<Vec<_>>(), None)?;
         let wrong = self.wrong(&live);
         if wrong.is_empty() {
             return remember(work, self.project, &found).map(|()| String::new());
@@ -297,14 +294,9 @@ fn down(work: &Work<'_>, project: &str, grace_ms: Option<u64>) -> Result<(), Ste
     let timeout = timeout("--timeout", grace_ms);
     args.extend(timeout.iter().map(String::as_str));
     work.run("docker", &args)?;
-    let left = containers(work, project)?;
+    let left = details(work, project)?;
     // Of a service that is in no file any more.
-    let left = ids(&left, |container| !container.digest.is_empty());
-    if !left.is_empty() {
-        let mut args = vec!["rm", "--force", "--"];
-        args.extend(&left);
-        work.run("docker", &args)?;
-    }
+    remove(work, &left.iter().filter(|one| !one.live.digest.is_empty()).collect::<Vec<_>>(), grace_ms)?;
     remember(work, project, &[])
 }
 
@@ -317,16 +309,28 @@ fn start(work: &Work<'_>, ids: &[&str]) -> Result<(), StepError> {
     work.run("docker", &args).map(drop)
 }
 
+/// Stops some containers, all at once.
 fn stop(work: &Work<'_>, containers: &[&ContainerDetail], grace_ms: Option<u64>) -> Result<(), StepError> {
     if containers.is_empty() {
         return Ok(());
     }
-    let all: Vec<ContainerDetail> = containers.iter().map(|container| (*container).clone()).collect();
     let mut args = vec!["stop".to_owned()];
     args.extend(timeout("--time", grace_ms));
     args.push("--".to_owned());
-    args.extend(all.iter().map(|container| container.live.id.clone()));
-    work.with_more(stop_time(&all, grace_ms)).call(&Call::new("docker", args)).map(drop)
+    args.extend(containers.iter().map(|container| container.live.id.clone()));
+    work.with_more(stop_time(containers.iter().copied(), grace_ms)).call(&Call::new("docker", args)).map(drop)
+}
+
+/// Removes containers, which have their time to stop first.
+fn remove(work: &Work<'_>, containers: &[&ContainerDetail], grace_ms: Option<u64>) -> Result<(), StepError> {
+    if containers.is_empty() {
+        return Ok(());
+    }
+    let running: Vec<&ContainerDetail> = containers.iter().copied().filter(|one| runs(&one.live)).collect();
+    stop(work, &running, grace_ms)?;
+    let mut args = vec!["rm", "--force", "--"];
+    args.extend(containers.iter().map(|container| container.live.id.as_str()));
+    work.run("docker", &args).map(drop)
 }
 
 impl Act for Start<'_> {
@@ -368,7 +372,13 @@ impl Act for Stop<'_> {
 
     fn apply(&self, work: &Work<'_>, _before: &[u8]) -> Result<String, StepError> {
         let found = details(work, self.project)?;
-        stop(work, &found.iter().filter(|one| runs(&one.live)).collect::<Vec<_>>(), self.grace_ms)?;
+        if found.iter().any(|one| runs(&one.live)) {
+            // Through compose, which knows the order of dependencies: a worker ends its job before its queue goes.
+            let mut args = vec!["compose", "--progress", "plain", "-p", self.project, "stop"];
+            let timeout = timeout("--timeout", self.grace_ms);
+            args.extend(timeout.iter().map(String::as_str));
+            work.with_more(stop_time(&found, self.grace_ms)).run("docker", &args)?;
+        }
         let live = containers(work, self.project)?;
         match live.iter().find(|container| runs(container)) {
             None => Ok(String::new()),
