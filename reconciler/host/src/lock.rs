@@ -10,7 +10,18 @@ use rustix::fs::{FlockOperation, flock};
 /// A held lock; dropping it, or dying, lets it go.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a child that another thread is just starting has a copy of it until it becomes another program,
+    /// and would hold the lock until then.
+    ///
+    /// # Source
+    /// flock(2): the lock is let go by an unlock on any of the copies, or when all of them are closed.
+    fn drop(&mut self) {
+        while let Err(rustix::io::Errno::INTR) = flock(&self.file, FlockOperation::Unlock) {}
+    }
 }
 
 impl Lock {
@@ -34,7 +45,7 @@ impl Lock {
         let file = open(path)?;
         loop {
             match flock(&file, operation) {
-                Ok(()) => return Ok(Self { _file: file }),
+                Ok(()) => return Ok(Self { file }),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -48,7 +59,7 @@ impl Lock {
     pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
         let file = open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -62,6 +73,17 @@ fn open(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_of_the_file_in_a_child_that_just_starts_holds_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let held = Lock::take(&path).unwrap();
+        let copy = held.file.try_clone().unwrap();
+        drop(held);
+        assert!(Lock::try_take(&path).unwrap().is_some());
+        drop(copy);
+    }
 
     #[test]
     fn one_holder_at_a_time() {

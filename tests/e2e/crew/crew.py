@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 kind, name, release = sys.argv[1:4]
 BAD = f"/srv/bad/{name}.{release}"      # while it is there, /health answers 503
 CRASH = f"/srv/crash/{name}.{release}"  # while it is there, it dies 0.4 s after each start
-SLOW = f"/srv/slow/{name}.{release}"    # while it is there, a job still takes 11 s when the worker is told to stop
+SLOW = f"/srv/slow/{name}.{release}"    # while it is there, a job still takes 20 s when the worker is told to stop
 
 
 def say(word):
@@ -71,7 +71,8 @@ if kind == "work":
         time.sleep(0.5)
         if os.path.exists(SLOW):
             told.wait()
-            time.sleep(11)
+            say(f"told {job}")
+            time.sleep(20)
         say(f"end {job}")
     say("bye")
 

@@ -82,7 +82,8 @@ fn forget_failure(work: &Work<'_>, unit: &str) -> Result<(), StepError> {
 /// Starts a unit with the given verb of systemctl and looks whether it stayed up.
 pub(super) fn start(work: &Work<'_>, unit: &str, verb: &str) -> Result<(), StepError> {
     forget_failure(work, unit)?;
-    let work = &patient(work, unit);
+    // What does not run has nothing to stop: only the start's own time counts, whatever the unit wants for its end.
+    let work = if has_to_stop(&state(work, unit)?) { &patient(work, unit) } else { work };
     match work.run("systemctl", &[verb, "--", unit]) {
         Ok(_) => {}
         Err(StepError::Failed(error)) => return fail(format!("{error}; its log ends: {}", log_tail(unit))),
@@ -99,6 +100,11 @@ pub(super) fn start(work: &Work<'_>, unit: &str, verb: &str) -> Result<(), StepE
         now.result,
         log_tail(unit)
     ))
+}
+
+/// Returns whether a start or restart has to wait until something of the unit has stopped.
+fn has_to_stop(unit: &UnitDetail) -> bool {
+    !matches!(unit.active.as_str(), "inactive" | "failed") && !unit.sub.starts_with("auto-restart")
 }
 
 /// Returns the work with the time that a unit has to stop in: a restart is a stop first. Where systemd cannot be asked, the step has
@@ -267,6 +273,21 @@ impl Act for Bring<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_runs_has_to_stop_before_it_starts() {
+        let unit = |active: &str, sub: &str| UnitDetail {
+            active: active.to_owned(),
+            sub: sub.to_owned(),
+            ..UnitDetail::default()
+        };
+        for (active, sub) in [("inactive", "dead"), ("failed", "failed"), ("activating", "auto-restart")] {
+            assert!(!has_to_stop(&unit(active, sub)), "{active} ({sub})");
+        }
+        for (active, sub) in [("active", "running"), ("activating", "start"), ("deactivating", "stop-sigterm")] {
+            assert!(has_to_stop(&unit(active, sub)), "{active} ({sub})");
+        }
+    }
 
     #[test]
     fn what_systemctl_says() {
