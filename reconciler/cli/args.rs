@@ -54,8 +54,7 @@ Examples:
   holdfast rollback prod chatbot     go back to the release before
   holdfast daemon                    do all that by itself, on every push
 
-Exit codes: 0 done, 1 failed, 2 changes (with --detailed-exitcode), 3 refused, 4 rolled back, 5 partial,
-6 waits for approval, 64 usage.";
+Exit codes: 0 done, 1 failed, 2 changes (with --detailed-exitcode), 3 refused, 4 rolled back, 5 partial, 6 waits for approval, 7 closed by a window, 64 usage.";
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
@@ -245,7 +244,7 @@ pub(crate) struct ExplainArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  holdfast apply prod\n  holdfast apply prod --plan prod.plan\n  holdfast apply prod --yes --json\n\n\
-                  Exit codes: 0 done, 1 failed, 3 refused (blocked, stale plan, locked), 4 rolled back, 5 partial,\n6 waits for approval."
+                  Exit codes: 0 done, 1 failed, 3 refused (blocked, stale plan, locked), 4 rolled back, 5 partial, 6 waits for approval, 7 closed by a window."
 )]
 pub(crate) struct ApplyArgs {
     /// Environment.
@@ -267,6 +266,12 @@ pub(crate) struct ApplyArgs {
     /// Take over files that stand in our place with other content.
     #[arg(long)]
     pub(crate) adopt: bool,
+    /// Go on where the environment's windows are closed. Who did it, and why, is kept in the history.
+    #[arg(long, requires = "reason")]
+    pub(crate) override_window: bool,
+    /// Why a window is overridden.
+    #[arg(long, value_name = "TEXT", requires = "override_window", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) reason: Option<String>,
     /// Print events as JSON lines instead of progress.
     #[arg(long)]
     pub(crate) json: bool,
@@ -454,7 +459,8 @@ pub(crate) struct DoctorArgs {
     after_help = "Examples:\n  holdfast schema app > app.schema.json\n  holdfast schema --out docs/reference/schema"
 )]
 pub(crate) struct SchemaArgs {
-    /// A file: holdfast, inventory, environment, app or manager. An output: plan, event or report.
+    /// A file: holdfast, inventory, environment, app or manager. What `--json` prints: plan, explain, diff, status, history, validate,
+    /// doctor; event and report of apply and rollback.
     #[arg(required_unless_present = "out")]
     pub(crate) kind: Option<String>,
     /// Write all of them into this folder.

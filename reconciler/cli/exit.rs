@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     Partial = 5,
     /// Nothing was changed: the plan waits until people approve it.
     AwaitsApproval = 6,
+    /// It was refused because a window is closed.
+    Closed = 7,
     /// The command line is wrong (`EX_USAGE` of sysexits.h).
     Usage = 64,
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use holdfast_core::event::{AppResult, SyncResult};
 use holdfast_core::report::Report;
 use holdfast_core::view::{harmless, took};
+use holdfast_engine::sync::CLOSED;
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -31,11 +32,18 @@ pub(crate) fn exit(report: &Report) -> Exit {
         Some(SyncResult::RolledBack) => Exit::RolledBack,
         // What was not in the way of others was done.
         Some(SyncResult::Blocked) if any(&[AppResult::Done]) => Exit::Partial,
+        Some(SyncResult::Blocked) if is_closed(report) => Exit::Closed,
         Some(SyncResult::Blocked) => Exit::Refused,
         Some(SyncResult::AwaitsApproval) => Exit::AwaitsApproval,
         _ if any(&[AppResult::Partial, AppResult::Stuck]) => Exit::Partial,
         _ => Exit::Failed,
     }
+}
+
+/// Returns whether windows are all that stood in the way.
+fn is_closed(report: &Report) -> bool {
+    let closed = |blocker: &String| blocker.split(':').next() == Some(CLOSED);
+    !report.blockers.is_empty() && report.blockers.iter().all(closed)
 }
 
 fn text(report: &Report) -> String {

@@ -10,11 +10,13 @@ use holdfast_core::id::{AppName, CommitId, EnvironmentName};
 use holdfast_core::notice::of_sync;
 use holdfast_core::plan::Quarantined;
 use holdfast_core::report::Report;
+use holdfast_core::view::harmless;
+use holdfast_core::window::{Closed, closed_apps};
 use holdfast_engine::apply::{Operator, OperatorHandle, operator};
 use holdfast_engine::ports::EventSink;
 use holdfast_engine::rollback::{RollbackRequest, rollback};
-use holdfast_engine::store::{ApprovalRequest, Holder, Lock, LockOutcome, Pause, Quarantine, Store, SyncId};
-use holdfast_engine::sync::{Expected, SyncRequest, sync};
+use holdfast_engine::store::{ApprovalRequest, EventSeq, Holder, Lock, LockOutcome, Pause, Quarantine, Store, SyncId};
+use holdfast_engine::sync::{Expected, SyncRequest, WindowConsent, sync};
 
 use crate::approval::{approving, own_account};
 use crate::commands::plan::Consent;
@@ -33,6 +35,8 @@ pub(crate) enum Work {
         expected: Option<Expected>,
         /// What a person agreed to.
         consent: Consent,
+        /// What windows mean for it.
+        windows: WindowConsent,
         /// Only this app.
         only: Option<AppName>,
     },
@@ -84,7 +88,7 @@ async fn unlock(wire: &Wire, lock: &Lock, report: Result<Report, Error>) -> Resu
 
 async fn lock(wire: &Wire, environment: &EnvironmentName) -> Result<Lock, Error> {
     let who = std::env::args().nth(1).unwrap_or_default();
-    let who = format!("{who} by {}", std::env::var("USER").unwrap_or_else(|_| "root".to_owned()));
+    let who = format!("{who} by {}", person());
     let name = format!("environment/{environment}");
     let holder = Holder::this_process(&who);
     match wire.store.acquire_lock(&name, holder, wire.clock.now(), Holder::is_alive).await.or_hint("")? {
@@ -99,6 +103,13 @@ async fn lock(wire: &Wire, environment: &EnvironmentName) -> Result<Lock, Error>
             ),
         )),
     }
+}
+
+/// Returns who is at the terminal.
+pub(crate) fn person() -> String {
+    // Who became root with sudo is known by the name before.
+    let named = ["SUDO_USER", "USER"].into_iter().filter_map(|name| std::env::var(name).ok());
+    named.into_iter().find(|name| !name.is_empty()).unwrap_or_else(|| "root".to_owned())
 }
 
 async fn locked(
@@ -116,6 +127,7 @@ async fn locked(
         Work::Sync { cause, .. } => cause.clone(),
         Work::Rollback(_) => "rollback".to_owned(),
     };
+    let begun = begun(store, &desired).await?;
     // The lock is ours: what has not ended was cut short with its process, and this sync finishes it.
     for cut in store.unfinished_syncs().await.or_hint("")?.into_iter().filter(|sync| sync.environment == environment) {
         let reason = "cut short; what it began is finished by the next sync";
@@ -131,7 +143,7 @@ async fn locked(
     });
     let ports = wire.ports(revision, Arc::new(Fan(vec![Arc::clone(&recorded) as Arc<dyn EventSink>, watcher])));
     let report = match work {
-        Work::Sync { cause, expected, consent, only } => {
+        Work::Sync { cause, expected, consent, windows, only } => {
             let quarantined = quarantined(store, &environment).await?;
             // Who names one app means it.
             let mut paused = paused(store, &environment).await?;
@@ -147,6 +159,8 @@ async fn locked(
                 adopt: consent.adopt,
                 only,
                 paused,
+                windows,
+                begun,
             };
             let report = sync(&ports, &request, operator).await;
             keep_request(wire, &environment, &revision.commit, &report).await?;
@@ -189,6 +203,23 @@ async fn keep_request(
     wire.store.request_approval(request).await.or_hint("")
 }
 
+/// Returns the apps whose rollout to this commit the last syncs began, when these were cut short.
+async fn begun(store: &Store, desired: &DesiredState) -> Result<BTreeSet<AppName>, Error> {
+    let mut begun = BTreeSet::new();
+    for sync in store.syncs(Some(&desired.environment), 20).await.or_hint("")? {
+        let events = store.events(sync.id, EventSeq::default(), u32::MAX).await.or_hint("")?;
+        let ended = events.iter().any(|(_, event)| matches!(event.kind, SyncEventKind::Ended { .. }));
+        if ended || sync.commit != desired.commit {
+            break;
+        }
+        begun.extend(events.into_iter().filter_map(|(_, event)| match event.kind {
+            SyncEventKind::AppStarted { app, .. } => Some(app),
+            _ => None,
+        }));
+    }
+    Ok(begun)
+}
+
 /// Returns what is in quarantine, as a plan wants it.
 pub(crate) async fn quarantined(store: &Store, environment: &EnvironmentName) -> Result<BTreeSet<Quarantined>, Error> {
     let entries = store.quarantined(environment).await.or_hint("")?;
@@ -213,6 +244,25 @@ pub(crate) async fn paused(store: &Store, environment: &EnvironmentName) -> Resu
     Ok(own.filter_map(line).collect())
 }
 
+/// Returns the apps of an environment that windows close now.
+pub(crate) fn closed_now(revision: &Revision, environment: &EnvironmentName, wire: &Wire) -> BTreeMap<AppName, Closed> {
+    let known = revision.config.environments.get(environment);
+    known.map(|known| closed_apps(&known.sync.windows, known.apps.keys(), wire.clock.now())).unwrap_or_default()
+}
+
+/// Returns a line for each window that closes apps, with their names.
+pub(crate) fn closed_lines(closed: &BTreeMap<AppName, Closed>) -> Vec<String> {
+    let mut by: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (app, closed) in closed {
+        let hand = if closed.manual { "; `holdfast apply` goes through" } else { "" };
+        by.entry(format!("{closed}{hand}")).or_default().push(app.as_str());
+    }
+    let line = |(text, apps): (String, Vec<&str>)| {
+        format!("{} {} {}", apps.join(", "), if apps.len() == 1 { "is" } else { "are" }, harmless(&text))
+    };
+    by.into_iter().map(line).collect()
+}
+
 /// Returns one line for the history.
 pub(crate) fn reason(report: &Report) -> String {
     let apps = report.apps.iter().map(|(app, said)| {
@@ -222,13 +272,16 @@ pub(crate) fn reason(report: &Report) -> String {
             None => format!("{app} {}", said.release),
         }
     });
+    let passed = report.window_override.iter().map(|one| format!("window overridden by {}: {}", one.by, one.reason));
     let waits = report
         .awaits
         .as_ref()
         .map(|_| format!("plan {} waits for approval", report.seal.chars().take(12).collect::<String>()));
     let approved = Some(&report.approved_by).filter(|by| !by.is_empty());
     let approved = approved.map(|by| format!("approved by {}", by.join(", ")));
-    apps.chain(report.blockers.iter().cloned())
+    passed
+        .chain(apps)
+        .chain(report.blockers.iter().cloned())
         .chain(waits)
         .chain(approved)
         .collect::<Vec<_>>()

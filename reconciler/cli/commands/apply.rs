@@ -3,8 +3,11 @@
 use std::fs;
 use std::sync::Arc;
 
+use holdfast_core::id::{AppName, EnvironmentName};
 use holdfast_core::plan::Plan;
-use holdfast_engine::sync::Expected;
+use holdfast_core::time::Timestamp;
+use holdfast_core::window::{Closed, closed_apps};
+use holdfast_engine::sync::{Expected, WindowConsent};
 
 use super::plan::{Consent, make, print};
 use crate::args::{ApplyArgs, PlanFormat};
@@ -12,8 +15,8 @@ use crate::error::{Error, OrHint};
 use crate::exit::Exit;
 use crate::progress::Progress;
 use crate::report;
-use crate::runner::{self, Work};
-use crate::setup::{Setup, environment};
+use crate::runner::{self, Work, person};
+use crate::setup::{Revision, Setup, environment};
 use crate::wire::Wire;
 
 /// Applies a saved plan, or plans, asks and applies.
@@ -42,6 +45,15 @@ pub(crate) async fn run(setup: &Setup, arguments: &ApplyArgs) -> Result<Exit, Er
     let revision = setup.revision(commit).await?;
     let wire = Wire::open(&setup.manager).await?;
     let consent = Consent { allow_prune: arguments.allow_prune, adopt: arguments.adopt };
+    let only: Option<AppName> =
+        arguments.app.as_deref().map(str::parse).transpose().or_hint("apps are named in their files")?;
+    let windows = match &arguments.reason {
+        Some(reason) if arguments.override_window => WindowConsent::Override { by: person(), reason: reason.clone() },
+        _ => {
+            refuse_closed(&revision, &environment, only.as_ref(), wire.clock.now())?;
+            WindowConsent::Manual
+        }
+    };
     let mut expected = saved.map(|plan| Expected::Plan(Box::new(plan)));
     if expected.is_none() && !arguments.yes {
         let plan = make(setup, &wire, &revision, &environment, consent).await?;
@@ -54,12 +66,35 @@ pub(crate) async fn run(setup: &Setup, arguments: &ApplyArgs) -> Result<Exit, Er
         }
         expected = Some(Expected::Plan(Box::new(plan)));
     }
-    let only = arguments.app.as_deref().map(str::parse).transpose().or_hint("apps are named in their files")?;
-    let work = Work::Sync { cause: "apply".to_owned(), expected, consent, only };
+    let work = Work::Sync { cause: "apply".to_owned(), expected, consent, windows, only };
     let watcher = Arc::new(Progress::new(output, arguments.json));
     let report = runner::run(setup, &wire, &revision, &environment, work, watcher).await?;
     report::print(output, &report, arguments.json)?;
     Ok(report::exit(&report))
+}
+
+/// Refuses where windows close every app that is meant to a person too.
+fn refuse_closed(
+    revision: &Revision,
+    environment: &EnvironmentName,
+    only: Option<&AppName>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let Some(known) = revision.config.environments.get(environment) else { return Ok(()) };
+    let meant: Vec<&AppName> = known.apps.keys().filter(|app| only.is_none_or(|only| only == *app)).collect();
+    let shut = closed_apps(&known.sync.windows, meant.iter().copied(), now);
+    let shut: Vec<(AppName, Closed)> = shut.into_iter().filter(|(_, closed)| !closed.manual).collect();
+    let Some((_, first)) = shut.iter().min_by_key(|(_, closed)| closed.until).filter(|_| shut.len() == meant.len())
+    else {
+        return Ok(());
+    };
+    let whom = only.map_or_else(|| environment.to_string(), |app| format!("{app} of {environment}"));
+    Err(Error {
+        message: format!("nothing was applied: {whom} is {first}"),
+        hint: "--override-window --reason TEXT goes through, and is written into the history; `holdfast rollback` is always open"
+            .to_owned(),
+        exit: Exit::Closed,
+    })
 }
 
 fn read(path: &std::path::Path) -> Result<Plan, Error> {

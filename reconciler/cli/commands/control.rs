@@ -61,7 +61,7 @@ pub(crate) async fn pause(setup: &Setup, arguments: &PauseArgs) -> Result<Exit, 
         setup.output.say(&format!("the rollout of {} is held; {back} lets it go on", about.name()));
         return Ok(Exit::Ok);
     }
-    let by = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
+    let by = crate::runner::person();
     let reason = arguments.reason.clone();
     let request = ControlRequest::Suspend { environment, app, by, reason };
     if !tell_daemon(setup, &request).await? {

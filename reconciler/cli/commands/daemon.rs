@@ -10,7 +10,7 @@ use holdfast_core::id::{CommitId, EnvironmentName};
 use holdfast_core::notice::Told;
 use holdfast_core::plan::observe_request;
 use holdfast_core::report::{AppReport, Report};
-use holdfast_core::schedule::SyncVerdict;
+use holdfast_core::schedule::{SyncCause, SyncVerdict};
 use holdfast_core::view::{DiagnosticStyle, diagnostics_text};
 use holdfast_engine::apply::{Operator, OperatorHandle};
 use holdfast_engine::daemon::{
@@ -20,6 +20,7 @@ use holdfast_engine::daemon::{
 use holdfast_engine::git::Location;
 use holdfast_engine::notify::{Courier, deliver};
 use holdfast_engine::ports::{BoxFuture, EventSink};
+use holdfast_engine::sync::WindowConsent;
 use tokio_util::sync::CancellationToken;
 
 use super::notices::mail_date;
@@ -113,7 +114,8 @@ impl ManagementBox {
             .map(|host| Watched { host: host.host.clone(), request: observe_request(host) })
             .collect();
         let approval = manager.approvals.contains_key(environment);
-        Ok(Look { commit, policy: desired.sync, approval, watched })
+        let apps = config.environments.get(environment).into_iter().flat_map(|env| env.apps.keys().cloned()).collect();
+        Ok(Look { commit, policy: desired.sync, approval, apps, watched })
     }
 
     async fn work(
@@ -124,7 +126,11 @@ impl ManagementBox {
     ) -> Result<Report, Error> {
         let revision = self.setup.revision(job.kind.commit().clone()).await?;
         let work = match &job.kind {
-            JobKind::Sync { app, .. } => Work::Sync {
+            JobKind::Sync { app, cause, .. } => Work::Sync {
+                windows: match cause {
+                    SyncCause::Operator => WindowConsent::Manual,
+                    _ => WindowConsent::None,
+                },
                 cause: job.kind.cause().to_owned(),
                 expected: None,
                 consent: Consent::default(),

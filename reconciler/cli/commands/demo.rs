@@ -16,7 +16,7 @@ use holdfast_engine::apply::operator;
 use holdfast_engine::ports::Ports;
 use holdfast_engine::rollback::{RollbackRequest, rollback};
 use holdfast_engine::secrets::seal;
-use holdfast_engine::sync::{SyncRequest, observe_desired, sync};
+use holdfast_engine::sync::{SyncRequest, WindowConsent, observe_desired, sync};
 use holdfast_testkit::fake_host::FakeFleet;
 
 use crate::error::{Error, OrHint};
@@ -91,6 +91,8 @@ fn ports(output: Output, fleet: &FakeFleet) -> Ports {
 
 async fn apply(output: Output, fleet: &FakeFleet, desired: &DesiredState, held: &mut BTreeSet<Quarantined>) -> Report {
     let request = SyncRequest {
+        windows: WindowConsent::None,
+        begun: BTreeSet::new(),
         desired: desired.clone(),
         cause: "commit".to_owned(),
         by: String::new(),

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use holdfast_core::desired::DesiredState;
 use holdfast_core::id::EnvironmentName;
-use holdfast_core::view::{Style, config_diff_json, config_diff_markdown, config_diff_text, desired_diff};
+use holdfast_core::view::{
+    DOCUMENT_VERSION, DiffDocument, Style, config_diff_markdown, config_diff_text, desired_diff,
+};
 
 use crate::args::{DiffArgs, Format};
 use crate::error::Error;
@@ -27,7 +29,7 @@ pub(crate) async fn run(setup: &Setup, arguments: &DiffArgs) -> Result<Exit, Err
         return Err(Error::user(format!("neither commit has an environment `{only}`"), ""));
     }
     let format = if arguments.json { Format::Json } else { arguments.format };
-    let (mut differs, mut values) = (false, Vec::new());
+    let (mut differs, mut environments) = (false, Vec::new());
     for name in names.into_iter().filter(|name| only.as_ref().is_none_or(|only| only == name)) {
         let diff = desired_diff(&side(setup, &base, &head, &name)?, &side(setup, &head, &base, &name)?);
         if diff.is_empty() {
@@ -38,11 +40,11 @@ pub(crate) async fn run(setup: &Setup, arguments: &DiffArgs) -> Result<Exit, Err
         match format {
             Format::Text => setup.output.data(&config_diff_text(&diff, style)),
             Format::Markdown => setup.output.data(&config_diff_markdown(&diff)),
-            Format::Json => values.push(config_diff_json(&diff)),
+            Format::Json => environments.push(diff),
         }
     }
     if format == Format::Json {
-        setup.output.json(&serde_json::json!({ "format_version": 1, "environments": values }))?;
+        setup.output.json(&DiffDocument { format_version: DOCUMENT_VERSION, environments })?;
     } else if !differs {
         setup.output.say("nothing differs on any host");
     }

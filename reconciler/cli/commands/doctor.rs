@@ -9,12 +9,13 @@ use std::sync::Arc;
 use holdfast_core::config::{Address, HostSpec};
 use holdfast_core::id::HostName;
 use holdfast_core::plan::{LiveHost, observe_request};
-use holdfast_core::view::harmless;
+use holdfast_core::view::{
+    DOCUMENT_VERSION, DoctorDocument, DoctorFinding as Finding, DoctorVerdict as Verdict, harmless,
+};
 use holdfast_engine::observe::observe;
 use holdfast_engine::ssh::{HostPrograms, LoginLook};
 use holdfast_engine::store::Store;
 use holdfast_protocol::{ObserveRequest, Observed, Tool};
-use serde::Serialize;
 
 use crate::args::DoctorArgs;
 use crate::error::Error;
@@ -24,27 +25,6 @@ use crate::wire::{Silent, Wire};
 
 /// Free bytes below which a host is warned about: images and a second slot need room.
 const LITTLE_DISK: u64 = 1024 * 1024 * 1024;
-
-/// How a check went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Verdict {
-    Ok,
-    Warning,
-    Failed,
-}
-
-/// One finding.
-#[derive(Debug, Serialize)]
-struct Finding {
-    /// `box`, or the host.
-    subject: String,
-    check: String,
-    verdict: Verdict,
-    said: String,
-    /// What to do; empty when all is well.
-    remedy: String,
-}
 
 /// Runs all checks; they go on after a failed one.
 pub(crate) async fn run(setup: &Setup, arguments: &DoctorArgs) -> Result<Exit, Error> {
@@ -59,7 +39,7 @@ pub(crate) async fn run(setup: &Setup, arguments: &DoctorArgs) -> Result<Exit, E
     let any = |verdict| findings.iter().any(|finding| finding.verdict == verdict);
     let exit = if any(Verdict::Failed) { Exit::Failed } else { Exit::Ok };
     if arguments.json {
-        setup.output.json(&serde_json::json!({ "format_version": 1, "findings": findings }))?;
+        setup.output.json(&DoctorDocument { format_version: DOCUMENT_VERSION, findings })?;
     } else {
         setup.output.data(&text(setup, &findings));
     }

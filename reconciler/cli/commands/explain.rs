@@ -1,6 +1,6 @@
 //! `holdfast explain`: commit → file:line → field → rule, for each action of a plan.
 
-use holdfast_core::view::{Style, explain_text, plan_json};
+use holdfast_core::view::{Style, explain_json, explain_text};
 
 use super::plan::{Consent, make};
 use crate::args::ExplainArgs;
@@ -17,7 +17,7 @@ pub(crate) async fn run(setup: &Setup, arguments: &ExplainArgs) -> Result<Exit, 
     let wire = Wire::open(&setup.manager).await?;
     let plan = make(setup, &wire, &revision, &environment, Consent::default()).await?;
     if arguments.json {
-        setup.output.json(&plan_json(&plan))?;
+        setup.output.json(&explain_json(&plan, arguments.what.as_deref().unwrap_or_default()))?;
     } else {
         let style = Style { colour: setup.output.color, width: setup.output.width };
         setup.output.data(&explain_text(&plan, arguments.what.as_deref().unwrap_or_default(), style));

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use holdfast_core::time::Timestamp;
-use holdfast_core::view::{harmless, progress_line, took};
+use holdfast_core::view::{DOCUMENT_VERSION, HistoryDocument, HistorySync, harmless, progress_line, took};
 use holdfast_engine::store::{EventSeq, Store, SyncId, SyncRecord};
 
 use crate::args::HistoryArgs;
@@ -22,7 +22,8 @@ pub(crate) async fn run(setup: &Setup, arguments: &HistoryArgs) -> Result<Exit, 
     let wanted = arguments.environment.as_deref().map(environment).transpose()?;
     let syncs = store.syncs(wanted.as_ref(), arguments.limit).await.or_hint("")?;
     if arguments.json {
-        setup.output.json(&serde_json::json!({ "format_version": 1, "syncs": syncs }))?;
+        let syncs = Some(syncs.iter().map(entry).collect());
+        setup.output.json(&HistoryDocument { format_version: DOCUMENT_VERSION, syncs, sync: None, events: None })?;
     } else {
         setup.output.data(&table(&syncs));
     }
@@ -37,7 +38,8 @@ async fn one(setup: &Setup, store: &Store, id: SyncId, json: bool) -> Result<Exi
     let events = store.events(id, EventSeq::default(), u32::MAX).await.or_hint("")?;
     let events: Vec<_> = events.into_iter().map(|(_, event)| event).collect();
     if json {
-        setup.output.json(&serde_json::json!({ "format_version": 1, "sync": record, "events": events }))?;
+        let (sync, events) = (Some(entry(&record)), Some(events));
+        setup.output.json(&HistoryDocument { format_version: DOCUMENT_VERSION, syncs: None, sync, events })?;
         return Ok(Exit::Ok);
     }
     let mut plain = setup.output;
@@ -49,6 +51,19 @@ async fn one(setup: &Setup, store: &Store, id: SyncId, json: bool) -> Result<Exi
     }
     setup.output.data(&text);
     Ok(Exit::Ok)
+}
+
+fn entry(sync: &SyncRecord) -> HistorySync {
+    HistorySync {
+        id: sync.id.0,
+        environment: sync.environment.clone(),
+        commit: sync.commit.clone(),
+        cause: sync.cause.clone(),
+        started: sync.started,
+        ended: sync.ended,
+        result: sync.result,
+        reason: sync.reason.clone(),
+    }
 }
 
 fn table(syncs: &[SyncRecord]) -> String {

@@ -11,7 +11,7 @@ use holdfast_engine::sync::observe_desired;
 use crate::args::{PlanArgs, PlanFormat};
 use crate::error::{Error, OrHint};
 use crate::exit::Exit;
-use crate::runner::{paused, quarantined};
+use crate::runner::{closed_lines, closed_now, paused, quarantined};
 use crate::setup::{Revision, Setup, environment};
 use crate::wire::{Silent, Wire};
 
@@ -32,6 +32,9 @@ pub(crate) async fn run(setup: &Setup, arguments: &PlanArgs) -> Result<Exit, Err
     print(setup, &plan, if arguments.json { PlanFormat::Json } else { arguments.format })?;
     for (app, why) in paused(&wire.store, &environment).await? {
         setup.output.say(&format!("{app} {}", harmless(&why)));
+    }
+    for line in closed_lines(&closed_now(&revision, &environment, &wire)) {
+        setup.output.say(&line);
     }
     if let Some(path) = &arguments.out {
         let text = serde_json::to_string_pretty(&plan).or_hint("")?;

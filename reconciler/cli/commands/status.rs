@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use holdfast_core::plan::{PlanOptions, plan, status};
-use holdfast_core::view::{harmless, status_text};
+use holdfast_core::view::{
+    ApprovalDocument, DOCUMENT_VERSION, EnvironmentDocument, NoticesDocument, ProposalDocument, StatusDocument,
+    harmless, status_text,
+};
 use holdfast_engine::store::ApprovalRequest;
 use holdfast_engine::sync::observe_desired;
 
@@ -11,7 +14,7 @@ use super::notices::counts;
 use crate::args::StatusArgs;
 use crate::error::{Error, OrHint};
 use crate::exit::Exit;
-use crate::runner::{paused, quarantined};
+use crate::runner::{closed_lines, closed_now, paused, quarantined};
 use crate::setup::{Setup, environment};
 use crate::wire::{Silent, Wire};
 
@@ -35,10 +38,19 @@ pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, E
             PlanOptions { observed_at: wire.clock.now(), quarantined: &held, allow_prune: true, adopt: false };
         let waiting = wire.store.approval_request(&name).await.or_hint("")?;
         let rows = status(&desired, &live, &plan(&desired, &live, &options));
+        let closed = closed_now(&revision, &name, &wire);
         if arguments.json {
             let paused = paused(&wire.store, &name).await?;
-            let line = serde_json::json!({ "environment": name, "commit": revision.commit, "apps": rows, "paused": paused, "awaits": waiting });
-            all.push(line);
+            let closed = closed.iter().map(|(app, closed)| (app.clone(), closed.into())).collect();
+            let awaits = waiting.as_ref().map(awaited);
+            all.push(EnvironmentDocument {
+                environment: name,
+                commit: revision.commit,
+                apps: rows,
+                paused,
+                closed,
+                awaits,
+            });
         } else {
             output.data(&format!("{name} at {}\n{}", revision.commit.short(), status_text(&rows, output.color)));
             if let Some(waiting) = &waiting {
@@ -47,6 +59,9 @@ pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, E
             for (app, why) in paused(&wire.store, &name).await? {
                 output.data(&format!("{app} {}", harmless(&why)));
             }
+            for line in closed_lines(&closed) {
+                output.data(&line);
+            }
         }
     }
     let notices = wire.store.notice_states().await.or_hint("")?;
@@ -54,7 +69,15 @@ pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, E
         output.data(&format!("notices to {}: {}", state.sink, counts(state)));
     }
     if arguments.json {
-        output.json(&serde_json::json!({ "format_version": 1, "environments": all, "notices": notices }))?;
+        let notices = notices.into_iter().map(|state| NoticesDocument {
+            sink: state.sink,
+            waiting: state.waiting,
+            delivered: state.delivered,
+            given_up: state.given_up,
+            error: state.error,
+        });
+        let notices = notices.collect();
+        output.json(&StatusDocument { format_version: DOCUMENT_VERSION, environments: all, notices })?;
     }
     Ok(Exit::Ok)
 }
@@ -69,4 +92,18 @@ fn waits(request: &ApprovalRequest) -> String {
         proposal.commit.short(),
         given.len(),
     )
+}
+
+fn awaited(request: &ApprovalRequest) -> ApprovalDocument {
+    ApprovalDocument {
+        proposal: ProposalDocument {
+            environment: request.proposal.environment.clone(),
+            commit: request.proposal.commit.clone(),
+            seal: request.proposal.seal.to_string(),
+        },
+        changes: request.changes,
+        required: request.required,
+        given: request.given.iter().cloned().collect(),
+        at: request.at,
+    }
 }

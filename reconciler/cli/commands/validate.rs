@@ -1,7 +1,7 @@
 //! `holdfast validate`: every file of a commit, all errors at once.
 
 use holdfast_core::desired::resolve;
-use holdfast_core::view::diagnostics_json;
+use holdfast_core::view::ValidateDocument;
 
 use crate::args::ValidateArgs;
 use crate::error::Error;
@@ -24,7 +24,7 @@ pub(crate) async fn run(setup: &Setup, arguments: &ValidateArgs) -> Result<Exit,
     findings.sort();
     let failed = config.is_none() || findings.has_errors();
     if arguments.json {
-        setup.output.json(&diagnostics_json(&findings))?;
+        setup.output.json(&ValidateDocument::new(&findings))?;
     } else {
         show(setup.output, &findings);
         setup.output.say(&summary(commit.short(), tree.files.len(), rendered, failed));

@@ -1,9 +1,10 @@
 //! Findings about the user's files, as a list with places: all of them at once, never the first only.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A place in a file of the repository.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Origin {
     /// Path from the repository's root, with `/`.
     pub file: String,
@@ -24,7 +25,7 @@ impl std::fmt::Display for Origin {
 }
 
 /// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Worth knowing; does not stop anything.
@@ -34,7 +35,7 @@ pub enum Severity {
 }
 
 /// One finding.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,
@@ -53,7 +54,7 @@ pub struct Diagnostic {
 }
 
 /// A list of findings. Empty means all is well.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 
 impl Diagnostics {

@@ -76,6 +76,17 @@ pub enum SyncEventKind {
         /// Who agreed.
         by: Vec<String>,
     },
+    /// A person had apps changed that windows close.
+    WindowOverridden {
+        /// The apps.
+        apps: Vec<AppName>,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+        /// What closes them, as lines for people.
+        windows: Vec<String>,
+    },
     /// An app's rollout began.
     AppStarted {
         /// App.

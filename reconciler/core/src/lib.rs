@@ -19,5 +19,6 @@ pub mod schedule;
 pub mod secret;
 pub mod time;
 pub mod view;
+pub mod window;
 
 pub use holdfast_protocol as protocol;

@@ -36,6 +36,8 @@ pub struct Report {
     pub blockers: Vec<String>,
     /// The seal of the plan; empty without one.
     pub seal: String,
+    /// Who had closed apps changed, and why; `None` when nobody had.
+    pub window_override: Option<WindowOverride>,
     /// By app.
     pub apps: BTreeMap<AppName, AppReport>,
     /// What could not be asked or told, in the order it happened.
@@ -55,6 +57,17 @@ pub struct Awaits {
     pub required: u32,
     /// Who may.
     pub approvers: Vec<String>,
+}
+
+/// That a person had apps changed that windows close.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WindowOverride {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// The apps.
+    pub apps: Vec<AppName>,
 }
 
 /// The result for one app.
@@ -149,6 +162,7 @@ impl Report {
             changes: 0,
             blockers: Vec::new(),
             seal: String::new(),
+            window_override: None,
             apps: BTreeMap::new(),
             troubles: Vec::new(),
             awaits: None,
@@ -188,6 +202,10 @@ impl Report {
                 self.awaits = Some(Awaits { given, required: *required, approvers });
             }
             SyncEventKind::Approved { by, .. } => self.approved_by.clone_from(by),
+            SyncEventKind::WindowOverridden { apps, by, reason, .. } => {
+                let (by, reason, apps) = (by.clone(), reason.clone(), apps.clone());
+                self.window_override = Some(WindowOverride { by, reason, apps });
+            }
             SyncEventKind::AppStarted { app, release, waves } => {
                 let report = self.apps.entry(app.clone()).or_default();
                 report.release.clone_from(release);

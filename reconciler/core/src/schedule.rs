@@ -78,6 +78,8 @@ struct Lane {
     running: Option<WantedSync>,
     failures: u32,
     not_before: Timestamp,
+    /// What waits is held until then, whatever else.
+    held: Option<Timestamp>,
 }
 
 /// The syncs that are wanted and that run.
@@ -113,14 +115,15 @@ impl Queue {
     /// Returns what to do now. Who waited longest goes first.
     pub fn next(&mut self, now: Timestamp) -> NextSync {
         let free = |lane: &Lane| lane.running.is_none() && lane.waiting.is_some();
+        let begins = |lane: &Lane| lane.held.map_or(lane.not_before, |until| until.max(lane.not_before));
         let due = self
             .lanes
             .iter()
-            .filter(|(_, lane)| free(lane) && lane.not_before <= now)
+            .filter(|(_, lane)| free(lane) && begins(lane) <= now)
             .filter_map(|(environment, lane)| Some((lane.waiting.as_ref()?.since, environment.clone())))
             .min();
         let Some((_, environment)) = due else {
-            let later = self.lanes.values().filter(|lane| free(lane)).map(|lane| lane.not_before).min();
+            let later = self.lanes.values().filter(|lane| free(lane)).map(begins).min();
             return later.map_or(NextSync::Idle, NextSync::Wait);
         };
         let lane = self.lanes.entry(environment.clone()).or_default();
@@ -148,6 +151,18 @@ impl Queue {
                 }
             }
         }
+    }
+
+    /// Holds what waits for an environment until a moment, or no longer. Returns whether it was not held before.
+    pub fn hold(&mut self, environment: &EnvironmentName, until: Option<Timestamp>) -> bool {
+        let Some(lane) = self.lanes.get_mut(environment) else { return false };
+        let before = std::mem::replace(&mut lane.held, until);
+        before.is_none() && until.is_some()
+    }
+
+    /// Returns why a sync of an environment waits.
+    pub fn waiting(&self, environment: &EnvironmentName) -> Option<SyncCause> {
+        Some(self.lanes.get(environment)?.waiting.as_ref()?.cause)
     }
 
     /// Returns what runs in an environment.

@@ -21,6 +21,7 @@ use holdfast_core::plan::{
 use holdfast_core::report::Report;
 use holdfast_core::rollout::{CompileInput, FleetPolicy, FleetShape, compile, waves};
 use holdfast_core::time::Timestamp;
+use holdfast_core::window::{Closed, closed_apps};
 use holdfast_protocol::{Digest, Outcome};
 
 use crate::apply::{AppEnd, AppRollout, Operator, Payload, Unfinished, resume, roll_out, secret_problems, unfinished};
@@ -50,6 +51,10 @@ pub struct SyncRequest {
     pub paused: BTreeMap<AppName, String>,
     /// Who must agree to the plan before it is applied, and who did; `None` when nobody is asked.
     pub approving: Option<Approving>,
+    /// What the environment's windows mean for it.
+    pub windows: WindowConsent,
+    /// Apps whose rollout to this commit was begun by a sync that was cut short: windows do not stop it half way.
+    pub begun: BTreeSet<AppName>,
 }
 
 /// Who must agree to a plan, and who did.
@@ -63,6 +68,23 @@ pub struct Approving {
     pub given: Vec<Agreement>,
     /// The commit that was released last.
     pub released: Option<CommitId>,
+}
+
+/// Who asks a sync to go on where windows close an app.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum WindowConsent {
+    /// Nobody.
+    #[default]
+    None,
+    /// A person: a window with `manual: true` lets it through.
+    Manual,
+    /// A person who overrides every window, which is written down.
+    Override {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What was reviewed.
@@ -127,11 +149,12 @@ const TURNS: u32 = 4;
 
 async fn pass(ports: &Ports, request: &SyncRequest, operator: &mut Operator) -> SyncResult {
     let mut ends = BTreeMap::new();
+    let mut gate = Gate { began: ports.clock.now(), passed: request.begun.clone(), word: None };
     let mut request = request.clone();
     let mut turn = 0;
     loop {
         turn += 1;
-        match look_and_apply(ports, &mut request, operator, &mut ends, turn < TURNS).await {
+        match look_and_apply(ports, &mut request, operator, &mut ends, &mut gate, turn < TURNS).await {
             Passed::Stopped => return SyncResult::Blocked,
             Passed::Awaits => return SyncResult::AwaitsApproval,
             Passed::Through { blocked } => {
@@ -166,6 +189,7 @@ async fn look_and_apply(
     request: &mut SyncRequest,
     operator: &mut Operator,
     ends: &mut BTreeMap<AppName, AppResult>,
+    gate: &mut Gate,
     may_turn: bool,
 ) -> Passed {
     let desired = request.desired.clone();
@@ -174,6 +198,7 @@ async fn look_and_apply(
     let left = finish_unfinished(ports, &desired, &specs, &live, operator).await;
     request.quarantined.extend(left.failed);
     request.paused.extend(left.foreign);
+    gate.passed.extend(left.begun);
     if left.any {
         live = observe_desired(ports, &desired).await;
     }
@@ -184,11 +209,16 @@ async fn look_and_apply(
     let stale = stale(request, &plan);
     blockers.extend(stale.iter().cloned());
     let apps = changed_apps(request, &plan);
+    let shut = gate.shut(request, &apps);
     let rollouts: Vec<(AppName, Option<AppRollout>)> = apps
         .iter()
         .zip(0..)
-        .map(|(app, index)| (app.clone(), rollout_of(ports, request, (&plan, &live), app, index)))
+        .map(|(app, index)| {
+            let open = !shut.contains_key(app);
+            (app.clone(), open.then(|| rollout_of(ports, request, (&plan, &live), app, index)).flatten())
+        })
         .collect();
+    blockers.extend(shut.iter().map(|(app, closed)| format!("{CLOSED}: {app} is {closed}")));
     blockers.extend(apps.iter().filter_map(|app| Some(format!("paused: {app} {}", request.paused.get(app)?))));
     let secrets = if stale.is_none() { secret_blockers(ports, &rollouts) } else { Vec::new() };
     blockers.extend(secrets.iter().cloned());
@@ -202,6 +232,9 @@ async fn look_and_apply(
     }
     if !cleared(ports, asked, &plan, !apps.is_empty()) {
         return Passed::Awaits;
+    }
+    if let Some(word) = gate.word.take() {
+        ports.tell(word);
     }
     for (app, rollout) in rollouts {
         let Some(rollout) = rollout.filter(|_| !operator.leaves_out(&app)) else {
@@ -249,6 +282,41 @@ fn cleared(ports: &Ports, request: &mut SyncRequest, plan: &Plan, changes: bool)
     }
 }
 
+/// The word a blocker of a closed window begins with.
+pub const CLOSED: &str = "closed";
+
+/// What windows mean for one sync. They are looked at when it begins: what begins in time goes on to its end.
+struct Gate {
+    began: Timestamp,
+    /// Apps that may go on: a rollout to this commit had begun.
+    passed: BTreeSet<AppName>,
+    /// That a person overrides windows: told when something is about to change.
+    word: Option<SyncEventKind>,
+}
+
+impl Gate {
+    /// Returns the apps that must not change, and why.
+    fn shut(&mut self, request: &SyncRequest, apps: &[AppName]) -> BTreeMap<AppName, Closed> {
+        let mut shut = closed_apps(&request.desired.sync.windows, apps, self.began);
+        shut.retain(|app, _| !self.passed.contains(app));
+        match &request.windows {
+            WindowConsent::None => {}
+            WindowConsent::Manual => shut.retain(|_, closed| !closed.manual),
+            WindowConsent::Override { by, reason } => {
+                let windows: BTreeSet<String> = shut.values().map(ToString::to_string).collect();
+                let apps: Vec<AppName> = std::mem::take(&mut shut).into_keys().collect();
+                if !apps.is_empty() {
+                    self.passed.extend(apps.iter().cloned());
+                    let windows = windows.into_iter().collect();
+                    let (by, reason) = (by.clone(), reason.clone());
+                    self.word = Some(SyncEventKind::WindowOverridden { apps, by, reason, windows });
+                }
+            }
+        }
+        shut
+    }
+}
+
 /// What former and other managers had left.
 #[derive(Debug, Default)]
 pub(crate) struct Left {
@@ -256,6 +324,8 @@ pub(crate) struct Left {
     pub(crate) any: bool,
     /// Releases of the desired commit that failed by themselves while they were finished.
     failed: BTreeSet<Quarantined>,
+    /// Apps whose rollout to the desired commit had begun.
+    begun: BTreeSet<AppName>,
     /// Apps that another manager, which lives, rolls out now.
     pub(crate) foreign: BTreeMap<AppName, String>,
 }
@@ -289,6 +359,9 @@ pub(crate) async fn finish_unfinished(
         left.any = true;
         let same = hosts.iter().all(|host| host.commit == desired.commit.to_string());
         let end = resume(ports, app.clone(), release.clone(), hosts, operator).await;
+        if same {
+            left.begun.insert(app.clone());
+        }
         if let Some(reason) = failure(&end).filter(|_| same) {
             let content = app_digest(desired, &app);
             let text = content.to_string();

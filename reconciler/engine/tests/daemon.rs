@@ -45,8 +45,9 @@ impl Repository for FakeRepository {
             drift: DriftPolicy::Off,
             ignore: Vec::new(),
             prune_limit_percent: 20,
+            windows: Vec::new(),
         };
-        let look = Look { commit, policy, approval: false, watched: Vec::new() };
+        let look = Look { commit, policy, approval: false, apps: Vec::new(), watched: Vec::new() };
         Box::pin(async move { last.into_keys().map(|name| (name, Ok(look.clone()))).collect() })
     }
 }

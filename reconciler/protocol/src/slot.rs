@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// One of the two places of a blue-green component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Slot {
     /// The first slot; a component without any release starts here.

@@ -24,6 +24,15 @@ fn runs_end_as_the_page_says() {
     );
     place.edit("environments/dev/hello.yaml", "release: v1 ", "release: v2 ");
     place.commit("v2, far away");
+    // Open for one second of the year.
+    place.git(&["checkout", "-q", "-b", "closed"]);
+    place.edit(
+        "environments/dev/environment.yaml",
+        "hosts: { role: web }\n",
+        "hosts: { role: web }\nwindows: [{ kind: allow, schedule: '@yearly', duration: 1s }]\n",
+    );
+    place.commit("closed");
+    place.git(&["checkout", "-q", "main"]);
     let blocked = place.run(80, &["plan", "dev", "--out", "dev.plan", "--json"]);
     let plan: serde_json::Value = serde_json::from_str(&blocked.out).unwrap();
     assert_eq!(plan["blockers"][0]["code"], "unreachable", "{}", blocked.out);
@@ -49,6 +58,10 @@ fn runs_end_as_the_page_says() {
         (3, &["apply", "dev", "--plan", "dev.plan", "--yes"]),
         (3, &["rollback", "dev", "hello"]),
         (3, &["promote", "dev"]),
+        (7, &["apply", "dev", "--yes", "--revision", "closed"]),
+        (3, &["apply", "dev", "--yes", "--revision", "closed", "--override-window", "--reason", "it burns"]),
+        (64, &["apply", "dev", "--yes", "--override-window"]),
+        (64, &["apply", "dev", "--yes", "--override-window", "--reason", ""]),
         (64, &[]),
         (64, &["plan"]),
         (64, &["plan", "dev", "--format", "yaml"]),
@@ -62,6 +75,33 @@ fn runs_end_as_the_page_says() {
     // 4 and 5 need hosts that fail, 6 one that answers: `tests/e2e/story.rs`, `approval.rs`; and `report::exit` is tested for all ends.
     seen.extend([4, 5, 6]);
     assert_eq!(seen, documented(), "the page and the program know the same codes");
+}
+
+#[test]
+fn a_closed_window_is_told_by_its_line() {
+    let place = Place::new();
+    let line = "hosts: { role: web }\nwindows:\n  - kind: allow\n    schedule: '@yearly'\n    duration: 1s\n    manual: false\n";
+    place.edit("environments/dev/environment.yaml", "hosts: { role: web }\n", line);
+    place.edit(
+        "inventory/hosts.yaml",
+        "    address: local\n",
+        "    address: 127.0.0.1\n    port: 1\n    host_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJGF8HCKlpbnoEHGbf7RPYbeYoMsGFQXJJvJeHBkdM2F\n",
+    );
+    place.commit("closed");
+    let file = fs::read_to_string(place.repository.join("environments/dev/environment.yaml")).unwrap();
+    let at = file.lines().position(|line| line.contains("kind: allow")).unwrap() + 1;
+    let wanted = format!("01-01 00:00 UTC, by environments/dev/environment.yaml:{at}");
+    let plan = place.run(80, &["plan", "dev"]);
+    assert!(plan.err.contains(&wanted) && plan.err.contains("hello is closed until"), "{}", plan.err);
+    let status = place.run(80, &["status", "dev"]);
+    assert!(status.out.contains(&wanted), "{}", status.out);
+    let apply = place.run(80, &["apply", "dev", "--yes"]);
+    assert!(apply.code == 7 && apply.err.contains(&wanted), "{}", apply.err);
+    assert!(apply.err.contains("--override-window --reason TEXT"), "{}", apply.err);
+    // To a person the window may say yes: then the host is what is in the way.
+    place.edit("environments/dev/environment.yaml", "manual: false", "manual: true");
+    place.commit("a person may");
+    assert_eq!(place.run(80, &["apply", "dev", "--yes"]).code, 3);
 }
 
 /// A policy of the management box: what is not signed is looked at, and never applied.

@@ -71,7 +71,9 @@ pub(super) fn health(
         let found = if given.is_empty() { "none".to_owned() } else { given.join(" and ") };
         let message =
             format!("a healthcheck has one of `http`, `tcp`, `command` and `state`, and this one has {found}");
-        findings.error_at("bad-healthcheck", check, message, "");
+        let hint =
+            "have one of them, such as `http: { path: /health }`, `tcp: { port: api }` or `command: [pg_isready]`";
+        findings.error_at("bad-healthcheck", check, message, hint);
         return None;
     }
     let probe = if let Some(http) = &raw.http {
@@ -107,10 +109,14 @@ pub(super) fn health(
     if interval.0 < 100 {
         findings.error_at("bad-healthcheck", check, "the interval is under 100ms", "a check every 500ms is quick");
     }
+    let timeout = raw.timeout.unwrap_or(Millis(5_000));
+    if timeout.0 == 0 {
+        findings.error_at("bad-healthcheck", check, "the timeout is nothing: no check can pass", "5s is usual");
+    }
     Some(HealthSpec {
         probe,
         interval,
-        timeout: raw.timeout.unwrap_or(Millis(5_000)),
+        timeout,
         retries: raw.retries.map_or(3, |retries| retries.0),
         start_period: raw.start_period.unwrap_or(Millis(30_000)),
         passes: raw.passes.map_or(2, |passes| passes.0),

@@ -219,6 +219,16 @@ pub(crate) fn text_of<'n>(
             let quoted: String = text.chars().take(60).collect();
             cx.wrong_type(node, wanted, format!("quote it to make it text: \"{quoted}\""))
         }
+        Kind::Scalar { text, plain: true } => {
+            // A number where a length of time or a share is wanted: it lacks its unit.
+            let with_unit = ["s", "%"].iter().map(|unit| format!("{text}{unit}")).find(|text| quoting_helps(text));
+            let hint = with_unit.filter(|_| text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty());
+            cx.wrong_type(
+                node,
+                wanted,
+                hint.map(|text| format!("give it a unit, such as `{text}`")).unwrap_or_default(),
+            )
+        }
         _ => cx.wrong_type(node, wanted, ""),
     }
 }
@@ -255,7 +265,8 @@ impl<'n> Fields<'n> {
                 cx.findings.error("unknown-key", cx.file, entry.place, format!("unknown key `{key}` in {what}"), hint);
             }
         }
-        Some(Self { entries, place: node.place, what, meant, wrong: Wrong::default() })
+        let wrong = Wrong(meant.clone());
+        Some(Self { entries, place: node.place, what, meant, wrong })
     }
 
     /// Returns the value of a key.
@@ -264,7 +275,12 @@ impl<'n> Fields<'n> {
             Some(entry) => cx.below(key, |cx| T::decode(&entry.value, cx)),
             None if self.meant.contains(&key) => T::absent(),
             None => T::absent().or_else(|| {
-                cx.fail("missing-key", self.place, format!("the key `{key}` is missing in {}", self.what), "")
+                cx.fail(
+                    "missing-key",
+                    self.place,
+                    format!("the key `{key}` is missing in {}", self.what),
+                    format!("add `{key}:`"),
+                )
             }),
         };
         value.or_else(|| {
@@ -421,7 +437,7 @@ impl<T: schemars::JsonSchema> schemars::JsonSchema for At<T> {
 impl<T: Decode> Decode for Vec<T> {
     fn decode(node: &Node, cx: &mut Context<'_, '_>) -> Option<Self> {
         let Kind::List(items) = &node.kind else {
-            return cx.wrong_type(node, "a list", "");
+            return cx.wrong_type(node, "a list", "begin each entry with `- `, or put them between `[` and `]`");
         };
         let decoded: Vec<Option<T>> = items
             .iter()
@@ -528,7 +544,7 @@ impl<K: Decode, T: Decode> Decode for Named<K, T> {
             Kind::Scalar { text, plain } if PlainValue::of(text, *plain) == PlainValue::Null => {
                 return Some(Self { entries: Vec::new() });
             }
-            _ => return cx.wrong_type(node, "a map of names", ""),
+            _ => return cx.wrong_type(node, "a map of names", "give each a name: `{ name: … }`"),
         };
         let mut entries = Vec::new();
         for entry in list {

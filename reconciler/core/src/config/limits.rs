@@ -27,5 +27,8 @@ pub const MAX_YAML_TEXT_BYTES: usize = 8 << 20;
 /// Bytes of one scalar: room for a certificate chain or an encrypted key, not for a disk image.
 pub const MAX_SCALAR_BYTES: usize = 256 << 10;
 
+/// Windows of one environment: each is followed through years to find when something opens.
+pub const MAX_WINDOWS: usize = 32;
+
 /// Findings that are kept. A generated file can be wrong on every line; nobody reads more than this.
 pub const MAX_DIAGNOSTICS: usize = 500;

@@ -11,8 +11,9 @@ use super::raw;
 use super::read::{self, EnvironmentFiles};
 use super::resolve::{self, Surroundings};
 use super::tree::SourceTree;
+use super::windows;
 use crate::diag::{Diagnostics, Origin};
-use crate::id::EnvironmentName;
+use crate::id::{AppName, EnvironmentName};
 use crate::time::Millis;
 
 /// The format of `holdfast.yaml` that is read.
@@ -80,6 +81,7 @@ fn environment(
         }
         selected = hosts.select(wanted, &scope, findings);
     }
+    let names: Vec<AppName> = files.apps.keys().cloned().collect();
     let mut apps = BTreeMap::new();
     for (app, (file, content)) in files.apps {
         let Some(content) = content else { continue };
@@ -89,7 +91,8 @@ fn environment(
         }
     }
     let content = files.environment?;
-    let sync = sync(content.sync.as_ref(), defaults.and_then(|defaults| defaults.sync.as_ref()), findings);
+    let mut sync = sync(content.sync.as_ref(), defaults.and_then(|defaults| defaults.sync.as_ref()), findings);
+    sync.windows = windows::windows(content.windows.as_deref().unwrap_or_default(), &names, findings);
     let defaults = defaults.and_then(|defaults| defaults.rollout.as_ref());
     let rollout = rollout(content.rollout.as_ref(), defaults, selected.len() as u32);
     Some(Environment {
@@ -124,6 +127,7 @@ fn sync(own: Option<&raw::Sync>, defaults: Option<&raw::Sync>, findings: &mut Fi
         ignore: ignore.into_iter().map(|pattern| pattern.value.0).collect(),
         // An honest removal of one app of a few stays below; a lost inventory label does not.
         prune_limit_percent: pick(own, defaults, |sync| sync.prune_limit_percent).map_or(30, |percent| percent.0 as u8),
+        windows: Vec::new(),
     }
 }
 

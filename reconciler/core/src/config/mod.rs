@@ -30,6 +30,7 @@ mod schema;
 mod sops;
 mod suggest;
 mod tree;
+mod windows;
 mod yaml;
 
 pub use load::{FORMAT, load};

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::diag::Origin;
 use crate::id::{AppName, ComponentName, EnvironmentName, HostName};
 use crate::time::Millis;
+use crate::window::Window;
 
 /// A value with the place it was written at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +118,8 @@ pub struct SyncPolicy {
     pub ignore: Vec<String>,
     /// Share of an environment's managed resources, in percent, that one sync may prune without `--allow-prune`.
     pub prune_limit_percent: u8,
+    /// When its apps may change; at any time when there is none.
+    pub windows: Vec<Window>,
 }
 
 /// Who starts a sync.

@@ -172,12 +172,14 @@ impl Builder<'_, '_> {
             return self.too_deep(place);
         }
         let message = format!("not YAML: {}", error.info());
-        self.stop(
-            "syntax",
-            place,
-            message,
-            "mind the indentation, the space after `:`, and quotes around text with `{`, `#` or `: `",
-        )
+        let hint = if message.contains("tabs") {
+            "indent with spaces: this line has a tab"
+        } else if message.contains("anchor or alias") {
+            "quote a value that begins with `*` or `&`"
+        } else {
+            "mind the indentation, the space after `:`, and quotes around text with `{`, `#` or `: `"
+        };
+        self.stop("syntax", place, message, hint)
     }
 
     fn too_deep(&mut self, place: Place) -> Result<(), Stop> {

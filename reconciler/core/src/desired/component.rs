@@ -110,13 +110,21 @@ impl ComponentResolver<'_> {
         let mut findings = Diagnostics::default();
         let mut made = Made::default();
         let files = &mut made.artifacts.files;
+        // What could not be rendered is declared all the same: that it is missing is not said once more where it is used.
+        let mut failed = Vec::new();
         for spec in &component.files {
-            let (path, content) = match Self::path(spec, place).and_then(|path| {
-                Ok((path, engine.file(&template(&spec.template), &spec.template.origin, &scope, spec.format)?))
-            }) {
-                Ok(found) => found,
+            let path = match Self::path(spec, place) {
+                Ok(path) => path,
                 Err(list) => {
                     findings.extend(list);
+                    continue;
+                }
+            };
+            let content = match engine.file(&template(&spec.template), &spec.template.origin, &scope, spec.format) {
+                Ok(content) => content,
+                Err(list) => {
+                    findings.extend(list);
+                    failed.push(path);
                     continue;
                 }
             };
@@ -137,8 +145,9 @@ impl ComponentResolver<'_> {
             ComponentKind::Files => {}
             ComponentKind::Compose { template: named } => {
                 let directory = place.directory();
-                let digests: BTreeMap<String, Digest> =
-                    files.iter().map(|(path, file)| (path.clone(), file.content.sealed())).collect();
+                let known = files.iter().map(|(path, file)| (path.clone(), file.content.sealed()));
+                let failed = failed.into_iter().map(|path| (path, DigestWriter::new().finish()));
+                let digests: BTreeMap<String, Digest> = known.chain(failed).collect();
                 let context = ComposeContext { directory: &directory, files: &digests, slots: slot.is_some() };
                 match engine.compose(&template(named), &named.origin, &scope, context) {
                     Ok(compose) => {

@@ -143,6 +143,7 @@ pub(super) fn config() -> Config {
             drift: DriftPolicy::Report,
             ignore: Vec::new(),
             prune_limit_percent: 30,
+            windows: Vec::new(),
         },
         rollout: RolloutPolicy {
             canary: 1,

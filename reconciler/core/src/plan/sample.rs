@@ -76,6 +76,7 @@ pub(crate) fn state(hosts: &[&str], version: &Version) -> DesiredState {
             drift: DriftPolicy::Report,
             ignore: Vec::new(),
             prune_limit_percent: 100,
+            windows: Vec::new(),
         },
         order,
         hosts,

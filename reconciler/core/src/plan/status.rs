@@ -1,6 +1,7 @@
 //! What serves on each host, how well, and whether it is what git says.
 
 use holdfast_protocol::{AppRecord, LiveReport, Observed, Slot};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Change, LiveHost, LiveState, Plan};
@@ -8,7 +9,7 @@ use crate::desired::{DesiredApp, DesiredState};
 use crate::id::{AppName, HostName};
 
 /// Whether an app is as git says. The words are Argo CD's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum SyncStatus {
     /// Nothing is to change.
     Synced,
@@ -19,7 +20,7 @@ pub enum SyncStatus {
 }
 
 /// How well an app is. Ordered: the worst of several counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Health {
     /// Everything that should run runs.
     Healthy,
@@ -36,7 +37,7 @@ pub enum Health {
 }
 
 /// One app on one host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AppStatus {
     /// Host.
     pub host: HostName,

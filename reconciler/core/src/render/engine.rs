@@ -240,11 +240,15 @@ impl<'a> Engine<'a> {
             }
         }
         let detail = inner.detail().unwrap_or_default().replace("hf_at", "print").replace("hf_cap", "");
+        let undefined;
         let (code, message, hint) = match inner.kind() {
             ErrorKind::UndefinedError => {
-                ("undefined-variable", detail, "set it, or print it with `|default(…)` where it may be missing")
+                undefined = session.scope.undefined_hint(detail.split('`').nth(1).unwrap_or_default());
+                ("undefined-variable", detail, undefined.as_str())
             }
-            ErrorKind::SyntaxError => ("template-syntax", detail, ""),
+            ErrorKind::SyntaxError => {
+                ("template-syntax", detail, "close `{{` with `}}`, `{%` with `%}`, and each block with its `end`")
+            }
             ErrorKind::OutOfFuel => (
                 "template-limit",
                 format!("the template takes more than {FUEL} steps"),

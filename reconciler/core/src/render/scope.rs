@@ -8,7 +8,7 @@ use minijinja::value::{Object, ObjectRepr, Value};
 use serde_json::Value as Json;
 
 use super::token::{TokenKind, is_reserved, token};
-use crate::config::{SealedValue, Variable};
+use crate::config::{SealedValue, Variable, closest};
 use crate::diag::Origin;
 use crate::secret::SecretRef;
 
@@ -132,6 +132,39 @@ impl Scope {
     /// Returns whether a name is one of the scope's own.
     pub(super) fn has_root(&self, name: &str) -> bool {
         self.tree.contains_key(name)
+    }
+
+    /// Returns what to do about a name that has no value.
+    pub(super) fn undefined_hint(&self, name: &str) -> String {
+        if let Some(meant) = self.meant(name) {
+            return format!("did you mean `{meant}`?");
+        }
+        match self.tree.get("env") {
+            Some(Node::Leaf(environment)) if name.starts_with("secrets.") => {
+                let file = format!("environments/{environment}/secrets.sops.yaml");
+                format!("{file} does not have it: add it there with `sops edit {file}`")
+            }
+            _ => "set it, or print it with `|default(…)` where it may be missing".to_owned(),
+        }
+    }
+
+    /// Returns the name that was probably meant by one that has no value.
+    fn meant(&self, name: &str) -> Option<String> {
+        let Some((root, rest)) = name.split_once('.') else {
+            let variable = format!("vars.{name}");
+            let root = || closest(name, self.tree.keys().map(String::as_str)).map(str::to_owned);
+            return if self.known.contains_key(&variable) { Some(variable) } else { root() };
+        };
+        let depth = name.split('.').count();
+        let inner = |(key, known): (&String, &Known)| -> Vec<String> {
+            let inner = known.variable.iter().flat_map(|variable| variable.inner.keys());
+            inner.map(|rest| format!("{key}.{rest}")).chain([key.clone()]).collect()
+        };
+        // As deep as what was written: who wrote `secrets.databse.password` meant no map.
+        let as_deep = |key: String| Some(key.strip_prefix(root)?.strip_prefix('.')?.to_owned());
+        let all: Vec<String> = self.known.iter().flat_map(inner).filter_map(as_deep).collect();
+        let all = all.iter().filter(|rest| rest.split('.').count() + 1 == depth).map(String::as_str);
+        closest(rest, all).map(|meant| format!("{root}.{meant}"))
     }
 
     /// Returns the full name and place of the value that `name` means when it prints `shown`.

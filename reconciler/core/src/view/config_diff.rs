@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_protocol::Slot;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{Artifacts, DesiredComponent, DesiredFile, DesiredHost, DesiredState};
@@ -17,7 +18,7 @@ use crate::plan::unified;
 pub const CONFIG_DIFF_VERSION: u32 = 1;
 
 /// What differs between two desired states of one environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigDiff {
     /// [`CONFIG_DIFF_VERSION`].
     pub format_version: u32,
@@ -32,7 +33,7 @@ pub struct ConfigDiff {
 }
 
 /// What differs on one host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HostDiff {
     /// The host.
     pub host: HostName,
@@ -41,7 +42,7 @@ pub struct HostDiff {
 }
 
 /// One difference.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigChange {
     /// The app.
     pub app: AppName,
@@ -60,7 +61,7 @@ pub struct ConfigChange {
 }
 
 /// How a thing differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ConfigChangeKind {
     /// Only `head` has it.

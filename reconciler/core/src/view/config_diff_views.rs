@@ -1,6 +1,4 @@
-//! The difference of two commits, for a terminal, a pull request and programs.
-
-use serde_json::Value;
+//! The difference of two commits, for a terminal and a pull request.
 
 use crate::id::HostName;
 
@@ -153,9 +151,4 @@ pub fn config_diff_markdown(diff: &ConfigDiff) -> String {
         text.extend(["Too long for a comment: ", &groups, " left out. `holdfast diff` shows all.\n"]);
     }
     text
-}
-
-/// Returns the difference for programs: [`ConfigDiff`] as it is.
-pub fn config_diff_json(diff: &ConfigDiff) -> Value {
-    serde_json::to_value(diff).unwrap_or_default()
 }

@@ -1,13 +1,9 @@
-//! Findings for people and programs.
+//! Findings for people.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use serde_json::{Value, json};
 
 use super::harmless;
 use crate::diag::{Diagnostic, Diagnostics, Severity};
-
-/// Version of the JSON form. Rises when a field changes its meaning or goes away.
-pub const DIAGNOSTICS_VERSION: u32 = 1;
 
 /// How text for a terminal is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,19 +86,4 @@ fn byte_of(text: &str, chars: usize) -> usize {
 fn printable(text: &str) -> String {
     let hidden = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{2060}' | '\u{feff}');
     harmless(text).chars().map(|c| if hidden(c) { '\u{fffd}' } else { c }).collect()
-}
-
-/// Returns findings for programs.
-///
-/// # Format
-/// `{"version": 1, "errors": N, "warnings": N, "diagnostics": [{severity, code, origin: {file, line, column}, line_text, length,
-/// message, hint}]}`. Lines and columns count from 1, columns and lengths in characters; line 0 is the whole file.
-pub fn diagnostics_json(diagnostics: &Diagnostics) -> Value {
-    let count = |severity| diagnostics.0.iter().filter(|d| d.severity == severity).count();
-    json!({
-        "version": DIAGNOSTICS_VERSION,
-        "errors": count(Severity::Error),
-        "warnings": count(Severity::Warning),
-        "diagnostics": diagnostics.0,
-    })
 }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use crate::id::HostName;
-use crate::plan::{Change, Plan};
+use crate::plan::{Blocker, Change, Plan};
 
 use super::escape::visible;
+use super::plan_json::plan_json;
 use super::plan_rows::{RowKind, change_rows, host_list};
 use super::plan_text::blocker_place;
 use super::style::{Paint, Style, chop, wrap};
@@ -40,9 +43,7 @@ pub fn explain_text(plan: &Plan, query: &str, style: Style) -> String {
         .blockers
         .iter()
         .filter(|blocker| {
-            let text = format!("{}{} {}", blocker.code, blocker_place(blocker), blocker.message);
-            query.is_empty()
-                || text.contains(query)
+            is_named(query, blocker)
                 || found.iter().any(|(change, hosts)| {
                     let host = blocker.host.as_ref().is_none_or(|host| hosts.contains(&host));
                     host && blocker.app.as_ref().is_none_or(|app| *app == change.app)
@@ -58,6 +59,21 @@ pub fn explain_text(plan: &Plan, query: &str, style: Style) -> String {
         page.nothing(plan, query);
     }
     page.text
+}
+
+/// Returns the plan for programs with only the changes that a query names, and what stands in their way; the whole plan for an empty
+/// query.
+pub fn explain_json(plan: &Plan, query: &str) -> Value {
+    let mut named = plan.clone();
+    for (host, planned) in &mut named.hosts {
+        planned.changes.retain(|change| names(query, host, change));
+    }
+    named.blockers.retain(|blocker| is_named(query, blocker));
+    plan_json(&named)
+}
+
+fn is_named(query: &str, blocker: &Blocker) -> bool {
+    query.is_empty() || format!("{}{} {}", blocker.code, blocker_place(blocker), blocker.message).contains(query)
 }
 
 fn names(query: &str, host: &HostName, change: &Change) -> bool {

@@ -3,6 +3,7 @@
 mod config_diff;
 mod config_diff_views;
 mod diagnostics;
+mod documents;
 mod escape;
 mod explain;
 mod output_schema;
@@ -19,9 +20,14 @@ mod tests;
 mod words;
 
 pub use config_diff::{CONFIG_DIFF_VERSION, ConfigChange, ConfigChangeKind, ConfigDiff, HostDiff, desired_diff};
-pub use config_diff_views::{config_diff_json, config_diff_markdown, config_diff_text};
-pub use diagnostics::{DIAGNOSTICS_VERSION, DiagnosticStyle, diagnostics_json, diagnostics_text};
-pub use explain::explain_text;
+pub use config_diff_views::{config_diff_markdown, config_diff_text};
+pub use diagnostics::{DiagnosticStyle, diagnostics_text};
+pub use documents::{
+    ApprovalDocument, ClosedDocument, DOCUMENT_VERSION, DiffDocument, DoctorDocument, DoctorFinding, DoctorVerdict,
+    EnvironmentDocument, HistoryDocument, HistorySync, NoticesDocument, ProposalDocument, StatusDocument,
+    ValidateDocument,
+};
+pub use explain::{explain_json, explain_text};
 pub use output_schema::{OutputKind, output_schema};
 pub use plan_html::plan_html;
 pub use plan_json::{plan_json, plan_schema};

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::documents::{DiffDocument, DoctorDocument, HistoryDocument, StatusDocument, ValidateDocument};
 use super::plan_json::plan_schema;
 use crate::event::SyncEvent;
 use crate::report::Report;
@@ -15,11 +16,33 @@ pub enum OutputKind {
     Event,
     /// The last line of `apply --json` and `rollback --json`.
     Report,
+    /// What `status --json` prints.
+    Status,
+    /// What `doctor --json` prints.
+    Doctor,
+    /// What `diff --json` prints.
+    Diff,
+    /// What `validate --json` prints.
+    Validate,
+    /// What `history --json` prints.
+    History,
+    /// What `explain --json` prints: a plan with only what is explained.
+    Explain,
 }
 
 impl OutputKind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Plan, Self::Event, Self::Report];
+    pub const ALL: [Self; 9] = [
+        Self::Plan,
+        Self::Event,
+        Self::Report,
+        Self::Status,
+        Self::Doctor,
+        Self::Diff,
+        Self::Validate,
+        Self::History,
+        Self::Explain,
+    ];
 
     /// Returns the word for it, which is also the name of its schema file.
     pub fn as_str(self) -> &'static str {
@@ -27,6 +50,12 @@ impl OutputKind {
             Self::Plan => "plan",
             Self::Event => "event",
             Self::Report => "report",
+            Self::Status => "status",
+            Self::Doctor => "doctor",
+            Self::Diff => "diff",
+            Self::Validate => "validate",
+            Self::History => "history",
+            Self::Explain => "explain",
         }
     }
 }
@@ -34,8 +63,13 @@ impl OutputKind {
 /// Returns the JSON Schema (draft 2020-12) of one kind of output. Fields are only added within one `format_version`.
 pub fn output_schema(kind: OutputKind) -> Value {
     match kind {
-        OutputKind::Plan => plan_schema(),
+        OutputKind::Plan | OutputKind::Explain => plan_schema(),
         OutputKind::Event => schemars::schema_for!(SyncEvent).to_value(),
         OutputKind::Report => schemars::schema_for!(Report).to_value(),
+        OutputKind::Status => schemars::schema_for!(StatusDocument).to_value(),
+        OutputKind::Doctor => schemars::schema_for!(DoctorDocument).to_value(),
+        OutputKind::Diff => schemars::schema_for!(DiffDocument).to_value(),
+        OutputKind::Validate => schemars::schema_for!(ValidateDocument).to_value(),
+        OutputKind::History => schemars::schema_for!(HistoryDocument).to_value(),
     }
 }

@@ -85,6 +85,11 @@ fn describe(kind: &SyncEventKind) -> Option<(String, String, Tone)> {
             ("plan".to_owned(), text, Tone::Waiting)
         }
         SyncEventKind::Approved { by, .. } => ("plan".to_owned(), format!("approved by {}", by.join(", ")), Tone::Good),
+        SyncEventKind::WindowOverridden { apps, by, reason, windows } => {
+            let apps: Vec<_> = apps.iter().map(ToString::to_string).collect();
+            let text = format!("{by} overrides: {} is {} ({reason})", apps.join(", "), windows.join("; "));
+            ("window".to_owned(), text, Tone::Waiting)
+        }
         SyncEventKind::AppStarted { app, release, waves } => {
             let waves: Vec<String> =
                 waves.iter().map(|wave| wave.iter().map(ToString::to_string).collect::<Vec<_>>().join(" + ")).collect();

@@ -18,6 +18,7 @@ pub enum ControlRequest {
     /// Look at the repository now. → [`ControlReply::Done`].
     Look,
     /// Sync now what the environment follows, or only one app of it, also when it is in manual mode or suspended. Followed to its end.
+    /// Refused where windows close it to a person too.
     Sync {
         /// Environment.
         environment: EnvironmentName,
@@ -199,6 +200,9 @@ pub struct EnvironmentStatus {
     pub waiting: bool,
     /// Whether the daemon starts syncs by itself.
     pub automatic: bool,
+    /// Its apps that windows close, until when, and by which line of git.
+    #[serde(default)]
+    pub closed: Vec<String>,
     /// Who suspended it, and why.
     pub suspended: Option<String>,
     /// How the last sync ended, and when.

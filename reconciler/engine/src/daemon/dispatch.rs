@@ -79,7 +79,7 @@ impl Dispatcher {
         let environments = self.environments.values().flat_map(|state| {
             let touched = state.touched.map(|at| at.plus_ms(SETTLE_MS));
             let free = state.checking.is_none() && state.running.is_none();
-            [touched, state.next_check].into_iter().flatten().filter(move |_| free)
+            [touched, state.next_check].into_iter().flatten().filter(move |_| free).chain(state.opening)
         });
         environments.chain(look).chain(self.wake).min()
     }
@@ -195,6 +195,7 @@ impl Dispatcher {
             let Some(state) = self.environments.get_mut(&name) else { continue };
             let first = !std::mem::replace(&mut state.looked, true);
             let unfinished = state.unfinished.take();
+            state.finishing |= unfinished.is_some();
             let wanted = match look {
                 Err(problem) => {
                     state.failed_looks = state.failed_looks.saturating_add(1);
@@ -267,7 +268,8 @@ impl Dispatcher {
                 continue;
             }
             concerned = true;
-            let busy = self.queue.is_waiting(name)
+            let closed = state.closed(false, now).filter(|_| !state.finishing);
+            let busy = self.queue.is_waiting(name) && closed.is_none()
                 || state.running.as_ref().is_some_and(|(job, _)| job.kind.commit() == commit);
             if busy {
                 followed = true;
@@ -280,6 +282,10 @@ impl Dispatcher {
                 self.followers.give(token, end.clone());
             } else {
                 let why = match &state.suspended {
+                    None if state.is_automatic() && closed.is_some() => {
+                        let closed = closed.map(|closed| closed.to_string()).unwrap_or_default();
+                        format!("is {closed}; it goes to {} when it opens", commit.short())
+                    }
                     Some(pause) => format!("is suspended by {} ({}); `holdfast apply {name}`", pause.by, pause.reason),
                     None => format!("is synced by hand: `holdfast plan {name}`, then `holdfast apply {name}`"),
                 };
@@ -321,7 +327,7 @@ impl Dispatcher {
         let reply = match request {
             ControlRequest::Status => {
                 let all = self.environments.iter();
-                let environments = all.map(|(name, state)| state.status(name, self.queue.is_waiting(name)));
+                let environments = all.map(|(name, state)| state.status(name, self.queue.is_waiting(name), now));
                 Some(ControlReply::Status { environments: environments.collect() })
             }
             ControlRequest::Look => {
@@ -414,7 +420,8 @@ impl Dispatcher {
         }
         out.push(Response::Store(StoreChange::Resumed(environment.clone(), app)));
         if let (true, Some(commit)) = (state.is_automatic(), state.seen.clone()) {
-            let cause = SyncCause::Operator;
+            // Who resumes does not ask to go through a closed window.
+            let cause = SyncCause::Commit;
             self.queue.offer(WantedSync { environment, commit, cause }, now);
         }
         ControlReply::Done
@@ -435,6 +442,18 @@ impl Dispatcher {
             let why = state.problem.as_ref().map_or("nothing was read from the repository yet", |p| p.reason.as_str());
             return Some(ControlReply::Refused { reason: format!("{environment}: {why}") });
         };
+        let closed = match &app {
+            _ if back => None,
+            None => state.closed(true, now),
+            Some(app) => state.closed_apps(now).remove(app).filter(|closed| !closed.manual),
+        };
+        if let Some(closed) = closed {
+            let reason = format!(
+                "{environment} is {closed}; on the management box, `holdfast apply {environment} --override-window --reason TEXT` \
+                 goes through"
+            );
+            return Some(ControlReply::Refused { reason });
+        }
         let awaited = match (app, back) {
             (None, _) => {
                 let cause = SyncCause::Operator;
@@ -485,6 +504,13 @@ impl Dispatcher {
             self.look(now, out);
         }
         for (name, state) in &mut self.environments {
+            if state.opening.is_some_and(|at| at <= now) {
+                state.opening = None;
+                if let (true, Some(commit)) = (state.is_automatic(), state.seen.clone()) {
+                    let cause = SyncCause::Timer;
+                    self.queue.offer(WantedSync { environment: name.clone(), commit, cause }, now);
+                }
+            }
             let touched = state.touched.is_some_and(|at| at.plus_ms(SETTLE_MS) <= now);
             let timer = state.next_check.is_some_and(|at| at <= now);
             // What runs looks at the hosts itself, and at its end once more.
@@ -515,6 +541,7 @@ impl Dispatcher {
                 out.push(Response::Start(job));
             }
         }
+        self.hold_closed(now, out);
         loop {
             let wanted = match self.queue.next(now) {
                 NextSync::Start(wanted) => wanted,
@@ -531,8 +558,29 @@ impl Dispatcher {
             }
             let kind = JobKind::Sync { commit: wanted.commit, cause: wanted.cause, app: None };
             let job = Job { environment: wanted.environment, kind };
+            state.leave_out_closed(now);
             state.running = Some((job.clone(), now));
             out.push(Response::Start(job));
+        }
+    }
+
+    /// Holds what waits in environments that windows close, and tells those who wait for it.
+    fn hold_closed(&mut self, now: Timestamp, out: &mut Vec<Response>) {
+        for (name, state) in &self.environments {
+            let Some(cause) = self.queue.waiting(name) else { continue };
+            let until = state.held_until(cause == SyncCause::Operator, now);
+            if !self.queue.hold(name, until) {
+                continue;
+            }
+            let text = state.closed(false, now).map(|closed| format!("{name} is {closed}: it is synced when it opens"));
+            let Some(text) = text else { continue };
+            for (token, ends) in self.followers.let_go(name) {
+                out.push(Response::Reply(token, ControlReply::message(text.clone())));
+                if let Some(ends) = ends {
+                    let last = if ends.is_empty() { ControlReply::Done } else { ControlReply::Ended { ends } };
+                    out.push(Response::Reply(token, last));
+                }
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 use holdfast_core::config::{SyncMode, SyncPolicy};
+use holdfast_core::diag::Origin;
 use holdfast_core::event::SyncResult;
 
 use std::collections::BTreeSet;
@@ -30,8 +31,8 @@ fn name(text: &str) -> EnvironmentName {
 
 #[expect(clippy::unnecessary_wraps, reason = "stands where failed looks stand too")]
 fn look(digit: char, mode: SyncMode, drift: DriftPolicy) -> Result<Look, LookError> {
-    let policy = SyncPolicy { mode, drift, ignore: Vec::new(), prune_limit_percent: 20 };
-    Ok(Look { commit: commit(digit), policy, approval: false, watched: Vec::<Watched>::new() })
+    let policy = SyncPolicy { mode, drift, ignore: Vec::new(), prune_limit_percent: 20, windows: Vec::new() };
+    Ok(Look { commit: commit(digit), policy, approval: false, apps: Vec::new(), watched: Vec::<Watched>::new() })
 }
 
 fn automatic(digit: char) -> Result<Look, LookError> {
@@ -388,7 +389,7 @@ fn a_suspended_app_leaves_the_environment_automatic_and_is_synced_when_resumed()
     let written = StoreChange::Resumed(name("prod"), Some("nps".parse().unwrap()));
     assert!(out.contains(&Response::Store(written)), "{out:?}");
     let out = this.ended(&sync, SyncResult::Blocked, SyncVerdict::Settled);
-    assert_eq!(out, [Response::Start(job("prod", 'a', SyncCause::Operator))]);
+    assert_eq!(out, [Response::Start(job("prod", 'a', SyncCause::Commit))]);
 }
 
 #[test]
@@ -409,8 +410,9 @@ fn a_suspended_environment_starts_nothing_by_itself_but_does_what_a_person_says(
     let (result, verdict) = synced();
     this.ended(&job("prod", 'a', SyncCause::Operator), result, verdict);
     let resume = ControlRequest::Resume { environment: name("prod"), app: None };
+    let start = Response::Start(job("prod", 'a', SyncCause::Commit));
     assert!(this.on(DaemonEvent::Control(Token(3), resume.clone())).contains(&start));
-    this.ended(&job("prod", 'a', SyncCause::Operator), result, verdict);
+    this.ended(&job("prod", 'a', SyncCause::Commit), result, verdict);
     let again = this.on(DaemonEvent::Control(Token(4), resume));
     assert!(matches!(again[..], [Response::Reply(_, ControlReply::Refused { .. })]));
 }
@@ -612,4 +614,152 @@ fn cap_79_a_repository_that_fails_twice_is_told_once_and_drift_when_it_comes() {
     assert_eq!(check(&mut this, 2), ["prod/drift"]);
     assert_eq!(check(&mut this, 2), [""; 0]);
     assert_eq!(check(&mut this, 0), ["-prod/drift"]);
+}
+
+/// Closed on Mondays from 00:00 to 10:00 UTC; 1970-01-05 was one. `shop` alone, or all of `shop` and `blog`.
+fn windowed(digit: char, apps: &[&str], manual: bool) -> Result<Look, LookError> {
+    let name = |text: &&str| text.parse::<AppName>().unwrap();
+    let window = holdfast_core::window::Window {
+        kind: holdfast_core::window::WindowKind::Deny,
+        schedule: holdfast_core::window::Schedule::Hours("Mon 00:00-10:00".parse().unwrap()),
+        zone: holdfast_core::window::Zone::default(),
+        apps: apps.iter().map(name).collect(),
+        manual,
+        origin: Origin { file: "environments/prod/environment.yaml".to_owned(), line: 7, column: 5 },
+    };
+    let mut look = look(digit, SyncMode::Automatic, DriftPolicy::Heal)?;
+    look.policy.windows.push(window);
+    look.apps = ["shop", "blog"].iter().map(name).collect();
+    Ok(look)
+}
+
+const HOUR: u64 = 3_600_000;
+/// Monday, 1970-01-05 08:00 UTC.
+const MONDAY_AT_8: Timestamp = Timestamp(4 * 24 * HOUR + 8 * HOUR);
+
+fn on_monday() -> Story {
+    let mut this = Story::new(&["prod"]);
+    this.now = MONDAY_AT_8;
+    this.on(DaemonEvent::Started(BTreeMap::new()));
+    this
+}
+
+#[test]
+fn what_comes_while_all_is_closed_waits_for_the_opening() {
+    let mut this = on_monday();
+    assert_eq!(this.looked(&[("prod", windowed('a', &[], false))]), []);
+    assert_eq!(this.looked(&[("prod", windowed('b', &[], false))]), []);
+    let status = this.status("prod");
+    assert!(status.waiting && status.running.is_none());
+    assert_eq!(status.closed.len(), 2);
+    assert!(status.closed[0].contains("blog is closed until Mon 1970-01-05 10:00 UTC, by environments/prod"));
+    // Nothing but the look at the repository and the hosts wakes it before.
+    let mut next = this.dispatcher.deadline().unwrap();
+    while next < MONDAY_AT_8.plus_ms(2 * HOUR) {
+        this.now = next;
+        let out = this.on(DaemonEvent::Tick);
+        assert!(!out.iter().any(|one| matches!(one, Response::Start(_))), "{out:?}");
+        if out.iter().any(|one| matches!(one, Response::Look(_))) {
+            this.looked(&[("prod", windowed('b', &[], false))]);
+        }
+        // A drifted host is not healed while it is closed either.
+        if out.iter().any(|one| matches!(one, Response::Check(..))) {
+            let found = Checked { changes: 3, kept_long_enough: 0, blockers: Vec::new() };
+            assert_eq!(this.on(DaemonEvent::Checked(name("prod"), Ok(found))), []);
+        }
+        next = this.dispatcher.deadline().unwrap();
+    }
+    assert_eq!(next, MONDAY_AT_8.plus_ms(2 * HOUR));
+    this.now = next;
+    let out = this.on(DaemonEvent::Tick);
+    assert!(out.contains(&Response::Start(job("prod", 'b', SyncCause::Commit))), "{out:?}");
+}
+
+#[test]
+fn what_is_left_out_of_a_sync_is_synced_when_it_opens() {
+    let mut this = on_monday();
+    let first = job("prod", 'a', SyncCause::Commit);
+    assert_eq!(this.looked(&[("prod", windowed('a', &["shop"], false))]), [Response::Start(first.clone())]);
+    this.ended(&first, SyncResult::Blocked, SyncVerdict::Settled);
+    this.now = MONDAY_AT_8.plus_ms(2 * HOUR);
+    let out = this.on(DaemonEvent::Tick);
+    assert!(out.contains(&Response::Start(job("prod", 'a', SyncCause::Timer))), "{out:?}");
+}
+
+#[test]
+fn what_began_before_is_ended_while_it_is_closed() {
+    let mut this = Story::new(&["prod"]);
+    this.now = MONDAY_AT_8;
+    let known = Known { seen: Some(commit('a')), unfinished: Some(commit('a')), ..Known::default() };
+    this.on(DaemonEvent::Started([(name("prod"), known)].into()));
+    let first = job("prod", 'a', SyncCause::Resume);
+    assert_eq!(this.looked(&[("prod", windowed('a', &[], false))]), [Response::Start(first.clone())]);
+    // It failed half way: that, too, is brought to its end.
+    this.ended(&first, SyncResult::Failed, SyncVerdict::TryAgain);
+    let again = this.after(60_000);
+    assert!(again.contains(&Response::Start(first.clone())), "{again:?}");
+    // What never began is not.
+    this.ended(&first, SyncResult::Blocked, SyncVerdict::TryAgain);
+    let out = this.after(60_000);
+    assert!(!out.iter().any(|one| matches!(one, Response::Start(_))), "{out:?}");
+}
+
+#[test]
+fn a_pusher_is_told_and_does_not_wait_for_the_opening() {
+    let mut this = on_monday();
+    this.looked(&[("prod", windowed('a', &[], false))]);
+    this.on(DaemonEvent::Control(Token(1), ControlRequest::Received { updates: vec![update('b', "refs/heads/main")] }));
+    let out = this.looked(&[("prod", windowed('b', &[], false))]);
+    let [Response::Reply(_, ControlReply::Message { text }), Response::Reply(_, ControlReply::Done)] = &out[..] else {
+        panic!("{out:?}");
+    };
+    assert!(text.starts_with("prod is closed until Mon 1970-01-05 10:00 UTC"), "{text}");
+}
+
+#[test]
+fn one_who_follows_what_must_wait_after_all_is_let_go() {
+    let mut this = Story::new(&["prod"]);
+    this.now = Timestamp(MONDAY_AT_8.0 - 8 * HOUR - 1_000);
+    this.on(DaemonEvent::Started(BTreeMap::new()));
+    let first = job("prod", 'a', SyncCause::Commit);
+    assert_eq!(this.looked(&[("prod", windowed('a', &[], false))]), [Response::Start(first.clone())]);
+    this.on(DaemonEvent::Control(Token(1), ControlRequest::Received { updates: vec![update('b', "refs/heads/main")] }));
+    let out = this.looked(&[("prod", windowed('b', &[], false))]);
+    assert!(out.contains(&Response::Stream(Token(1), name("prod"))), "{out:?}");
+    // The window closes while the first one still runs.
+    this.now = MONDAY_AT_8;
+    let out = this.ended(&first, SyncResult::Synced, SyncVerdict::Settled);
+    assert!(!out.iter().any(|one| matches!(one, Response::Start(_))), "{out:?}");
+    assert!(out.contains(&Response::Reply(Token(1), ControlReply::Done)), "{out:?}");
+}
+
+#[test]
+fn a_person_gets_through_where_the_window_says_so_and_back_always() {
+    let sync = || DaemonEvent::Control(Token(1), ControlRequest::Sync { environment: name("prod"), app: None });
+    let mut this = on_monday();
+    this.looked(&[("prod", windowed('a', &[], false))]);
+    let out = this.on(sync());
+    assert!(matches!(&out[..], [Response::Reply(_, ControlReply::Refused { .. })]), "{out:?}");
+    let app: AppName = "shop".parse().unwrap();
+    let back = ControlRequest::Rollback { environment: name("prod"), app: app.clone() };
+    let out = this.on(DaemonEvent::Control(Token(2), back));
+    let kind = JobKind::Rollback { commit: commit('a'), app };
+    assert!(out.contains(&Response::Start(Job { environment: name("prod"), kind })), "{out:?}");
+
+    let mut this = on_monday();
+    assert_eq!(this.looked(&[("prod", windowed('a', &[], true))]), []);
+    let out = this.on(sync());
+    assert!(out.contains(&Response::Start(job("prod", 'a', SyncCause::Operator))), "{out:?}");
+
+    // Who resumes does not ask for that.
+    let mut this = on_monday();
+    this.looked(&[("prod", windowed('a', &[], true))]);
+    let (by, reason) = ("me".to_owned(), String::new());
+    let environment = || name("prod");
+    this.on(DaemonEvent::Control(
+        Token(1),
+        ControlRequest::Suspend { environment: environment(), app: None, by, reason },
+    ));
+    let out = this.on(DaemonEvent::Control(Token(2), ControlRequest::Resume { environment: environment(), app: None }));
+    assert!(!out.iter().any(|one| matches!(one, Response::Start(_))), "{out:?}");
 }

@@ -1,15 +1,19 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use holdfast_core::config::{DriftPolicy, SyncMode};
 use holdfast_core::event::SyncResult;
-use holdfast_core::id::{CommitId, EnvironmentName};
+use holdfast_core::id::{AppName, CommitId, EnvironmentName};
 use holdfast_core::notice::{Told, of_drift, of_git};
-use holdfast_core::schedule::WantedSync;
+use holdfast_core::schedule::{SyncVerdict, WantedSync};
 use holdfast_core::time::Timestamp;
+use holdfast_core::window::{Closed, closed, closed_apps};
 
 use super::control::{DriftWord, EnvironmentStatus, RunningStatus, SyncEnd};
 use super::event::{Checked, Job, JobKind, Known, Look, LookError, Ran, Watched};
 use crate::store::{ApprovalRequest, Pause};
+
+/// How long what opens at no moment in sight is held before that is looked at again.
+const DAY_MS: u64 = 86_400_000;
 
 /// What the dispatcher knows of one environment.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +45,10 @@ pub(super) struct EnvironmentState {
     pub(super) held: Option<WantedSync>,
     /// What a crash cut short, until the first look.
     pub(super) unfinished: Option<CommitId>,
+    /// What began before is to be ended, whatever the windows say.
+    pub(super) finishing: bool,
+    /// When the next app opens that the last sync left out.
+    pub(super) opening: Option<Timestamp>,
     pub(super) looked: bool,
     pub(super) drift: Option<Checked>,
     /// The commit that hosts are being compared with.
@@ -109,8 +117,40 @@ impl EnvironmentState {
         newest.or_else(|| self.synced.clone())
     }
 
+    /// Returns the apps that are closed now.
+    pub(super) fn closed_apps(&self, now: Timestamp) -> BTreeMap<AppName, Closed> {
+        self.look.as_ref().map(|look| closed_apps(&look.policy.windows, &look.apps, now)).unwrap_or_default()
+    }
+
+    /// Returns what closes the environment now as a whole, the window that opens it first; `None` when any of its apps is open, to a
+    /// person where `by_hand`.
+    pub(super) fn closed(&self, by_hand: bool, now: Timestamp) -> Option<Closed> {
+        let look = self.look.as_ref()?;
+        let shut = |closed: &Closed| !(by_hand && closed.manual);
+        if look.apps.is_empty() {
+            return closed(&look.policy.windows, None, now).filter(shut);
+        }
+        let all: Vec<Closed> = self.closed_apps(now).into_values().filter(shut).collect();
+        if all.len() < look.apps.len() { None } else { all.into_iter().min_by_key(opening) }
+    }
+
+    /// Returns until when a sync that nobody typed is held; `None` when it may begin.
+    pub(super) fn held_until(&self, by_hand: bool, now: Timestamp) -> Option<Timestamp> {
+        if self.finishing {
+            return None;
+        }
+        self.closed(by_hand, now).map(|closed| closed.until.unwrap_or_else(|| now.plus_ms(DAY_MS)))
+    }
+
+    /// A sync begins: what is closed now is left out of it, and waits for its opening.
+    pub(super) fn leave_out_closed(&mut self, now: Timestamp) {
+        self.opening = self.closed_apps(now).values().filter_map(|closed| closed.until).min();
+    }
+
     pub(super) fn ended(&mut self, environment: &EnvironmentName, job: &Job, ran: &Ran, now: Timestamp) {
         self.running = None;
+        // What was blocked began nothing.
+        self.finishing = ran.verdict == SyncVerdict::TryAgain && ran.result != SyncResult::Blocked;
         let end = SyncEnd { environment: environment.clone(), result: ran.result, reason: ran.reason.clone() };
         self.last = Some((end, now));
         self.drift = None;
@@ -160,7 +200,7 @@ impl EnvironmentState {
         Some(of_drift(environment, compared.as_str(), checked.changes, now))
     }
 
-    pub(super) fn status(&self, environment: &EnvironmentName, waiting: bool) -> EnvironmentStatus {
+    pub(super) fn status(&self, environment: &EnvironmentName, waiting: bool, now: Timestamp) -> EnvironmentStatus {
         EnvironmentStatus {
             environment: environment.clone(),
             seen: self.seen.clone(),
@@ -172,6 +212,7 @@ impl EnvironmentState {
             }),
             waiting,
             automatic: self.look.as_ref().is_some_and(|look| look.policy.mode == SyncMode::Automatic),
+            closed: self.closed_apps(now).iter().map(|(app, closed)| format!("{app} is {closed}")).collect(),
             suspended: self.suspended.as_ref().map(|pause| format!("by {}: {}", pause.by, pause.reason)),
             last: self.last.clone(),
             drift: match &self.drift {
@@ -185,6 +226,10 @@ impl EnvironmentState {
             problem: self.problem.as_ref().map(|problem| problem.reason.clone()),
         }
     }
+}
+
+fn opening(closed: &Closed) -> Timestamp {
+    closed.until.unwrap_or(Timestamp(u64::MAX))
 }
 
 /// What matters for watching: the hosts and questions, or nothing where drift is not looked for.

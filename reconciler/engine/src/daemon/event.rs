@@ -69,6 +69,8 @@ pub struct Look {
     pub policy: SyncPolicy,
     /// Whether people must agree before anything is applied.
     pub approval: bool,
+    /// Its apps, by that commit.
+    pub apps: Vec<AppName>,
     /// What to watch, by that commit.
     pub watched: Vec<Watched>,
 }

@@ -40,6 +40,17 @@ impl Followers {
         self.0.remove(&token);
     }
 
+    /// Lets those go who wait for a commit of an environment that is held. Returns them, those who wait for nothing more with their
+    /// ends.
+    pub(super) fn let_go(&mut self, environment: &EnvironmentName) -> Vec<(Token, Option<Vec<SyncEnd>>)> {
+        let waits = |one: &Follower| matches!(one.waiting.get(environment), Some(Awaited::Commit(_)));
+        let tokens: Vec<Token> = self.0.iter().filter(|(_, one)| waits(one)).map(|(token, _)| *token).collect();
+        for one in self.0.values_mut().filter(|one| waits(one)) {
+            one.waiting.remove(environment);
+        }
+        tokens.into_iter().map(|token| (token, self.take_if_done(token).map(|(_, ends)| ends))).collect()
+    }
+
     /// Takes the end of a job in; `last` says that no other sync of that environment waits. Returns those who wait no more.
     pub(super) fn ended(&mut self, job: &JobKind, end: &SyncEnd, last: bool) -> Vec<(Token, Vec<SyncEnd>)> {
         let hit = |awaited: &Awaited| match awaited {

@@ -5,6 +5,7 @@ mod chaos;
 mod example;
 mod sample;
 mod stories;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,7 @@ use holdfast_core::plan::{PlanOptions, Quarantined, plan};
 use holdfast_core::report::Report;
 use holdfast_core::time::Timestamp;
 use holdfast_engine::apply::{Operator, operator};
-use holdfast_engine::sync::{SyncRequest, observe_desired, sync};
+use holdfast_engine::sync::{SyncRequest, WindowConsent, observe_desired, sync};
 use holdfast_protocol::Slot;
 use holdfast_testkit::fake_host::{FakeFleet, World};
 
@@ -23,6 +24,8 @@ use sample::{Release, host_names, shop};
 
 fn request(desired: DesiredState) -> SyncRequest {
     SyncRequest {
+        windows: WindowConsent::None,
+        begun: BTreeSet::new(),
         desired,
         cause: "commit".to_owned(),
         by: String::new(),

@@ -75,6 +75,7 @@ pub(crate) fn shop(hosts: usize, release: Option<&Release>, rollout: &RolloutPol
             drift: DriftPolicy::Heal,
             ignore: Vec::new(),
             prune_limit_percent: 100,
+            windows: Vec::new(),
         },
         hosts: order.iter().enumerate().map(host).collect(),
         order,

@@ -170,7 +170,12 @@ crate::config::decode::parsed!(
     "^[a-z][a-z0-9-]*\\.[A-Za-z_][A-Za-z0-9_]*$",
     |text| {
         let shown: String = text.chars().take(60).collect();
-        let fail = || format!("`{}` is no `component.port`", shown.escape_debug());
+        let fail = || {
+            format!(
+                "`{}` is no `component.port`: write such as `web.api`, and the slots' ports follow",
+                shown.escape_debug()
+            )
+        };
         let (component, port) = text.split_once('.').ok_or_else(fail)?;
         let component = component.parse().map_err(|_| fail())?;
         if port.is_empty() || port.contains('.') { Err(fail()) } else { Ok(Self { component, port: port.to_owned() }) }

@@ -143,11 +143,14 @@ impl Decode for Argv {
         if let Kind::Scalar { text, .. } = &node.kind {
             let words: Vec<String> =
                 text.split_whitespace().take(12).map(|word| word.chars().take(40).collect()).collect();
-            return cx.wrong_type(
-                node,
-                "a list of arguments",
-                format!("there is no shell; write [{}]", words.join(", ")),
-            );
+            // What only a shell knows would reach the program as an argument.
+            let hint = if text.contains(['|', '&', ';', '<', '>', '$', '`', '\'', '"']) {
+                "there is no shell; write `[program, argument]`, and put what needs a shell into a script of the image"
+                    .to_owned()
+            } else {
+                format!("there is no shell; write [{}]", words.join(", "))
+            };
+            return cx.wrong_type(node, "a list of arguments", hint);
         }
         let arguments = Vec::<Argument>::decode(node, cx)?;
         if arguments.first().is_none_or(|program| program.0.is_empty()) {

@@ -3,6 +3,7 @@
 use super::leaf::Scalar;
 use super::selector::Selector;
 use super::values::Values;
+use super::window::Window;
 use crate::config::decode::{Context, Decode, Must, PlainValue, Whole, integer_of, record};
 use crate::config::model::{DriftPolicy, SyncMode};
 use crate::config::place::At;
@@ -18,6 +19,8 @@ record!(
     sync: Option<Sync>,
     /// How a change rolls over its hosts.
     rollout: Option<Rollout>,
+    /// When changes may begin, and when not. Default: at any time.
+    windows: Option<Vec<At<Window>>>,
     /// Variables for its templates.
     variables: Option<Values>,
 });

@@ -12,6 +12,7 @@ mod manager;
 mod notices;
 mod selector;
 mod values;
+mod window;
 
 pub(crate) use app::{App, Component, Ports};
 pub(crate) use check::{Drain, Healthcheck, Migrate, Prove, Watch, WebsocketDrain};
@@ -22,3 +23,4 @@ pub(crate) use leaf::{Account, EmailAddress, Identifier, LabelKey, LocalPath, Te
 pub(crate) use manager::{Manager, ManagerApproval, ManagerSsh};
 pub(crate) use notices::{ManagerNotice, ManagerSmtp};
 pub(crate) use selector::Selector;
+pub(crate) use window::{ScheduleText, Window};

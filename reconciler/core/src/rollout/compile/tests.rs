@@ -160,6 +160,7 @@ fn state(apps: Vec<DesiredApp>) -> DesiredState {
             drift: DriftPolicy::Report,
             ignore: Vec::new(),
             prune_limit_percent: 50,
+            windows: Vec::new(),
         },
         order: vec![name("h1")],
         hosts: BTreeMap::from([(name("h1"), DesiredHost { host, apps })]),
