@@ -38,7 +38,7 @@ impl Fleet {
     pub(crate) async fn open(manager: &Path, environment: &str, programs: &Path) -> Result<Self> {
         let manager = ManagerConfig::read(manager).0.ok_or("the manager's configuration has errors")?;
         let environment: EnvironmentName = environment.parse()?;
-        let repository = manager.git();
+        let repository = manager.git(&programs.join("holdfast"));
         let track = manager.environments.get(&environment).ok_or("the environment follows nothing")?;
         let commit = repository.resolve(track).await?;
         let tree = repository.read(&commit).await?;

@@ -13,9 +13,13 @@ mod runner;
 mod setup;
 mod wire;
 
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use holdfast_engine::git::{self, TOKEN_FILE, TOKEN_QUESTION};
 
 use crate::args::Cli;
 use crate::exit::Exit;
@@ -33,7 +37,27 @@ fn log(verbose: u8) {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
 }
 
+/// Answers git's question for the token. Runs instead of a verb, in a process that git started for a fetch of ours.
+fn answer(file: &Path) -> ExitCode {
+    let text = |value: Option<OsString>| value.and_then(|value| value.into_string().ok()).unwrap_or_default();
+    let (expected, asked) = (text(std::env::var_os(TOKEN_QUESTION)), text(std::env::args_os().nth(1)));
+    match git::answer(file, &expected, &asked) {
+        // Nobody but git reads this output.
+        Ok(token) => match writeln!(std::io::stdout(), "{}", *token) {
+            Ok(()) => Exit::Ok.into(),
+            Err(_) => Exit::Failed.into(),
+        },
+        Err(error) => {
+            eprintln!("{error}");
+            Exit::Failed.into()
+        }
+    }
+}
+
 fn main() -> ExitCode {
+    if let Some(file) = std::env::var_os(TOKEN_FILE) {
+        return answer(Path::new(&file));
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -10,7 +10,7 @@ use holdfast_core::diag::Diagnostics;
 use holdfast_core::id::{CommitId, EnvironmentName};
 use holdfast_core::view::{DiagnosticStyle, diagnostics_text};
 use holdfast_engine::git::{GitRepository, Location};
-use holdfast_engine::manager::{DEFAULT_PATH, ManagerConfig, SshOptions};
+use holdfast_engine::manager::{DEFAULT_PATH, HttpsOptions, ManagerConfig, SshOptions};
 
 use crate::args::Common;
 use crate::error::{Error, OrHint};
@@ -52,7 +52,8 @@ impl Setup {
         if let Some(repository) = &common.repository {
             manager.repository = location(repository)?;
         }
-        let repository = manager.git();
+        let program = std::env::current_exe().or_hint("is /proc mounted?")?;
+        let repository = manager.git(&program);
         Ok(Self { output, manager, repository })
     }
 
@@ -79,7 +80,13 @@ impl Setup {
             notices: Vec::new(),
             signers: None,
             age_key_files: std::env::var_os("SOPS_AGE_KEY_FILE").map(PathBuf::from).into_iter().collect(),
-            ssh: SshOptions { config_file: None, connect_timeout: seconds(10), identity: None },
+            ssh: SshOptions {
+                config_file: None,
+                connect_timeout: seconds(10),
+                identity: None,
+                repository_host_key: None,
+            },
+            https: HttpsOptions::default(),
             host_program: None,
             allow_non_fast_forward: false,
         })

@@ -58,7 +58,11 @@ pub(crate) async fn pause(setup: &Setup, arguments: &PauseArgs) -> Result<Exit, 
         None => format!("`holdfast resume {environment}`"),
     };
     if speak(setup, &about, Verb::Pause).await? == Answer::Heard {
-        setup.output.say(&format!("the rollout of {} is held; {back} lets it go on", about.name()));
+        let name = about.name();
+        let text = format!(
+            "the rollout of {name} is held; {back} lets it go on. Later ones begin as ever: say it again once none runs"
+        );
+        setup.output.say(&text);
         return Ok(Exit::Ok);
     }
     let by = crate::runner::person();

@@ -12,7 +12,7 @@ use holdfast_core::config::{Followed, ManagerFile, NoticeSink, load_manager};
 use holdfast_core::diag::{Diagnostic, Diagnostics, Origin, Severity};
 use holdfast_core::id::EnvironmentName;
 
-use crate::git::{FetchOptions, GitRepository, Location, Signers, Track};
+use crate::git::{FetchOptions, GitRepository, Location, Signers, Token, Track};
 
 /// Where the file is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/holdfast/manager.yaml";
@@ -42,6 +42,8 @@ pub struct ManagerConfig {
     pub age_key_files: Vec<PathBuf>,
     /// How hosts and the repository are reached.
     pub ssh: SshOptions,
+    /// How a repository at `https://` is reached.
+    pub https: HttpsOptions,
     /// The host program to deliver instead of the one that came with this release.
     pub host_program: Option<PathBuf>,
     /// Whether a branch may move to a commit that does not follow the last one.
@@ -57,6 +59,17 @@ pub struct SshOptions {
     pub connect_timeout: Duration,
     /// A private key to offer first.
     pub identity: Option<PathBuf>,
+    /// The pinned host key of the machine that the repository is on, as in `known_hosts` without the host.
+    pub repository_host_key: Option<String>,
+}
+
+/// How a repository at `https://` is reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HttpsOptions {
+    /// Certificates of trusted authorities, instead of the machine's own.
+    pub ca_file: Option<PathBuf>,
+    /// A file with the token.
+    pub token_file: Option<PathBuf>,
 }
 
 impl ManagerConfig {
@@ -130,19 +143,25 @@ impl ManagerConfig {
                 config_file: path(file.ssh_config),
                 connect_timeout: Duration::from_millis(file.ssh_connect_timeout.0),
                 identity: path(file.ssh_identity),
+                repository_host_key: file.repository_host_key,
             },
+            https: HttpsOptions { ca_file: path(file.https_ca_file), token_file: path(file.https_token_file) },
             host_program: path(file.host_program),
             allow_non_fast_forward: file.allow_non_fast_forward,
         }
     }
 
-    /// Returns the repository, to be fetched and read.
-    pub fn git(&self) -> GitRepository {
+    /// Returns the repository, to be fetched and read. `program` is what answers git's question for the token; it calls
+    /// [`answer`](crate::git::answer).
+    pub fn git(&self, program: &Path) -> GitRepository {
         let options = FetchOptions {
             timeout: self.fetch_timeout,
             connect_timeout: self.ssh.connect_timeout,
             ssh_config: self.ssh.config_file.clone(),
             ssh_identity: self.ssh.identity.clone(),
+            ssh_host_key: self.ssh.repository_host_key.clone(),
+            https_ca_file: self.https.ca_file.clone(),
+            https_token: self.https.token_file.clone().map(|file| Token { file, program: program.to_owned() }),
             ..FetchOptions::default()
         };
         GitRepository::new(self.repository.clone(), &self.state_dir, options)

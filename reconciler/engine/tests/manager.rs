@@ -38,7 +38,7 @@ fn a_full_file_and_the_defaults_are_read() {
     let signers = config.signers.as_ref().unwrap();
     assert_eq!(signers.file, Path::new("/etc/holdfast/allowed_signers"));
     assert!(signers.scratch.starts_with("/srv/holdfast"));
-    assert!(config.git().git_dir().starts_with("/srv/holdfast/git"));
+    assert!(config.git(Path::new("/usr/bin/holdfast")).git_dir().starts_with("/srv/holdfast/git"));
 
     let least = "repository: /srv/git/infra.git\nenvironments: { prod: { branch: main } }\n";
     let (config, _) = ManagerConfig::parse("manager.yaml", least.as_bytes());

@@ -44,6 +44,12 @@ pub struct ManagerFile {
     pub ssh_connect_timeout: Millis,
     /// A private key to offer first.
     pub ssh_identity: Option<String>,
+    /// The pinned host key of the machine that the repository is on.
+    pub repository_host_key: Option<String>,
+    /// Certificates of trusted authorities for `https://`, instead of the machine's own.
+    pub https_ca_file: Option<String>,
+    /// A file with the token for `https://`.
+    pub https_token_file: Option<String>,
     /// The host program to deliver instead of the one that came with this release.
     pub host_program: Option<String>,
     /// Whether a branch may move to a commit that does not follow the last one.
@@ -107,8 +113,10 @@ fn resolve(file: &str, raw: raw::Manager, findings: &mut Findings<'_>) -> Option
         config_file: None,
         connect_timeout: None,
         identity: None,
+        repository_host_key: None,
         wrong: Wrong::default(),
     });
+    let https = raw.https.unwrap_or(raw::ManagerHttps { ca_file: None, token_file: None, wrong: Wrong::default() });
     let ssh_connect_timeout = within("ssh.connect_timeout", ssh.connect_timeout.as_ref(), 10_000, findings);
     let text = |path: Option<raw::LocalPath>| path.map(|path| path.0);
     let repository = raw.repository.0?;
@@ -126,6 +134,9 @@ fn resolve(file: &str, raw: raw::Manager, findings: &mut Findings<'_>) -> Option
         ssh_config: text(ssh.config_file),
         ssh_connect_timeout,
         ssh_identity: text(ssh.identity),
+        repository_host_key: ssh.repository_host_key.map(|key| key.value.0),
+        https_ca_file: text(https.ca_file),
+        https_token_file: text(https.token_file),
         host_program: text(raw.host_program),
         allow_non_fast_forward: raw.allow_non_fast_forward.unwrap_or(false),
     })

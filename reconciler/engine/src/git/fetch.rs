@@ -1,6 +1,7 @@
 //! The `git` program for the network: it honours the user's ssh configuration, keys and credential helpers, and can be killed.
 
 use std::ffi::OsString;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,12 +11,17 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use super::location::Location;
+use super::token::{self, LOGIN, TOKEN_FILE, TOKEN_QUESTION, Token, TokenError};
+use super::words::last_words;
 
 /// Largest file that git may write: bounds what a server can make the mirror take.
 const MAX_PACK_BYTES: u64 = 2 << 30;
 
 /// Bytes of git's words that are kept for an error.
 const MAX_STDERR: usize = 16 << 10;
+
+/// Between two looks whether another process has ended its fetch.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How a repository is fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +34,13 @@ pub struct FetchOptions {
     pub ssh_config: Option<PathBuf>,
     /// A private key to offer first.
     pub ssh_identity: Option<PathBuf>,
+    /// The only host key that the repository's machine may show, as in `known_hosts` without the host; `None` leaves that to
+    /// `known_hosts`.
+    pub ssh_host_key: Option<String>,
+    /// Certificates of trusted authorities, instead of the machine's own.
+    pub https_ca_file: Option<PathBuf>,
+    /// What a server that asks for a password gets; `None` leaves that to git's credential helpers.
+    pub https_token: Option<Token>,
     /// The ssh program.
     pub ssh_program: PathBuf,
     /// The git program.
@@ -41,6 +54,9 @@ impl Default for FetchOptions {
             connect_timeout: Duration::from_secs(10),
             ssh_config: None,
             ssh_identity: None,
+            ssh_host_key: None,
+            https_ca_file: None,
+            https_token: None,
             ssh_program: PathBuf::from("ssh"),
             git_program: PathBuf::from("git"),
         }
@@ -84,6 +100,9 @@ pub enum FetchError {
         /// Why.
         reason: String,
     },
+    /// The token cannot be used.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// A path of the options cannot be handed to ssh.
     #[error("`{path}` cannot be handed to ssh: use a path of letters, digits and `/._-+@`")]
     SshPath {
@@ -98,8 +117,12 @@ pub enum FetchError {
 /// See [`FetchError`].
 pub(super) async fn fetch(git_dir: &Path, location: &Location, options: &FetchOptions) -> Result<(), FetchError> {
     prepare(git_dir)?;
+    let late = || FetchError::Timeout { location: location.to_string(), seconds: options.timeout.as_secs() };
+    let _turn = tokio::time::timeout(options.timeout, turn(git_dir)).await.map_err(|_| late())??;
+    let known_hosts = known_hosts(git_dir, options)?;
     let mut command = Command::new(&options.git_program);
-    command.args(arguments(git_dir, location)).env_clear().envs(environment(options)?);
+    command.args(arguments(git_dir, location, options));
+    command.env_clear().envs(environment(location, options, known_hosts.as_deref())?);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
     let start = |error: std::io::Error| FetchError::Start {
         program: options.git_program.display().to_string(),
@@ -114,7 +137,7 @@ pub(super) async fn fetch(git_dir: &Path, location: &Location, options: &FetchOp
         (child.wait().await, words)
     });
     let Ok((status, words)) = ended.await else {
-        return Err(FetchError::Timeout { location: location.to_string(), seconds: options.timeout.as_secs() });
+        return Err(late());
     };
     group.0 = None;
     match status {
@@ -124,10 +147,38 @@ pub(super) async fn fetch(git_dir: &Path, location: &Location, options: &FetchOp
     }
 }
 
+/// Waits until no other process of this machine fetches into the mirror: git refuses to move a reference that another moves.
+async fn turn(git_dir: &Path) -> Result<File, FetchError> {
+    let open = || File::options().create(true).append(true).open(git_dir.join("holdfast.lock"));
+    let file = open().map_err(|error| unusable(git_dir, error))?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOOK).await,
+            Err(TryLockError::Error(error)) => return Err(unusable(git_dir, error)),
+        }
+    }
+}
+
+fn unusable(git_dir: &Path, reason: impl std::fmt::Display) -> FetchError {
+    FetchError::Mirror { path: git_dir.display().to_string(), reason: reason.to_string() }
+}
+
+/// The name that the pinned host key stands for.
+const PIN: &str = "holdfast-repository";
+
+/// Writes the pinned host key beside the mirror, where there is one, and returns the file.
+fn known_hosts(git_dir: &Path, options: &FetchOptions) -> Result<Option<PathBuf>, FetchError> {
+    let Some(key) = &options.ssh_host_key else { return Ok(None) };
+    let path = git_dir.join("holdfast.known_hosts");
+    std::fs::write(&path, format!("{PIN} {key}\n")).map_err(|error| unusable(&path, error))?;
+    Ok(Some(path))
+}
+
 /// Makes the mirror where there is none. Nobody else may read or write it: what is in it is trusted later.
 fn prepare(git_dir: &Path) -> Result<(), FetchError> {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-    let fail = |reason: String| FetchError::Mirror { path: git_dir.display().to_string(), reason };
+    let fail = |reason: String| unusable(git_dir, reason);
     if !git_dir.join("HEAD").is_file() {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(git_dir);
         made.map_err(|error| fail(error.to_string()))?;
@@ -143,8 +194,8 @@ fn prepare(git_dir: &Path) -> Result<(), FetchError> {
 }
 
 /// Returns the arguments of git. The location stands after `--`, and was parsed before.
-pub(super) fn arguments(git_dir: &Path, location: &Location) -> Vec<OsString> {
-    let settings = [
+pub(super) fn arguments(git_dir: &Path, location: &Location, options: &FetchOptions) -> Vec<OsString> {
+    let fixed = [
         // No protocol but the two that are encrypted; helpers such as `ext::` run programs.
         "protocol.allow=never",
         "protocol.ssh.allow=always",
@@ -157,14 +208,26 @@ pub(super) fn arguments(git_dir: &Path, location: &Location) -> Vec<OsString> {
         "http.lowSpeedLimit=1000",
         "http.lowSpeedTime=30",
         "core.askPass=",
-        "credential.interactive=false",
         // Packing up happens within the deadline, never behind our back.
         "gc.autoDetach=false",
         "maintenance.autoDetach=false",
     ];
     let mut arguments: Vec<OsString> = vec!["--git-dir".into(), git_dir.into()];
+    let mut settings: Vec<OsString> = fixed.map(OsString::from).into();
+    if let Some(file) = &options.https_ca_file {
+        let mut setting = OsString::from("http.sslCAInfo=");
+        setting.push(file);
+        settings.push(setting);
+    }
+    if options.https_token.is_some() {
+        // No other way to a password than the token, and nobody is to remember it.
+        settings.extend(["credential.helper=".into(), format!("credential.username={LOGIN}").into()]);
+    } else {
+        // Newer versions of git would not ask even for the token then.
+        settings.push("credential.interactive=false".into());
+    }
     for setting in settings {
-        arguments.extend(["-c".into(), setting.into()]);
+        arguments.extend(["-c".into(), setting]);
     }
     arguments.extend(
         [
@@ -186,7 +249,11 @@ pub(super) fn arguments(git_dir: &Path, location: &Location) -> Vec<OsString> {
 }
 
 /// Returns the environment of git: nothing of ours but what finds programs, keys and configuration.
-pub(super) fn environment(options: &FetchOptions) -> Result<Vec<(OsString, OsString)>, FetchError> {
+pub(super) fn environment(
+    location: &Location,
+    options: &FetchOptions,
+    known_hosts: Option<&Path>,
+) -> Result<Vec<(OsString, OsString)>, FetchError> {
     let kept = [
         "PATH",
         "HOME",
@@ -209,13 +276,19 @@ pub(super) fn environment(options: &FetchOptions) -> Result<Vec<(OsString, OsStr
         ("GIT_SSH_VARIANT", "ssh"),
     ];
     environment.extend(fixed.map(|(name, value)| (name.into(), value.into())));
-    environment.push(("GIT_SSH_COMMAND".into(), ssh_command(options)?.into()));
+    environment.push(("GIT_SSH_COMMAND".into(), ssh_command(options, known_hosts)?.into()));
+    if let (Some(Token { file, program }), Some(question)) = (&options.https_token, token::question(location)) {
+        token::check(file)?;
+        environment.push(("GIT_ASKPASS".into(), program.into()));
+        environment.push((TOKEN_FILE.into(), file.into()));
+        environment.push((TOKEN_QUESTION.into(), question.into()));
+    }
     Ok(environment)
 }
 
 /// Returns the ssh command for git, which splits it as a shell would: every word of it is ours, and paths are checked to have no
 /// character that means something there. Host and path of the repository are handed over apart from it.
-fn ssh_command(options: &FetchOptions) -> Result<String, FetchError> {
+fn ssh_command(options: &FetchOptions, known_hosts: Option<&Path>) -> Result<String, FetchError> {
     let path = |path: &Path| {
         let text = path.to_str().filter(|text| {
             !text.is_empty()
@@ -234,6 +307,12 @@ fn ssh_command(options: &FetchOptions) -> Result<String, FetchError> {
     }
     if let Some(identity) = &options.ssh_identity {
         command.extend([" -i ", &path(identity)?]);
+    }
+    if let Some(file) = known_hosts {
+        let file = path(file)?;
+        let pinned =
+            " -o GlobalKnownHostsFile=/dev/null -o KnownHostsCommand=none -o CheckHostIP=no -o UpdateHostKeys=no";
+        command.extend([pinned, " -o VerifyHostKeyDNS=no -o HostKeyAlias=", PIN, " -o UserKnownHostsFile=", &file]);
     }
     Ok(command)
 }
@@ -274,20 +353,6 @@ async fn read_capped(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     kept
 }
 
-/// Returns the last lines that git wrote, without what could act on a terminal and without anything before an `@` in a URL.
-fn last_words(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let tail = lines[lines.len().saturating_sub(6)..].join("; ");
-    let tail: String = tail.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    let masked = tail.split(' ').map(|word| match (word.find("://"), word.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => format!("{}…{}", &word[..scheme + 3], &word[at..]),
-        _ => word.to_owned(),
-    });
-    let shown: String = masked.collect::<Vec<_>>().join(" ").chars().take(600).collect();
-    if shown.is_empty() { "git said nothing".to_owned() } else { shown }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,7 +360,7 @@ mod tests {
     #[test]
     fn the_location_stands_after_the_options() {
         let location: Location = "git@git.example.net:team/infra.git".parse().unwrap();
-        let arguments = arguments(Path::new("/state/mirror"), &location);
+        let arguments = arguments(Path::new("/state/mirror"), &location, &FetchOptions::default());
         let text: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
         let dashes = text.iter().position(|word| *word == "--").unwrap();
         assert_eq!(
@@ -309,13 +374,7 @@ mod tests {
     fn a_path_with_a_meaning_for_a_shell_is_refused() {
         for path in ["/etc/ssh $(id)", "/a;b", "/a'b", "/a\nb", "-F", ""] {
             let options = FetchOptions { ssh_config: Some(PathBuf::from(path)), ..FetchOptions::default() };
-            assert!(matches!(ssh_command(&options), Err(FetchError::SshPath { .. })), "{path}");
+            assert!(matches!(ssh_command(&options, None), Err(FetchError::SshPath { .. })), "{path}");
         }
-    }
-
-    #[test]
-    fn words_of_a_server_cannot_act() {
-        let words = last_words(b"fatal: \x1b[31mhttps://user:secret@host/x failed\nremote: no\n");
-        assert_eq!(words, "fatal: \u{fffd}[31mhttps://…@host/x failed; remote: no");
     }
 }

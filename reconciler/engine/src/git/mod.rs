@@ -10,11 +10,14 @@ mod objects;
 mod repository;
 mod revision;
 mod signature;
+mod token;
 mod tree;
+mod words;
 
 pub use fetch::{FetchError, FetchOptions};
 pub use location::{InvalidLocation, Location};
 pub use repository::{CommitInfo, GitRepository};
 pub use revision::{RevisionError, Track};
 pub use signature::{SignatureError, Signers};
+pub use token::{TOKEN_FILE, TOKEN_QUESTION, Token, TokenError, answer};
 pub use tree::ReadError;

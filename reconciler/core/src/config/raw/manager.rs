@@ -1,6 +1,6 @@
 //! The manager's own configuration, `/etc/holdfast/manager.yaml`.
 
-use super::leaf::{Account, EmailAddress, LocalPath, RefPattern, Scalar};
+use super::leaf::{Account, EmailAddress, HostKey, LocalPath, RefPattern, Scalar};
 use super::notices::ManagerNotice;
 use crate::config::decode::{Must, Named, Whole, record};
 use crate::config::place::At;
@@ -35,6 +35,8 @@ record!(
     notices: Option<Vec<At<ManagerNotice>>>,
     /// How hosts and the repository are reached.
     ssh: Option<ManagerSsh>,
+    /// How a repository at `https://` is reached.
+    https: Option<ManagerHttps>,
     /// The host program to deliver instead of the one that came with this release.
     host_program: Option<LocalPath>,
     /// Whether a branch may move to a commit that does not follow the last one. Default: `false`.
@@ -70,4 +72,17 @@ record!(
     connect_timeout: Option<At<Millis>>,
     /// A private key to offer before those of the configuration.
     identity: Option<LocalPath>,
+    /// The host key of the machine that a repository at `ssh://` is on, as the inventory has those of hosts: `ssh-ed25519 AAAA…`.
+    /// Default: what `known_hosts` says.
+    repository_host_key: Option<At<HostKey>>,
+});
+
+record!(
+    /// How a repository at `https://` is reached. A login stands in its address: `https://bot@git.example.net/team/ops.git`.
+    ManagerHttps, "`https`", {
+    /// Certificates of the authorities that are trusted, in PEM, instead of the machine's own.
+    ca_file: Option<LocalPath>,
+    /// A file that holds nothing but a token or password, read at each fetch; nobody but its owner may read it. Default: git's
+    /// credential helpers.
+    token_file: Option<LocalPath>,
 });

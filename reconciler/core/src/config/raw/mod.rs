@@ -20,7 +20,7 @@ pub(crate) use environment::{Environment, MaxUnavailable, Rollout, Sync};
 pub(crate) use holdfast::{Defaults, Holdfast};
 pub(crate) use inventory::{Host, Inventory};
 pub(crate) use leaf::{Account, EmailAddress, Identifier, LabelKey, LocalPath, TemplatePath};
-pub(crate) use manager::{Manager, ManagerApproval, ManagerSsh};
+pub(crate) use manager::{Manager, ManagerApproval, ManagerHttps, ManagerSsh};
 pub(crate) use notices::{ManagerNotice, ManagerSmtp};
 pub(crate) use selector::Selector;
 pub(crate) use window::{ScheduleText, Window};
