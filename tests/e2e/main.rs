@@ -15,4 +15,5 @@ mod quoting;
 mod secrets;
 mod story;
 mod strategies;
+mod systems;
 mod verbs;

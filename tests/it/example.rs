@@ -9,5 +9,8 @@ fn loads_without_a_finding() {
     let shown: Vec<_> = findings.0.iter().map(|f| format!("{}: {} ({})", f.origin, f.message, f.hint)).collect();
     assert!(shown.is_empty(), "{}", shown.join("\n"));
     let config = config.expect("a valid repository has a model");
-    assert_eq!(config.environments.keys().map(ToString::to_string).collect::<Vec<_>>(), ["prod"]);
+    assert_eq!(
+        config.environments.keys().map(ToString::to_string).collect::<Vec<_>>(),
+        ["prod", "shia-dev", "shia-prod", "shia-stage"]
+    );
 }

@@ -36,10 +36,7 @@ impl Ops {
     /// When anything of it fails.
     pub fn new(holdfast: &Path, lab: &Lab) -> Self {
         let ops = Self::blank(holdfast, lab);
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        for part in ["holdfast.yaml", "inventory", "environments", "templates"] {
-            copy(&example.join(part), &ops.work.join(part));
-        }
+        ops.take_definitions(&["prod"]);
         let mut inventory = String::from("hosts:\n");
         for (index, host) in lab.hosts.iter().filter(|host| host.name.starts_with("web")).enumerate() {
             let labels = if index == 0 { "{ role: web, database: primary }" } else { "{ role: web }" };
@@ -54,6 +51,21 @@ impl Ops {
         ops.commit("the chatbot, v1");
         ops.push();
         ops
+    }
+
+    /// Copies the shipped templates and the environments that are named into the clone.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn take_definitions(&self, environments: &[&str]) {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for part in ["holdfast.yaml", "templates"] {
+            copy(&shipped.join(part), &self.work.join(part));
+        }
+        for name in environments {
+            let folder = Path::new("environments").join(name);
+            copy(&shipped.join(&folder), &self.work.join(&folder));
+        }
     }
 
     /// Makes a repository with a format, an inventory of all hosts (`role: web`), and nothing else; nothing is committed yet.

@@ -1,0 +1,148 @@
+//! Guide 003: development, staging and production of one system beside each other on one VPS.
+
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+use holdfast_testkit::lab::{Lab, wait_until};
+use holdfast_testkit::load::{Load, LoadSpec};
+use serde_json::{Value, json};
+
+use super::Shipped;
+
+const IMAGES: [&str; 6] = [
+    "registry: lab",
+    "postgres_image: lab/postgres:17",
+    "redis_image: lab/redis:8",
+    "qdrant_image: lab/qdrant:1",
+    "minio_image: lab/minio:1",
+    "flower_image: lab/flower:1",
+];
+
+/// Environment, its site, log level, workers, whether it debugs: the table of the guide.
+const TABLE: [(&str, &str, &str, u64, bool); 3] = [
+    ("dev", "dev.chat.example.net", "DEBUG", 1, true),
+    ("stage", "stage.chat.example.net", "INFO", 2, false),
+    ("prod", "chat.example.net", "WARNING", 4, false),
+];
+
+/// Asks a site of the host, as somebody outside does.
+fn ask(lab: &Lab, site: &str, path: &str, body: Option<&Value>) -> Value {
+    let url = format!("http://{}:8100{path}", lab.hosts[0].address);
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "--max-time", "20", "-H", &format!("Host: {site}"), &url]);
+    if let Some(body) = body {
+        curl.args(["-H", "Content-Type: application/json", "-d", &body.to_string()]);
+    }
+    let output = curl.output().unwrap();
+    assert!(output.status.success(), "{site}{path}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{site}{path}: {error}: {}", String::from_utf8_lossy(&output.stdout)))
+}
+
+fn shipped(lab: &Lab) -> Shipped {
+    let shipped = Shipped::new(lab, &["shia-dev", "shia-stage", "shia-prod"], &IMAGES);
+    for (name, ..) in TABLE {
+        let secrets = json!({
+            "database": { "password": format!("p@ss w:/{name}") },
+            "redis": { "password": format!("r#d $-{name}") },
+            "app": { "secret_key": format!("key-{name}-0123456789abcdef") },
+            "openrouter": { "api_key": format!("sk-{name}") },
+            "minio": { "user": "objects", "password": format!("m%n \"{name}") },
+        });
+        shipped.ops.seal(&format!("shia-{name}"), &secrets.to_string());
+        // Shipped as an hour in production and a minute elsewhere.
+        let window = if name == "prod" { "window: 1h" } else { "window: 1m" };
+        shipped.edit(&format!("environments/shia-{name}/shia.yaml"), window, "window: 3s");
+    }
+    shipped.ops.ship("the chatbot, v1.0.0 everywhere");
+    shipped
+}
+
+/// Capabilities 17, 31, 35 and 36 on a real host.
+#[test]
+#[ignore = "needs the lab"]
+fn cap_31_three_environments_on_one_vps_share_nothing() {
+    let lab = Lab::up("shia", "vps", 1, &["--images", "shia"]);
+    let shipped = shipped(&lab);
+    let ops = &shipped.ops;
+    for (name, ..) in TABLE {
+        ops.run(&["apply", &format!("shia-{name}"), "--yes"]);
+    }
+    for (name, ..) in TABLE {
+        shipped.assert_plan_is_empty(&format!("shia-{name}"));
+    }
+
+    // Each is what the guide's table says.
+    for (name, site, level, workers, debug) in TABLE {
+        wait_until("all workers answer", Duration::from_secs(60), || {
+            ask(&lab, site, "/version", None)["workers"] == json!(workers)
+        });
+        let version = ask(&lab, site, "/version", None);
+        assert_eq!(version["environment"], json!(name), "{version}");
+        assert_eq!(version["release"], json!("v1.0.0"), "{version}");
+        assert!(version["log_level"].as_str().unwrap().eq_ignore_ascii_case(level), "{version}");
+        assert_eq!(version["debug"], json!(debug), "{version}");
+    }
+
+    // A task of one environment is never done by another's workers, and no message is seen elsewhere.
+    for (name, site, ..) in TABLE {
+        ask(&lab, site, "/api/v1/tasks", Some(&json!({ "ref": format!("of-{name}"), "seconds": 0 })));
+    }
+    for (name, site, ..) in TABLE {
+        let done = || ask(&lab, site, &format!("/api/v1/tasks?ref=of-{name}"), None);
+        wait_until("the task ran", Duration::from_secs(60), || done().to_string().contains("ended_at"));
+        let runs = done().to_string();
+        assert!(runs.contains(&format!("\"environment\":\"{name}\"")), "{runs}");
+        for (other, ..) in TABLE.iter().filter(|(other, ..)| *other != name) {
+            let runs = ask(&lab, site, &format!("/api/v1/tasks?ref=of-{other}"), None).to_string();
+            assert!(!runs.contains("ended_at"), "{name} knows a task of {other}: {runs}");
+        }
+    }
+
+    // Nothing but nginx's port, and ssh, can be reached from elsewhere.
+    let reachable = |port: u16| {
+        let address = SocketAddr::new(lab.hosts[0].address.parse().unwrap(), port);
+        TcpStream::connect_timeout(&address, Duration::from_secs(2)).is_ok()
+    };
+    assert!(reachable(8100) && reachable(22));
+    let open: Vec<u16> =
+        [5432, 5433, 5555, 5556, 5557, 6333, 6379, 8000, 8401, 8402, 8403, 8451, 8452, 8453, 9000, 9001]
+            .into_iter()
+            .filter(|port| reachable(*port))
+            .collect();
+    assert!(open.is_empty(), "ports open to everybody: {open:?}");
+
+    // A release of production under load; the other two do not move.
+    let load = Load::start(&LoadSpec {
+        targets: vec![format!("{}:8100", lab.hosts[0].address).parse().unwrap()],
+        host: "chat.example.net".to_owned(),
+        get: "/health".to_owned(),
+        post: "/api/v1/chat".to_owned(),
+        body: r#"{"message":"does it hold?"}"#.to_owned(),
+        connections: 4,
+        pause: Duration::from_millis(25),
+        limit: Duration::from_secs(600),
+    });
+    let release = |from: &str, to: &str| {
+        let path = "environments/shia-prod/shia.yaml";
+        shipped.edit(path, &format!("release: {from}"), &format!("release: {to}"));
+        ops.ship(&format!("production {to}"));
+    };
+    release("v1.0.0", "v1.1.0");
+    ops.run(&["apply", "shia-prod", "--yes"]);
+    shipped.assert_plan_is_empty("shia-prod");
+    wait_until("v1.1.0 answers", Duration::from_secs(20), || load.report().releases.contains_key("v1.1.0"));
+
+    // One that never gets healthy takes no request.
+    release("v1.1.0", "v1.2.0");
+    let broken = ops.run_any(&["apply", "shia-prod", "--yes"]);
+    assert_eq!(broken.status.code(), Some(4), "a release that never gets healthy goes back");
+    let report = load.stop();
+    assert_eq!(report.failures, 0, "no request may be lost: {:?}", report.examples);
+    assert!(report.requests > 500, "the load was real: {} requests", report.requests);
+    assert_eq!(report.releases.keys().collect::<Vec<_>>(), ["v1.0.0", "v1.1.0"]);
+    for (name, site, ..) in &TABLE[..2] {
+        assert_eq!(ask(&lab, site, "/version", None)["release"], json!("v1.0.0"), "{name} did not move");
+    }
+}
