@@ -16,4 +16,5 @@ mod secrets;
 mod story;
 mod strategies;
 mod systems;
+mod unattended;
 mod verbs;

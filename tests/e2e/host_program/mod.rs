@@ -280,6 +280,7 @@ fn units_come_up_crash_loops_are_seen_and_odd_keys_refused(bench: &Bench) {
         state()
     );
 
+    bench.on_host("touch /root/counter/go");
     let good = unit_spec(&mut channel, "u2", 3, "/bin/sleep 1000", "");
     let (outcome, reason, _) = channel.run(&good);
     assert_eq!(outcome, Outcome::Done, "{reason}");
@@ -287,14 +288,14 @@ fn units_come_up_crash_loops_are_seen_and_odd_keys_refused(bench: &Bench) {
     assert_eq!(bench.on_host("cat /root/counter/ran").lines().count(), 1);
 
     // Killed in its migration: it is found again by its name.
-    bench.on_host("rm /root/counter/ran");
+    bench.on_host("rm /root/counter/ran /root/counter/go");
     let killed = unit_spec(&mut channel, "u3", 4, "/bin/sleep 1001", "");
     channel.begin(&killed);
     let decide = Request::Decide { id: killed.id.clone(), fence: killed.fence, decision: Decision::Promote };
     assert_eq!(channel.ask(decide), Reply::Decided);
     let (outcome, reason, entries) = channel.follow(&killed.id, |entry| {
         if matches!(&entry.event, JournalEvent::Progress { text } if text == "migrating") {
-            bench.on_host("systemctl kill -s KILL --kill-whom=main holdfast-tx-u3");
+            bench.on_host("systemctl kill -s KILL --kill-whom=main holdfast-tx-u3; touch /root/counter/go");
         }
     });
     assert_eq!(outcome, Outcome::Done, "{reason}");

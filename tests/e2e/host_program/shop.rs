@@ -235,7 +235,8 @@ pub(super) fn unit_spec(channel: &mut Channel, id: &str, fence: u64, exec: &str,
             Action::Migrate {
                 id: format!("test/shop/unit/{id}"),
                 runner: MigrationRunner::Host { directory: "/root/counter".to_owned(), user: String::new() },
-                argv: ["sh", "-c", "echo ran >>ran; sleep 1"].map(str::to_owned).to_vec(),
+                // Ends when it is told to, so that whoever kills something meanwhile never comes too late.
+                argv: ["sh", "-c", "echo ran >>ran; until [ -e go ]; do sleep 0.1; done"].map(str::to_owned).to_vec(),
                 idempotent: false,
             },
         ),
