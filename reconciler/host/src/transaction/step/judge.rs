@@ -79,6 +79,8 @@ pub(super) struct Judge {
     /// Probes asked and failed, for the report.
     pub(super) asked: u32,
     pub(super) failures: u32,
+    /// Of the failures, those in the start period: nobody's fault.
+    pub(super) excused: u32,
 }
 
 impl Judge {
@@ -95,6 +97,7 @@ impl Judge {
             healthy_since: None,
             asked: 0,
             failures: 0,
+            excused: 0,
         }
     }
 
@@ -108,6 +111,7 @@ impl Judge {
         self.asked += 1;
         if look.probe.is_err() {
             self.failures += 1;
+            self.excused += u32::from(now < self.start_period);
         }
         let starting = now < self.start_period;
         if let State::Ended(why) = &look.state {

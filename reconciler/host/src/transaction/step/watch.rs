@@ -88,8 +88,11 @@ fn is_unclear(judges: &[(Judge, Duration)]) -> bool {
     failed > 0 && asked < ENOUGH
 }
 
+/// Probes asked and failed, without the failures of a machine that comes up again after a loss of power.
 fn counts(judges: &[(Judge, Duration)]) -> (u32, u32) {
-    judges.iter().fold((0, 0), |(asked, failed), (judge, _)| (asked + judge.asked, failed + judge.failures))
+    judges.iter().fold((0, 0), |(asked, failed), (judge, _)| {
+        (asked + judge.asked - judge.excused, failed + judge.failures - judge.excused)
+    })
 }
 
 #[cfg(test)]
@@ -149,6 +152,22 @@ mod tests {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let error = Watch(&window(port, 1_000_000, 1, 500)).apply(&bench.work(), &[]).unwrap_err();
         assert!(error.to_string().starts_with("10 of 10 probes failed"), "{error}");
+    }
+
+    #[test]
+    fn what_fails_while_a_machine_comes_up_again_is_no_share() {
+        let Window { checks, .. } = window(1, 3, 100, 0);
+        let down = super::super::judge::Look {
+            probe: Err("refused".to_owned()),
+            state: super::super::judge::State::Running,
+            restarts: std::collections::BTreeMap::new(),
+        };
+        let taken = |mut judge: Judge| {
+            judge.take(Duration::from_secs(1), &down);
+            counts(&[(judge, Duration::ZERO)])
+        };
+        assert_eq!(taken(Judge::starting(&checks[0])), (0, 0));
+        assert_eq!(taken(Judge::watching(&checks[0])), (1, 1));
     }
 
     #[test]
