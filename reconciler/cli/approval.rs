@@ -1,9 +1,8 @@
 //! Approvals on the management box: who speaks, whose commit it is, and what was agreed to.
 
-use std::collections::BTreeSet;
 use std::process::Stdio;
 
-use holdfast_core::approval::{Agreement, Objection, may_agree, names_seal};
+use holdfast_core::approval::{Agreement, Objection, counted, may_agree, names_seal};
 use holdfast_core::id::{CommitId, EnvironmentName};
 use holdfast_engine::daemon::{Approved, Voice};
 use holdfast_engine::store::{Approval, Store};
@@ -95,8 +94,7 @@ pub(crate) async fn approve(
     let told_by = if told_by == by { String::new() } else { told_by };
     store.approve(Approval { agreement, told_by, at: Wire::now() }).await.or_hint("")?;
     let words = store.approvals(environment).await.or_hint("")?;
-    let counted = words.into_iter().map(|word| word.agreement).filter(|word| word.to == proposal);
-    let counted = counted.filter(|word| may_agree(Some(rule), &authors, &word.by).is_ok());
-    let given: BTreeSet<String> = counted.map(|word| word.by).collect();
+    let words: Vec<Agreement> = words.into_iter().map(|word| word.agreement).collect();
+    let given = counted(Some(rule), &authors, &words, &proposal);
     Ok(Approved { proposal, by, given, required: rule.required, begins: false })
 }

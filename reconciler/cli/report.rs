@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use holdfast_core::event::{AppResult, SyncResult};
+use holdfast_core::id::short_seal;
 use holdfast_core::report::Report;
 use holdfast_core::view::{harmless, took};
 use holdfast_engine::sync::CLOSED;
@@ -87,7 +88,7 @@ fn text(report: &Report) -> String {
         }
     }
     if let (Some(awaits), Some(environment)) = (&report.awaits, &report.environment) {
-        let seal: String = report.seal.chars().take(12).collect();
+        let seal = short_seal(&report.seal);
         let (count, required, names) = (awaits.given.len(), awaits.required, awaits.approvers.join(", "));
         let _ = writeln!(text, "  plan {seal} waits for approval, {count} of {required} given, by one of {names}");
         let _ = writeln!(

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use holdfast_core::approval::Proposal;
 use holdfast_core::desired::DesiredState;
 use holdfast_core::event::{SyncEvent, SyncEventKind, SyncResult};
-use holdfast_core::id::{AppName, CommitId, EnvironmentName};
+use holdfast_core::id::{AppName, CommitId, EnvironmentName, short_seal};
 use holdfast_core::notice::of_sync;
 use holdfast_core::plan::Quarantined;
 use holdfast_core::report::Report;
@@ -273,10 +273,7 @@ pub(crate) fn reason(report: &Report) -> String {
         }
     });
     let passed = report.window_override.iter().map(|one| format!("window overridden by {}: {}", one.by, one.reason));
-    let waits = report
-        .awaits
-        .as_ref()
-        .map(|_| format!("plan {} waits for approval", report.seal.chars().take(12).collect::<String>()));
+    let waits = report.awaits.as_ref().map(|_| format!("plan {} waits for approval", short_seal(&report.seal)));
     let approved = Some(&report.approved_by).filter(|by| !by.is_empty());
     let approved = approved.map(|by| format!("approved by {}", by.join(", ")));
     passed

@@ -115,6 +115,18 @@ pub fn may_agree(rule: Option<&ApprovalRule>, authors: &BTreeSet<String>, who: &
     }
 }
 
+/// Returns whose words count for a plan: given to exactly it, by people who may agree now.
+pub fn counted(
+    rule: Option<&ApprovalRule>,
+    authors: &BTreeSet<String>,
+    given: &[Agreement],
+    to: &Proposal,
+) -> BTreeSet<String> {
+    let to_this = given.iter().filter(|agreement| agreement.to == *to);
+    let counted = to_this.filter(|agreement| may_agree(rule, authors, &agreement.by).is_ok());
+    counted.map(|agreement| agreement.by.clone()).collect()
+}
+
 /// Returns whether a plan may be applied now.
 ///
 /// # Guarantees
@@ -125,9 +137,7 @@ pub fn clearance(rule: Option<&ApprovalRule>, case: &Case<'_>) -> Clearance {
     if !case.changes || case.released == Some(&case.proposal.commit) {
         return Clearance::Free;
     }
-    let to_this = case.given.iter().filter(|agreement| agreement.to == *case.proposal);
-    let counted = to_this.filter(|agreement| may_agree(rule, case.authors, &agreement.by).is_ok());
-    let given: BTreeSet<String> = counted.map(|agreement| agreement.by.clone()).collect();
+    let given = counted(rule, case.authors, case.given, case.proposal);
     if given.len() as u64 >= u64::from(asked.required.max(1)) {
         Clearance::Approved(given)
     } else {

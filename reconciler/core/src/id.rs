@@ -151,6 +151,11 @@ impl fmt::Display for CommitId {
     }
 }
 
+/// Returns the first twelve digits of a seal that is kept as text, as [`Digest::short`] does of a seal itself; for display only.
+pub fn short_seal(seal: &str) -> &str {
+    seal.get(..12).unwrap_or(seal)
+}
+
 /// Returns the SHA-256 digest of some bytes.
 pub fn digest_of(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::config::{NoticeSeverity as Severity, NoticeSink};
 use crate::event::SyncResult;
-use crate::id::{DigestWriter, EnvironmentName, HostName};
+use crate::id::{DigestWriter, EnvironmentName, HostName, short_seal};
 use crate::report::Report;
 use crate::time::Timestamp;
 
@@ -122,7 +122,7 @@ pub fn of_sync(number: i64, report: &Report, reason: &str) -> Told {
         }
         SyncResult::NoChange => told.over.extend([failing, approval, drift]),
         SyncResult::AwaitsApproval => {
-            let seal: String = report.seal.chars().take(12).collect();
+            let seal = short_seal(&report.seal);
             let who = report.awaits.as_ref().map(|awaits| awaits.approvers.join(", ")).unwrap_or_default();
             let text = format!(
                 "Look at it: holdfast plan {environment}\nApprove it: holdfast approve {environment} {seal}\nMay approve: {who}"

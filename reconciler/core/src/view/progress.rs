@@ -3,6 +3,7 @@
 use holdfast_protocol::{JournalEvent, Outcome, Phase};
 
 use crate::event::{AppResult, SyncEvent, SyncEventKind, SyncResult};
+use crate::id::short_seal;
 use crate::time::Timestamp;
 
 /// One line about something that happened.
@@ -67,8 +68,7 @@ fn describe(kind: &SyncEventKind) -> Option<(String, String, Tone)> {
             ("sync".to_owned(), format!("{environment} to commit {} ({cause}{by})", commit.short()), Tone::Plain)
         }
         SyncEventKind::Planned { changes, blockers, seal } => {
-            let seal: String = seal.chars().take(12).collect();
-            let seal = if seal.is_empty() { seal } else { format!(" (seal {seal})") };
+            let seal = if seal.is_empty() { String::new() } else { format!(" (seal {})", short_seal(seal)) };
             let text = match (changes, blockers.len()) {
                 (0, 0) => format!("nothing to change{seal}"),
                 (_, 0) => format!("{changes} {}{seal}", plural(*changes as usize, "change", "changes")),
@@ -77,7 +77,7 @@ fn describe(kind: &SyncEventKind) -> Option<(String, String, Tone)> {
             ("plan".to_owned(), text, if blockers.is_empty() { Tone::Plain } else { Tone::Bad })
         }
         SyncEventKind::AwaitsApproval { environment, seal, given, required, approvers } => {
-            let seal: String = seal.chars().take(12).collect();
+            let seal = short_seal(seal);
             let (count, names) = (given.len(), approvers.join(", "));
             let text = format!(
                 "waits for approval, {count} of {required} given: `holdfast approve {environment} {seal}` by one of {names}"
