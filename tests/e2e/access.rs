@@ -219,7 +219,7 @@ fn itself(lab: &Lab, ops: &Ops) {
 
 #[test]
 #[ignore = "needs the lab"]
-fn a_host_with_another_key_a_login_that_is_not_root_and_the_box_itself() {
+fn cap_19_a_host_with_another_key_a_login_that_is_not_root_and_the_box_itself() {
     let lab = Lab::up("secacc", "h", 2, &["--no-docker", "--mgmt"]);
     let ops = Ops::blank(Path::new(env!("CARGO_BIN_EXE_holdfast")), &lab);
     let hosts = [lab.host("h1"), lab.host("h2")];

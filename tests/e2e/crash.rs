@@ -387,31 +387,31 @@ fn is_before_the_switch(point: &Point) -> bool {
 
 #[test]
 #[ignore = "needs the lab"]
-fn a_daemon_killed_at_each_step_before_the_switch_leaves_a_release_and_no_debris() {
+fn cap_36_a_daemon_killed_at_each_step_before_the_switch_leaves_a_release_and_no_debris() {
     pass("crash", Runner::Daemon, &[Cut::Manager], is_before_the_switch);
 }
 
 #[test]
 #[ignore = "needs the lab"]
-fn a_daemon_killed_at_each_step_from_the_switch_on_leaves_a_release_and_no_debris() {
+fn cap_36_a_daemon_killed_at_each_step_from_the_switch_on_leaves_a_release_and_no_debris() {
     pass("crashs", Runner::Daemon, &[Cut::Manager], |point| !is_before_the_switch(point));
 }
 
 #[test]
 #[ignore = "needs the lab"]
-fn a_daemon_whose_connections_are_killed_at_each_step_before_the_switch_leaves_a_release_and_no_debris() {
+fn cap_36_a_daemon_whose_connections_are_killed_at_each_step_before_the_switch_leaves_a_release_and_no_debris() {
     pass("crashc", Runner::Daemon, &[Cut::Ssh], is_before_the_switch);
 }
 
 #[test]
 #[ignore = "needs the lab"]
-fn a_daemon_whose_connections_are_killed_at_each_step_from_the_switch_on_leaves_a_release_and_no_debris() {
+fn cap_36_a_daemon_whose_connections_are_killed_at_each_step_from_the_switch_on_leaves_a_release_and_no_debris() {
     pass("crashcs", Runner::Daemon, &[Cut::Ssh], |point| !is_before_the_switch(point));
 }
 
 #[test]
 #[ignore = "needs the lab"]
-fn an_apply_killed_half_way_is_ended_by_the_next_one() {
+fn cap_11_an_apply_killed_half_way_is_ended_by_the_next_one() {
     pass("cutoff", Runner::Apply, &[Cut::Manager, Cut::Ssh], |point| match point {
         Point::Staged | Point::Gate(_) => true,
         Point::Step(phase, _, title) => *phase == Phase::Promote || title.ends_with("migrate"),

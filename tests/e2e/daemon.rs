@@ -79,7 +79,7 @@ fn serves(host: &LabHost, wanted: &str) -> bool {
 
 #[test]
 #[ignore = "needs the lab"]
-fn a_push_to_the_management_host_is_followed_by_the_shipped_unit() {
+fn cap_01_a_push_to_the_management_host_is_followed_by_the_shipped_unit() {
     let lab = Lab::up("dmn", "web", 2, &["--no-docker", "--mgmt"]);
     let ops = Ops::quick(Path::new(env!("CARGO_BIN_EXE_holdfast")), &lab);
     let box_ = Management::install(&lab);

@@ -290,7 +290,7 @@ fn refused_secrets(lab: &Lab, ops: &Ops) {
 
 #[test]
 #[ignore = "needs the lab"]
-fn every_value_lands_byte_for_byte_or_is_refused() {
+fn cap_29_every_value_lands_byte_for_byte_or_is_refused() {
     let lab = Lab::up("quote", "quote", 1, &["--images"]);
     let ops = Ops::blank(Path::new(env!("CARGO_BIN_EXE_holdfast")), &lab);
     write(&ops);

@@ -431,7 +431,7 @@ fn push_failure(ops: &Ops, (what, component, templates): Failure) -> String {
 
 #[test]
 #[ignore = "needs the lab"]
-fn a_secret_is_seen_nowhere_but_in_the_file_that_needs_it() {
+fn cap_49_a_secret_is_seen_nowhere_but_in_the_file_that_needs_it() {
     let lab = Lab::up("secvlt", "vault", 1, &["--images"]);
     let ops = Ops::blank(Path::new(env!("CARGO_BIN_EXE_holdfast")), &lab);
     let all = canaries();
@@ -474,7 +474,7 @@ fn a_secret_is_seen_nowhere_but_in_the_file_that_needs_it() {
 
 #[test]
 #[ignore = "needs the lab"]
-fn a_secret_that_a_failure_says_aloud_is_shown_to_nobody() {
+fn cap_49_a_secret_that_a_failure_says_aloud_is_shown_to_nobody() {
     let lab = Lab::up("secbad", "vault", 1, &["--images"]);
     let ops = Ops::blank(Path::new(env!("CARGO_BIN_EXE_holdfast")), &lab);
     let all = canaries();

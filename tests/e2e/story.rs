@@ -28,7 +28,7 @@ fn migration_runs(lab: &Lab) -> String {
 
 #[test]
 #[ignore = "needs the lab"]
-fn v1_then_v2_then_broken_v3_and_back_without_a_lost_request() {
+fn cap_35_v1_then_v2_then_broken_v3_and_back_without_a_lost_request() {
     let lab = Lab::up("story", "web", 3, &["--images"]);
     let ops = Ops::new(Path::new(env!("CARGO_BIN_EXE_holdfast")), &lab);
 

@@ -192,13 +192,13 @@ fn forward_and_back(id: &str, slow: Option<&str>, faults: &[[&str; 4]]) {
 
 #[test]
 #[ignore = "needs the lab"]
-fn every_strategy_goes_forward_without_loss_and_back_from_bad_units_without_a_trace() {
+fn cap_28_every_strategy_goes_forward_without_loss_and_back_from_bad_units_without_a_trace() {
     forward_and_back("stra", None, &[["v3", "bad", "api", "answered 503"], ["v4", "crash", "cron", "restarted"]]);
 }
 
 #[test]
 #[ignore = "needs the lab"]
-fn every_strategy_goes_forward_without_loss_and_back_from_bad_containers_without_a_trace() {
+fn cap_38_every_strategy_goes_forward_without_loss_and_back_from_bad_containers_without_a_trace() {
     forward_and_back(
         "strac",
         Some("cworker"),

@@ -115,7 +115,7 @@ fn entered(folder: &Folder, wanted: Phase) -> bool {
 
 #[test]
 #[ignore = "needs the lab"]
-fn a_release_that_turns_bad_and_people_who_abort_or_promote_lose_no_request() {
+fn cap_37_a_release_that_turns_bad_and_people_who_abort_or_promote_lose_no_request() {
     let lab = Lab::up("strv", "web", 3, &["--no-docker"]);
     let fleet = Fleet::new(&lab, "canary: 1, max_unavailable: 1, all_or_nothing: true");
     let ops = &fleet.ops;
@@ -185,7 +185,7 @@ fn a_release_that_turns_bad_and_people_who_abort_or_promote_lose_no_request() {
 
 #[test]
 #[ignore = "needs the lab"]
-fn a_pause_a_bad_host_a_loss_of_power_and_a_way_back_lose_no_request() {
+fn cap_39_a_pause_a_bad_host_a_loss_of_power_and_a_way_back_lose_no_request() {
     let lab = Lab::up("strw", "web", 3, &["--no-docker"]);
     let fleet = Fleet::new(&lab, "canary: 0, max_unavailable: 3, all_or_nothing: true");
     let ops = &fleet.ops;

@@ -53,7 +53,7 @@ fn said(files: BTreeMap<String, Vec<u8>>) -> String {
 }
 
 #[test]
-fn each_mistake_is_told_as_it_was_agreed() {
+fn cap_10_each_mistake_is_told_as_it_was_agreed() {
     let base = files(&folder().join("base/input"));
     assert_eq!(said(base.clone()), "", "the repository without a mistake has none");
     let mut names: Vec<String> = fs::read_dir(folder())

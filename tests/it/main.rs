@@ -1,6 +1,7 @@
 //! Tests of the whole: the shape of the house, and the program as its user runs it.
 
 mod architecture;
+mod capabilities;
 mod cases;
 mod cli;
 mod example;

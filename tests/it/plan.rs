@@ -91,7 +91,7 @@ fn each_value_of_the_example_leads_back_to_its_line() {
 }
 
 #[test]
-fn a_commit_does_not_differ_from_itself() {
+fn cap_04_a_commit_does_not_differ_from_itself() {
     let desired = desired();
     assert!(desired_diff(&desired, &desired).is_empty());
 }

@@ -277,7 +277,7 @@ async fn a_linked_work_tree_is_read_at_its_own_head() {
 }
 
 #[tokio::test]
-async fn follows_branches_and_tags_and_sees_rewritten_history() {
+async fn cap_02_follows_branches_and_tags_and_sees_rewritten_history() {
     let repo = Repo::new();
     let first = repo.commit_of(&[("holdfast.yaml", b"format: 1\n")], None);
     let second = repo.commit_of(&[("holdfast.yaml", b"format: 1\n# two\n")], Some(&first));

@@ -109,8 +109,8 @@ async fn the_program_is_delivered_once_and_again_when_it_was_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_host_key_stops_everything_before_the_login() {
-    need_sshd!("another_host_key_stops_everything_before_the_login");
+async fn cap_19_another_host_key_stops_everything_before_the_login() {
+    need_sshd!("cap_19_another_host_key_stops_everything_before_the_login");
     let sshd = Sshd::start("", None);
     let dialer = dialer_with(&sshd, "user").await;
     let right = host(&sshd, "web-1", "root");

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn mode_is_exact_whatever_the_umask() {
+    fn cap_14_mode_is_exact_whatever_the_umask() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         Disk::new().replace(&path, b"", Access { mode: 0o666, owner: None }).unwrap();

@@ -33,7 +33,7 @@ fn fresh(bench: &Bench) -> Channel {
 
 #[test]
 #[ignore = "needs the lab"]
-fn transactions_end_as_they_should() {
+fn cap_36_transactions_end_as_they_should() {
     let benches = Bench::up("hprog", 2);
     let stories: [(&str, Story); 6] = [
         ("power loss", power_loss_ends_unattended),
@@ -141,7 +141,7 @@ fn a_foreign_broken_file_is_named_and_nothing_changes(bench: &Bench) {
 /// The runner is killed with SIGKILL right after each entry of its journal, one entry per run.
 #[test]
 #[ignore = "needs the lab"]
-fn killed_after_every_entry_it_still_ends_and_the_migration_ran_once() {
+fn cap_53_killed_after_every_entry_it_still_ends_and_the_migration_ran_once() {
     let benches = Bench::up("hkill", HOSTS as usize);
     let tried: u64 = thread::scope(|scope| {
         let hosts: Vec<_> =

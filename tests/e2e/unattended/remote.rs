@@ -79,7 +79,7 @@ fn serve_https(lab: &Lab) -> String {
 
 #[test]
 #[ignore = "needs the lab"]
-fn a_repository_elsewhere_is_followed_with_pinned_keys_and_a_token() {
+fn cap_01_a_repository_elsewhere_is_followed_with_pinned_keys_and_a_token() {
     let lab = Lab::up("dar", "web", 1, &["--no-docker", "--mgmt"]);
     let ops = Ops::quick(Path::new(env!("CARGO_BIN_EXE_holdfast")), &lab);
     let (mgmt, web) = (lab.host("mgmt"), lab.host("web1"));

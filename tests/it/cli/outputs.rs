@@ -75,7 +75,7 @@ fn a_repository_with_mistakes() {
 }
 
 #[test]
-fn what_the_store_remembers() {
+fn cap_80_what_the_store_remembers() {
     let place = Place::new();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {

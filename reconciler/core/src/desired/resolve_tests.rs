@@ -223,7 +223,7 @@ fn shown(desired: &DesiredState) -> String {
 }
 
 #[test]
-fn an_environment_is_resolved_for_all_its_hosts() {
+fn cap_20_an_environment_is_resolved_for_all_its_hosts() {
     insta::assert_snapshot!(shown(&resolved(&config()).unwrap()));
 }
 
@@ -266,7 +266,7 @@ fn hosts_that_differ_get_files_that_differ() {
 }
 
 #[test]
-fn a_service_changes_with_the_files_it_uses_and_with_nothing_else() {
+fn cap_30_a_service_changes_with_the_files_it_uses_and_with_nothing_else() {
     let digest = |config: &Config| -> String {
         let desired = resolved(config).unwrap();
         let app = desired.hosts[&"web-1".parse().unwrap()].apps.values().next().unwrap().clone();

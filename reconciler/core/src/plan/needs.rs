@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_compare_by_number() {
+    fn cap_13_versions_compare_by_number() {
         let old_enough = |oldest: &'static [u64], text: &str| {
             tool(&Part { name: "x", oldest, remedy: "" }, &Tool::Version(text.to_owned())).is_none()
         };

@@ -145,7 +145,7 @@ fn every_value_knows_its_place() {
 }
 
 #[test]
-fn secrets_are_carried_through_what_is_allowed() {
+fn cap_32_secrets_are_carried_through_what_is_allowed() {
     let template = "{{ secrets.password }}|{{ ('u:' ~ secrets.password)|b64encode }}|{{ secrets.api.token|urlencode }}|{{ secrets.password|quote }}|{{ 'x' ~ secrets.password|json ~ 'y' }}";
     let content = render(template, FileFormat::Plain, json!({})).unwrap();
     assert!(content.has_secret() && content.as_text().is_none());

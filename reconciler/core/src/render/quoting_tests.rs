@@ -305,7 +305,7 @@ fn values() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn any_value_lands_byte_for_byte(value in values()) {
+    fn cap_29_any_value_lands_byte_for_byte(value in values()) {
         compose_round_trip(&value);
         let nginx = nginx_round_trip(&value);
         prop_assert_eq!(nginx, !value.contains('$'));
@@ -369,7 +369,7 @@ fn a_unit_keeps_what_is_systemds_own() {
 }
 
 #[test]
-fn compose_refuses_what_nobody_reviewed() {
+fn cap_20_compose_refuses_what_nobody_reviewed() {
     for (template, code, place) in [
         ("include: [oci://x]\nservices: {a: {image: i}}\n", "compose-include", "1:1"),
         ("services:\n  a:\n    build: .\n", "compose-build", "3:5"),

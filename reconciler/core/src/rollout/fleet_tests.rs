@@ -26,7 +26,7 @@ fn fleet(count: usize, policy: &RolloutPolicy, migrating: Option<usize>) -> Flee
 }
 
 #[test]
-fn waves_are_canary_then_batches_and_the_migrating_host_is_first() {
+fn cap_39_waves_are_canary_then_batches_and_the_migrating_host_is_first() {
     let hosts = hosts(6);
     let shown = |waves: Vec<Vec<HostName>>| {
         waves.iter().map(|wave| wave.iter().map(HostName::as_str).collect::<Vec<_>>().join(",")).collect::<Vec<_>>()

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_says_what_serves_and_what_git_says() {
+    fn cap_83_a_table_says_what_serves_and_what_git_says() {
         let row = |host: &str, live: &str, sync, health, note: &str| AppStatus {
             host: host.parse().unwrap(),
             app: "chatbot".parse().unwrap(),

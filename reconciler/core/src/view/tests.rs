@@ -196,7 +196,7 @@ fn a_long_plan_fits_into_a_comment() {
 }
 
 #[test]
-fn two_commits_are_compared_without_any_host() {
+fn cap_04_two_commits_are_compared_without_any_host() {
     let hosts = ["web1", "web2"];
     let base = state(&hosts, &Version::new("v1"));
     let mut head = Version::new("v2");

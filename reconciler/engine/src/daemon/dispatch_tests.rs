@@ -97,7 +97,7 @@ fn synced() -> (SyncResult, SyncVerdict) {
 }
 
 #[test]
-fn a_new_commit_is_synced_in_every_automatic_environment_at_once() {
+fn cap_01_a_new_commit_is_synced_in_every_automatic_environment_at_once() {
     let mut this = Story::started(&["prod", "stage", "hand"]);
     let manual = look('a', SyncMode::Manual, DriftPolicy::Off);
     let out = this.looked(&[("prod", automatic('a')), ("stage", automatic('a')), ("hand", manual)]);
@@ -111,7 +111,7 @@ fn a_new_commit_is_synced_in_every_automatic_environment_at_once() {
 }
 
 #[test]
-fn of_many_commits_during_a_sync_only_the_newest_follows() {
+fn cap_11_of_many_commits_during_a_sync_only_the_newest_follows() {
     let mut this = Story::started(&["prod"]);
     let first = job("prod", 'a', SyncCause::Commit);
     assert_eq!(this.looked(&[("prod", automatic('a'))]), [Response::Start(first.clone())]);

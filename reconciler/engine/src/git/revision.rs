@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_takes_the_highest_version() {
+    fn cap_02_a_pattern_takes_the_highest_version() {
         let names = ["v1.9.0", "v1.10.0", "v2.0.0-rc.2", "v2.0.0-rc.10", "nightly", "release/v3.0.0", "v1.10"]
             .map(str::to_owned);
         for (pattern, want) in [

@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sync_cut_short_is_found_again_with_its_events() {
+    async fn cap_80_a_sync_cut_short_is_found_again_with_its_events() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store");
         let production = "production".parse().unwrap();

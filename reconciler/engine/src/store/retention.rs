@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn forgets_the_old_beyond_the_number_kept_and_never_the_unfinished() {
+    async fn cap_80_forgets_the_old_beyond_the_number_kept_and_never_the_unfinished() {
         let store = Store::in_memory().unwrap();
         let commit = "c".repeat(40).parse().unwrap();
         for (environment, count) in [("production", 5), ("staging", 1)] {

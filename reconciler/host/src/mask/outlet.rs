@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn no_reply_tells_a_secret() {
+    fn cap_49_no_reply_tells_a_secret() {
         let folder = tempfile::tempdir().unwrap();
         let masks = masks(&folder, 9);
         let problem = StageProblem { component: "web".to_owned(), message: said() };
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn no_event_tells_a_secret() {
+    fn cap_49_no_event_tells_a_secret() {
         let folder = tempfile::tempdir().unwrap();
         let masks = masks(&folder, 7);
         for event in [

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_systemd_only_tells_counts() {
+    fn cap_27_what_systemd_only_tells_counts() {
         let bench = Bench::new();
         let mut spec = spec("t1");
         spec.prepare = vec![

@@ -16,7 +16,7 @@ fn together() -> RolloutPolicy {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_releases_and_nothing_left_to_do() {
+async fn cap_05_two_releases_and_nothing_left_to_do() {
     for policy in [policy(), together()] {
         let fleet = fleet(3);
         for name in ["v1", "v2", "v3"] {
@@ -52,7 +52,7 @@ async fn the_old_slot_stays_startable_and_nothing_else_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_old_slot_goes_when_its_time_is_over_and_the_release_can_still_be_gone_back_to() {
+async fn cap_72_the_old_slot_goes_when_its_time_is_over_and_the_release_can_still_be_gone_back_to() {
     let fleet = fleet(2);
     for name in ["v1", "v2"] {
         bring(&fleet, 2, &Release::good(name), &policy()).await;
@@ -83,7 +83,7 @@ async fn the_old_slot_goes_when_its_time_is_over_and_the_release_can_still_be_go
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_release_that_never_gets_healthy_takes_no_traffic_and_is_quarantined() {
+async fn cap_36_a_release_that_never_gets_healthy_takes_no_traffic_and_is_quarantined() {
     for policy in [policy(), together()] {
         let fleet = fleet(3);
         bring(&fleet, 3, &Release::good("v1"), &policy).await;
@@ -113,7 +113,7 @@ async fn a_release_that_never_gets_healthy_takes_no_traffic_and_is_quarantined()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_release_that_dies_in_its_watch_window_goes_back_by_itself() {
+async fn cap_37_a_release_that_dies_in_its_watch_window_goes_back_by_itself() {
     for policy in [policy(), together()] {
         let fleet = fleet(2);
         bring(&fleet, 2, &Release::good("v1"), &policy).await;
@@ -125,7 +125,7 @@ async fn a_release_that_dies_in_its_watch_window_goes_back_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_release_that_does_not_say_its_name_goes_back() {
+async fn cap_74_a_release_that_does_not_say_its_name_goes_back() {
     let fleet = fleet(1);
     bring(&fleet, 1, &Release::good("v1"), &policy()).await;
     let report = bring(&fleet, 1, &Release::bad("v2", "simulate: wrong release"), &policy()).await;
@@ -134,7 +134,7 @@ async fn a_release_that_does_not_say_its_name_goes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_migration_stops_before_traffic() {
+async fn cap_54_a_failed_migration_stops_before_traffic() {
     let fleet = fleet(2);
     bring(&fleet, 2, &Release::good("v1"), &policy()).await;
     let report = bring(&fleet, 2, &Release::bad("v2", "simulate: migration fails"), &policy()).await;
@@ -168,7 +168,7 @@ async fn a_machine_that_fails_is_no_reason_for_a_quarantine() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unreachable_host_waits_for_later_or_stops_everyone() {
+async fn cap_18_an_unreachable_host_waits_for_later_or_stops_everyone() {
     let (h1, h2) = (host_names(2)[0].clone(), host_names(2)[1].clone());
     // Whether a host out of reach has migrated is not known, so a release that migrates waits for all.
     for (policy, migrates, moved) in
@@ -193,7 +193,7 @@ async fn an_unreachable_host_waits_for_later_or_stops_everyone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rollback_needs_no_version_and_the_left_release_does_not_come_back() {
+async fn cap_72_rollback_needs_no_version_and_the_left_release_does_not_come_back() {
     let fleet = fleet(3);
     for name in ["v1", "v2"] {
         bring(&fleet, 3, &Release::good(name), &policy()).await;
@@ -379,7 +379,7 @@ async fn a_change_that_can_cut_the_manager_off_is_confirmed_over_a_new_connectio
 /// Two managers that know nothing of each other want different releases at once: whatever the moment, no host mixes them, no
 /// fleet is left with both, and the next sync has its way.
 #[tokio::test(start_paused = true)]
-async fn two_managers_never_interleave() {
+async fn cap_11_two_managers_never_interleave() {
     let mut won = std::collections::BTreeSet::new();
     for delay_ms in [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 400, 1_000, 3_000, 8_000] {
         let fleet = fleet(3);

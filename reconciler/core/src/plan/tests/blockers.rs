@@ -16,7 +16,7 @@ fn v(release: &str) -> DesiredState {
 }
 
 #[test]
-fn an_unreachable_host_blocks_itself_only() {
+fn cap_18_an_unreachable_host_blocks_itself_only() {
     let v1 = v("v1");
     let mut live = empty_live(&v1);
     let away = LiveHost::Unreachable { reason: "connection timed out".to_owned() };
@@ -63,7 +63,7 @@ fn an_unreadable_ledger_stops_the_host() {
 }
 
 #[test]
-fn missing_and_old_tools_are_named() {
+fn cap_13_missing_and_old_tools_are_named() {
     let v1 = v("v1");
     let mut live = live_as_desired(&v1);
     if let Some(LiveHost::Reached { hello, .. }) = live.hosts.get_mut(&host_name("web1")) {
@@ -85,7 +85,7 @@ fn missing_and_old_tools_are_named() {
 }
 
 #[test]
-fn a_broken_nginx_blocks_only_changes_of_nginx() {
+fn cap_42_a_broken_nginx_blocks_only_changes_of_nginx() {
     let error = "nginx: [emerg] unknown directive \"brokn\" in /etc/nginx/sites-enabled/shop.conf:7";
     let broken = |error: &str| Observed::Seen(NginxLive { active: true, error: error.to_owned() });
     let v1 = v("v1");
@@ -108,7 +108,7 @@ fn a_broken_nginx_blocks_only_changes_of_nginx() {
 }
 
 #[test]
-fn a_port_that_somebody_holds_is_named_with_its_owner() {
+fn cap_16_a_port_that_somebody_holds_is_named_with_its_owner() {
     let v1 = v("v1");
     let listen = |port: u16| ListeningPort { address: "0.0.0.0".to_owned(), port, owner: "python3 (812)".to_owned() };
     let mut live = empty_live(&v1);
@@ -169,7 +169,7 @@ fn an_unfinished_transaction_blocks_its_app() {
 }
 
 #[test]
-fn a_failed_release_is_not_tried_again_until_it_changes() {
+fn cap_36_a_failed_release_is_not_tried_again_until_it_changes() {
     let (v1, v2, v3) = (v("v1"), v("v2"), v("v3"));
     let live = live_as_desired(&v1);
     let app = "nps".parse().unwrap();
@@ -234,7 +234,7 @@ fn what_cannot_be_looked_at_stays_as_it_is() {
 }
 
 #[test]
-fn no_migration_is_planned_where_another_host_may_have_run_it() {
+fn cap_53_no_migration_is_planned_where_another_host_may_have_run_it() {
     let v1 = v("v1");
     let v2 = v("v2");
     let base = live_as_desired(&v1);

@@ -238,7 +238,7 @@ proptest! {
     })]
 
     #[test]
-    fn a_second_plan_is_empty(history in history()) {
+    fn cap_05_a_second_plan_is_empty(history in history()) {
         let (desired, live) = lived(&history);
         let first = plan_of(&desired, &live);
         prop_assert!(first.blockers.is_empty(), "{:#?}", first.blockers);
@@ -264,7 +264,7 @@ proptest! {
     }
 
     #[test]
-    fn only_what_the_ledger_has_is_pruned(history in history()) {
+    fn cap_07_only_what_the_ledger_has_is_pruned(history in history()) {
         let (desired, live) = lived(&history);
         let ours = ledger_keys(&live);
         let quarantined = BTreeSet::new();

@@ -264,7 +264,7 @@ fn pair(edited: &str, shared: &str) -> DesiredState {
 }
 
 #[test]
-fn only_the_units_that_start_anew_are_listed() {
+fn cap_27_only_the_units_that_start_anew_are_listed() {
     let live = live_as_desired(&pair("[Service]\n", "x\n"));
     let edited = pair("[Service]\nNice=5\n", "x\n");
     assert_eq!(

@@ -70,7 +70,7 @@ fn a_new_release_goes_to_the_idle_slot() {
 }
 
 #[test]
-fn going_back_uses_what_the_old_slot_still_holds() {
+fn cap_72_going_back_uses_what_the_old_slot_still_holds() {
     let v1 = web(|_| {});
     let v2 = web(|v| v.release = "v2".to_owned());
     let live = live_as_desired(&v1);
@@ -158,7 +158,7 @@ fn a_container_changed_behind_our_back_is_put_right_by_a_fresh_slot() {
 }
 
 #[test]
-fn limits_changed_behind_our_back_are_put_right_by_a_fresh_slot() {
+fn cap_30_limits_changed_behind_our_back_are_put_right_by_a_fresh_slot() {
     let v1 = web(|_| {});
     let mut live = live_as_desired(&v1);
     let project = seen(&mut report(&mut live, "web1").projects, BLUE);
@@ -171,7 +171,7 @@ fn limits_changed_behind_our_back_are_put_right_by_a_fresh_slot() {
 }
 
 #[test]
-fn a_moved_tag_is_a_change_that_names_both_images() {
+fn cap_08_a_moved_tag_is_a_change_that_names_both_images() {
     let v1 = web(|_| {});
     let mut live = live_as_desired(&v1);
     report(&mut live, "web1").images.insert("redis:8".to_owned(), Observed::Seen("sha256:feedfeedfeedfeed".to_owned()));
@@ -205,7 +205,7 @@ fn a_mode_changed_behind_our_back_is_put_right_in_place() {
 }
 
 #[test]
-fn a_new_secret_is_seen_without_its_value() {
+fn cap_51_a_new_secret_is_seen_without_its_value() {
     let live = live_as_desired(&web(|_| {}));
     let rotated = web(|v| v.secret = "1111222233334444".to_owned());
     let plan = plan_of(&rotated, &ask(&rotated, &live));
@@ -278,7 +278,7 @@ fn a_component_that_gets_slots_is_brought_up_beside_its_old_self() {
 }
 
 #[test]
-fn a_migration_runs_on_one_host_and_only_once() {
+fn cap_53_a_migration_runs_on_one_host_and_only_once() {
     let live = live_as_desired(&state(&["web1", "web2"], &Version::new("v1")));
     let v2 = state(&["web1", "web2"], &Version::new("v2"));
     let mut live = ask(&v2, &live);

@@ -339,7 +339,7 @@ fn shown(spec: &TransactionSpec) -> String {
 }
 
 #[test]
-fn a_first_release_starts_in_blue() {
+fn cap_24_a_first_release_starts_in_blue() {
     let spec = spec(&state(vec![app("v1")]), &changes(&["data", "web", "worker", "edge"]), &Ledger::default());
     assert_snapshot!(shown(&spec), @r"
     prepare
@@ -374,7 +374,7 @@ fn a_first_release_starts_in_blue() {
 }
 
 #[test]
-fn a_second_release_goes_to_green_and_leaves_the_rest_alone() {
+fn cap_35_a_second_release_goes_to_green_and_leaves_the_rest_alone() {
     let ledger = after(&["v1"]);
     let spec = spec(&state(vec![app("v2")]), &changes(&["web", "worker"]), &ledger);
     assert_snapshot!(shown(&spec), @r"
@@ -549,7 +549,7 @@ fn an_app_that_git_lost_is_taken_away() {
 }
 
 #[test]
-fn going_back_needs_the_ledger_only() {
+fn cap_74_going_back_needs_the_ledger_only() {
     let ledger = after(&["v1", "v2"]);
     let (hello, live) = (hello(), live(&ledger));
     let input = RollbackInput {
@@ -597,7 +597,7 @@ fn going_back_needs_the_ledger_only() {
 }
 
 #[test]
-fn one_changed_unit_restarts_itself_and_undoes_in_order() {
+fn cap_27_one_changed_unit_restarts_itself_and_undoes_in_order() {
     let body = |text: &str| {
         let mut both = units("one.service", text);
         let other = units("two.service", "same");

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_waits_for_the_connections_and_no_longer_than_its_time() {
+    fn cap_38_it_waits_for_the_connections_and_no_longer_than_its_time() {
         let bench = Bench::new();
         let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listening.local_addr().unwrap().port();

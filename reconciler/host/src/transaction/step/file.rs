@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_with_its_folders_comes_and_goes() {
+    fn cap_14_a_new_file_with_its_folders_comes_and_goes() {
         let bench = Bench::new();
         let path = bench.path().join("etc/a/b/c.conf");
         let put = put(&bench, &path, b"content", 0o640);

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn http_with_a_field_that_becomes_right() {
+    fn cap_25_http_with_a_field_that_becomes_right() {
         let bench = Bench::new();
         let port = server(vec![answer("{\"status\":\"starting\"}"), answer("{\"status\":\"healthy\"}")]);
         let probe = Probe::Http {
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_and_ports() {
+    fn cap_25_commands_and_ports() {
         let bench = Bench::new();
         let command =
             |program: &str| check(Probe::Command { target: CommandTarget::Host, argv: vec![program.to_owned()] });

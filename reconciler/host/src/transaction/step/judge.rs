@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_count_after_the_start_period_only() {
+    fn cap_25_failures_count_after_the_start_period_only() {
         let mut judge = Judge::starting(&check(1, 2, 3, 0));
         for second in 0..3 {
             assert!(matches!(judge.take(seconds(second), &bad()), Verdict::Waiting(_)));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_loop_is_seen_although_every_probe_passes() {
+    fn cap_26_a_crash_loop_is_seen_although_every_probe_passes() {
         let mut judge = Judge::starting(&check(3, 3, 5, 10));
         let mut verdict = Verdict::Waiting(String::new());
         for second in 0..20 {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_loop_in_the_start_period_ends_it_at_the_fifth_restart() {
+    fn cap_26_a_crash_loop_in_the_start_period_ends_it_at_the_fifth_restart() {
         let down = |code: u8| State::Down(format!("`a` exited with code {code} and is restarting"));
         let mut judge = Judge::starting(&check(1, 3, 60, 1));
         // What it restarted long ago, before it was looked at, says nothing.
@@ -294,7 +294,7 @@ mod tests {
     proptest! {
         /// Healthy is only said when the last looks were all good for the minimum time.
         #[test]
-        fn healthy_means_good_for_long_enough(
+        fn cap_25_healthy_means_good_for_long_enough(
             looks in prop::collection::vec((any::<bool>(), 0..3_u64), 1..60), passes in 1..4_u32, healthy in 0..6_u64,
         ) {
             let mut judge = Judge::starting(&check(passes, 100, 1000, healthy));

@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_ran_is_not_run_again() {
+    fn cap_53_one_that_ran_is_not_run_again() {
         let bench = Bench::new();
         let (runner, argv) = (host(), vec!["false".to_owned()]);
         ledger::update(&bench.host.root, &bench.host.disk, |ledger| {

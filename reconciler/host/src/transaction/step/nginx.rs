@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complaint_names_the_real_file_and_whose_it_is() {
+    fn cap_42_a_complaint_names_the_real_file_and_whose_it_is() {
         let output = Output {
             code: 1,
             stdout: Vec::new(),

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_is_named_unless_it_is_our_own_slots() {
+    fn cap_16_a_taken_port_is_named_unless_it_is_our_own_slots() {
         let bench = Bench::new();
         let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listening.local_addr().unwrap().port();

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn enough_answers_in_a_row() {
+    fn cap_43_enough_answers_in_a_row() {
         let bench = Bench::new();
         let answers = || ["blue", "green", "green", "blue", "green"].map(says).to_vec();
         let note = Prove(&question(server(answers()), "x-slot", "")).apply(&bench.work(), &[]).unwrap();
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wrong_release_fails_and_is_named() {
+    fn cap_43_the_wrong_release_fails_and_is_named() {
         let bench = Bench::new();
         let work = Work { deadline: Instant::now() + Duration::from_millis(300), ..bench.work() };
         let error = Prove(&question(server(vec![says("blue")]), "x-slot", "")).apply(&work, &[]).unwrap_err();
