@@ -6,6 +6,7 @@ mod commands;
 mod control;
 mod error;
 mod exit;
+mod follower;
 mod output;
 mod progress;
 mod report;

@@ -19,6 +19,7 @@ use holdfast_engine::store::{ApprovalRequest, EventSeq, Holder, Lock, LockOutcom
 use holdfast_engine::sync::{Expected, SyncRequest, WindowConsent, sync};
 
 use crate::approval::{approving, own_account};
+use crate::commands::history::when;
 use crate::commands::plan::Consent;
 use crate::control::Listener;
 use crate::error::{Error, OrHint};
@@ -242,6 +243,17 @@ pub(crate) async fn paused(store: &Store, environment: &EnvironmentName) -> Resu
         Some((app, text))
     };
     Ok(own.filter_map(line).collect())
+}
+
+/// Returns what to say about an environment that is paused as a whole.
+pub(crate) async fn suspended(store: &Store, environment: &EnvironmentName) -> Result<Option<String>, Error> {
+    let pauses = store.pauses().await.or_hint("")?;
+    let whole = pauses.into_iter().find(|pause| pause.environment == *environment && pause.app.is_none());
+    Ok(whole.map(|Pause { by, reason, at, .. }| {
+        let why = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+        let since = when(at);
+        format!("is paused by {by} since {since}{why}: nothing begins by itself; `holdfast resume {environment}` lets it go on")
+    }))
 }
 
 /// Returns the apps of an environment that windows close now.

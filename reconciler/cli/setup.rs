@@ -108,6 +108,15 @@ impl Setup {
         .or_hint("commit first, or name a commit, branch or tag with --revision")
     }
 
+    /// Returns the commit that an environment follows, else `HEAD`, as far as the repository was fetched.
+    pub(crate) async fn known_commit(&self, environment: Option<&EnvironmentName>) -> Result<CommitId, Error> {
+        match environment.and_then(|name| self.manager.environments.get(name)) {
+            Some(track) => self.repository.resolve(track).await,
+            None => self.repository.resolve_word("HEAD").await,
+        }
+        .or_hint("is the repository reachable from here? `holdfast doctor` looks")
+    }
+
     /// Refuses a commit unless allowed signers signed all that it brings over `last`, where the configuration asks for it.
     pub(crate) async fn verify(&self, last: Option<&CommitId>, commit: &CommitId) -> Result<(), Error> {
         let Some(signers) = &self.manager.signers else { return Ok(()) };

@@ -8,14 +8,14 @@ use holdfast_core::desired::resolve;
 use holdfast_core::event::{AppResult, SyncResult};
 use holdfast_core::id::{CommitId, EnvironmentName};
 use holdfast_core::notice::Told;
-use holdfast_core::plan::observe_request;
+use holdfast_core::plan::{keeps_previous, kept_until, observe_request};
 use holdfast_core::report::{AppReport, Report};
 use holdfast_core::schedule::{SyncCause, SyncVerdict};
 use holdfast_core::view::{DiagnosticStyle, diagnostics_text};
 use holdfast_engine::apply::{Operator, OperatorHandle};
 use holdfast_engine::daemon::{
-    Approved, Checked, DaemonConfig, Job, JobKind, Look, LookError, Parts, Ran, Repository, Settings, Syncer, Voice,
-    Watched, run as run_daemon,
+    Approved, Checked, DaemonConfig, Job, JobKind, Look, LookError, Looks, Parts, Ran, Repository, Settings, Syncer,
+    Voice, Watched, run as run_daemon,
 };
 use holdfast_engine::git::Location;
 use holdfast_engine::notify::{Courier, deliver};
@@ -24,7 +24,7 @@ use holdfast_engine::sync::WindowConsent;
 use tokio_util::sync::CancellationToken;
 
 use super::notices::mail_date;
-use super::plan::{Consent, make};
+use super::plan::{Consent, look};
 use crate::approval::approve;
 use crate::error::{Error, OrHint};
 use crate::exit::Exit;
@@ -115,7 +115,7 @@ impl ManagementBox {
             .collect();
         let approval = manager.approvals.contains_key(environment);
         let apps = config.environments.get(environment).into_iter().flat_map(|env| env.apps.keys().cloned()).collect();
-        Ok(Look { commit, policy: desired.sync, approval, apps, watched })
+        Ok(Look { commit, keeps: keeps_previous(&desired), policy: desired.sync, approval, apps, watched })
     }
 
     async fn work(
@@ -143,21 +143,21 @@ impl ManagementBox {
 }
 
 impl Repository for ManagementBox {
-    fn look(
-        &self,
-        last: BTreeMap<EnvironmentName, Option<CommitId>>,
-    ) -> BoxFuture<'_, BTreeMap<EnvironmentName, Result<Look, LookError>>> {
+    fn look(&self, last: BTreeMap<EnvironmentName, Option<CommitId>>) -> BoxFuture<'_, Looks> {
         Box::pin(async move {
             let fetched = self.setup.repository.fetch().await.map_err(|error| error.to_string());
-            let mut looks = BTreeMap::new();
+            let mut environments = BTreeMap::new();
             for (environment, last) in last {
-                let look = match &fetched {
-                    Ok(()) => self.look_at(&environment, last.as_ref()).await,
-                    Err(reason) => Err(LookError { commit: None, reason: reason.clone() }),
+                let look = match (self.look_at(&environment, last.as_ref()).await, &fetched) {
+                    // What was never fetched is not there for a reason that is known.
+                    (Err(LookError { commit: None, .. }), Err(reason)) => {
+                        Err(LookError { commit: None, reason: reason.clone() })
+                    }
+                    (look, _) => look,
                 };
-                looks.insert(environment, look);
+                environments.insert(environment, look);
             }
-            looks
+            Looks { fetched, environments }
         })
     }
 }
@@ -199,14 +199,15 @@ impl Syncer for ManagementBox {
         Box::pin(async move {
             let revision = self.setup.revision(commit.clone()).await.map_err(|error| error.message)?;
             let consent = Consent { allow_prune: true, adopt: false };
-            let plan =
-                make(&self.setup, &self.wire, &revision, environment, consent).await.map_err(|error| error.message)?;
+            let seen =
+                look(&self.setup, &self.wire, &revision, environment, consent).await.map_err(|error| error.message)?;
+            let (kept_until, plan) = (kept_until(&seen.desired, &seen.live), seen.plan);
             let all = || plan.hosts.values().flat_map(|host| &host.changes);
             let kept_long_enough = all().filter(|change| change.is_housekeeping()).count() as u32;
             let changes = all().count() as u32 - kept_long_enough;
             let blockers =
                 plan.blockers.iter().map(|blocker| format!("{}: {}", blocker.code, blocker.message)).collect();
-            Ok(Checked { changes, kept_long_enough, blockers })
+            Ok(Checked { changes, kept_long_enough, kept_until, blockers })
         })
     }
 

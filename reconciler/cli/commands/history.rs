@@ -93,7 +93,8 @@ fn table(syncs: &[SyncRecord]) -> String {
     text
 }
 
-fn when(at: Timestamp) -> String {
+/// Returns a time as people read it.
+pub(crate) fn when(at: Timestamp) -> String {
     let stamp = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     stamp.map_or_else(|| "?".to_owned(), |stamp| stamp.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
 }

@@ -9,7 +9,7 @@ mod demo;
 mod diff;
 mod doctor;
 mod explain;
-mod history;
+pub(crate) mod history;
 mod hook;
 mod init;
 mod notices;

@@ -3,8 +3,9 @@
 use std::fs;
 use std::sync::Arc;
 
+use holdfast_core::desired::DesiredState;
 use holdfast_core::id::EnvironmentName;
-use holdfast_core::plan::{Plan, PlanOptions, plan};
+use holdfast_core::plan::{LiveState, Plan, PlanOptions, plan};
 use holdfast_core::view::{Style, harmless, plan_html, plan_json, plan_markdown, plan_text};
 use holdfast_engine::sync::observe_desired;
 
@@ -55,6 +56,16 @@ pub(crate) struct Consent {
     pub(crate) adopt: bool,
 }
 
+/// What hosts were to be, were, and what is to be done about it.
+pub(crate) struct Seen {
+    /// As git says.
+    pub(crate) desired: DesiredState,
+    /// As the hosts say.
+    pub(crate) live: LiveState,
+    /// What would be done.
+    pub(crate) plan: Plan,
+}
+
 /// Asks all hosts and plans. No key is used.
 pub(crate) async fn make(
     setup: &Setup,
@@ -63,6 +74,17 @@ pub(crate) async fn make(
     environment: &EnvironmentName,
     consent: Consent,
 ) -> Result<Plan, Error> {
+    Ok(look(setup, wire, revision, environment, consent).await?.plan)
+}
+
+/// Does the same, and returns what it looked at too.
+pub(crate) async fn look(
+    setup: &Setup,
+    wire: &Wire,
+    revision: &Revision,
+    environment: &EnvironmentName,
+    consent: Consent,
+) -> Result<Seen, Error> {
     let desired = setup.desired(revision, environment)?;
     let ports = wire.ports(revision, Arc::new(Silent));
     let live = observe_desired(&ports, &desired).await;
@@ -73,7 +95,8 @@ pub(crate) async fn make(
         allow_prune: consent.allow_prune,
         adopt: consent.adopt,
     };
-    Ok(plan(&desired, &live, &options))
+    let plan = plan(&desired, &live, &options);
+    Ok(Seen { desired, live, plan })
 }
 
 /// Prints a plan on standard output.

@@ -1,4 +1,4 @@
-//! `holdfast status`: what serves on each host, and whether it is what git says.
+//! `holdfast status`: what serves on each host, whether it is what git says, and what the daemon of this manager makes of it.
 
 use std::sync::Arc;
 
@@ -14,23 +14,39 @@ use super::notices::counts;
 use crate::args::StatusArgs;
 use crate::error::{Error, OrHint};
 use crate::exit::Exit;
-use crate::runner::{closed_lines, closed_now, paused, quarantined};
+use crate::follower::{Follower, followed, lines, said};
+use crate::runner::{closed_lines, closed_now, paused, quarantined, suspended};
 use crate::setup::{Setup, environment};
 use crate::wire::{Silent, Wire};
 
-/// Asks the hosts of one or all environments.
+/// Asks the hosts of one or all environments, and the daemon.
 pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, Error> {
     let output = setup.output;
     let wanted = arguments.environment.as_deref().map(environment).transpose()?;
     let wire = Wire::open(&setup.manager).await?;
+    let daemon = Follower::ask(setup).await;
+    // What stands on the hosts is worth knowing also while the repository is out of reach; nobody waits for what the daemon knows.
+    let out_of_reach = daemon.as_ref().ok().and_then(Follower::unfetched);
+    let unfetched = match out_of_reach {
+        Some(_) => None,
+        None => setup.repository.fetch().await.err().map(|error| error.to_string()),
+    };
+    let why = out_of_reach.map(|trouble| trouble.reason.clone()).or_else(|| unfetched.clone());
+    let reason = |error: Error| match &why {
+        Some(why) => Error { message: why.clone(), ..error },
+        None => error,
+    };
     let names = match wanted {
         Some(name) => vec![name],
         None if !setup.manager.environments.is_empty() => setup.manager.environments.keys().cloned().collect(),
-        None => setup.revision(setup.commit(None, None).await?).await?.config.environments.keys().cloned().collect(),
+        None => {
+            let commit = setup.known_commit(None).await.map_err(reason)?;
+            setup.revision(commit).await?.config.environments.keys().cloned().collect()
+        }
     };
     let mut all = Vec::new();
     for name in names {
-        let revision = setup.revision(setup.commit(Some(&name), None).await?).await?;
+        let revision = setup.revision(setup.known_commit(Some(&name)).await.map_err(reason)?).await?;
         let desired = setup.desired(&revision, &name)?;
         let live = observe_desired(&wire.ports(&revision, Arc::new(Silent)), &desired).await;
         let held = quarantined(&wire.store, &name).await?;
@@ -39,6 +55,8 @@ pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, E
         let waiting = wire.store.approval_request(&name).await.or_hint("")?;
         let rows = status(&desired, &live, &plan(&desired, &live, &options));
         let closed = closed_now(&revision, &name, &wire);
+        let suspended = suspended(&wire.store, &name).await?;
+        let follows = daemon.as_ref().ok().and_then(|daemon| daemon.environment(&name));
         if arguments.json {
             let paused = paused(&wire.store, &name).await?;
             let closed = closed.iter().map(|(app, closed)| (app.clone(), closed.into())).collect();
@@ -48,18 +66,23 @@ pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, E
                 commit: revision.commit,
                 apps: rows,
                 paused,
+                suspended,
                 closed,
                 awaits,
+                daemon: follows.map(followed),
             });
         } else {
             output.data(&format!("{name} at {}\n{}", revision.commit.short(), status_text(&rows, output.color)));
             if let Some(waiting) = &waiting {
                 output.data(&waits(waiting));
             }
+            if let Some(why) = suspended {
+                output.data(&format!("{name} {}", harmless(&why)));
+            }
             for (app, why) in paused(&wire.store, &name).await? {
                 output.data(&format!("{app} {}", harmless(&why)));
             }
-            for line in closed_lines(&closed) {
+            for line in closed_lines(&closed).into_iter().chain(follows.into_iter().flat_map(lines)) {
                 output.data(&line);
             }
         }
@@ -77,7 +100,23 @@ pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, E
             error: state.error,
         });
         let notices = notices.collect();
-        output.json(&StatusDocument { format_version: DOCUMENT_VERSION, environments: all, notices })?;
+        let daemon = daemon.ok().map(|daemon| daemon.document());
+        let format_version = DOCUMENT_VERSION;
+        output.json(&StatusDocument { format_version, environments: all, notices, daemon, unfetched })?;
+        return Ok(Exit::Ok);
+    }
+    match &daemon {
+        Ok(daemon) => {
+            if let Some(trouble) = daemon.unfetched() {
+                output.data(&format!("the daemon cannot fetch the repository {}", said(trouble)));
+            }
+        }
+        // Where none has anything to follow, none is missed.
+        Err(_) if setup.manager.environments.is_empty() => {}
+        Err(why) => output.data(&format!("{}: pushes are not followed", harmless(why))),
+    }
+    if let Some(reason) = &unfetched {
+        output.say(&format!("warning: {}; shown is what was fetched before", harmless(reason)));
     }
     Ok(Exit::Ok)
 }

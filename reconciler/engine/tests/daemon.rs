@@ -14,8 +14,8 @@ use holdfast_core::time::Timestamp;
 use holdfast_engine::apply::{Operator, OperatorHandle};
 use holdfast_engine::clock::SystemClock;
 use holdfast_engine::daemon::{
-    Approved, Checked, ControlClient, ControlReply, ControlRequest, DaemonConfig, DaemonError, Job, Look, LookError,
-    Parts, Ran, RefUpdate, Repository, Settings, Syncer, Voice, run,
+    Approved, Checked, ControlClient, ControlReply, ControlRequest, DaemonConfig, DaemonError, Job, Look, Looks, Parts,
+    Ran, RefUpdate, Repository, Settings, Syncer, Voice, run,
 };
 use holdfast_engine::ports::{BoxFuture, Connector, EventSink, HostLink, LinkError};
 use holdfast_engine::store::Store;
@@ -35,10 +35,7 @@ fn prod() -> EnvironmentName {
 struct FakeRepository(Mutex<char>);
 
 impl Repository for FakeRepository {
-    fn look(
-        &self,
-        last: BTreeMap<EnvironmentName, Option<CommitId>>,
-    ) -> BoxFuture<'_, BTreeMap<EnvironmentName, Result<Look, LookError>>> {
+    fn look(&self, last: BTreeMap<EnvironmentName, Option<CommitId>>) -> BoxFuture<'_, Looks> {
         let commit = commit(*self.0.lock().unwrap());
         let policy = SyncPolicy {
             mode: SyncMode::Automatic,
@@ -47,8 +44,9 @@ impl Repository for FakeRepository {
             prune_limit_percent: 20,
             windows: Vec::new(),
         };
-        let look = Look { commit, policy, approval: false, apps: Vec::new(), watched: Vec::new() };
-        Box::pin(async move { last.into_keys().map(|name| (name, Ok(look.clone()))).collect() })
+        let look = Look { commit, policy, approval: false, apps: Vec::new(), watched: Vec::new(), keeps: false };
+        let environments = last.into_keys().map(|name| (name, Ok(look.clone()))).collect();
+        Box::pin(async move { Looks { fetched: Ok(()), environments } })
     }
 }
 
@@ -88,7 +86,7 @@ impl Syncer for FakeSyncer {
     }
 
     fn check<'a>(&'a self, _: &'a EnvironmentName, _: &'a CommitId) -> BoxFuture<'a, Result<Checked, String>> {
-        Box::pin(async { Ok(Checked { changes: 0, kept_long_enough: 0, blockers: Vec::new() }) })
+        Box::pin(async { Ok(Checked { changes: 0, kept_long_enough: 0, kept_until: None, blockers: Vec::new() }) })
     }
 
     fn approve<'a>(
@@ -169,7 +167,8 @@ impl Running {
     async fn until(&self, wanted: impl Fn(&holdfast_engine::daemon::EnvironmentStatus) -> bool) {
         let look = async {
             loop {
-                let ControlReply::Status { environments } = self.ask(ControlRequest::Status).await.line().await else {
+                let ControlReply::Status { environments, .. } = self.ask(ControlRequest::Status).await.line().await
+                else {
                     panic!("no status")
                 };
                 if wanted(&environments[0]) {

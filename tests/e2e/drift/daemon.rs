@@ -39,7 +39,7 @@ impl Daemon<'_> {
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line).ok()?;
         match serde_json::from_str(&line).ok()? {
-            ControlReply::Status { environments } => environments.into_iter().next(),
+            ControlReply::Status { environments, .. } => environments.into_iter().next(),
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
-//! The daemon on its own, over real hosts: what it follows.
+//! The daemon on its own, over real hosts: what it follows, clears away, and says of itself.
 
+mod kept;
 mod remote;
 
 use std::fs::{self, File};
@@ -8,7 +9,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use holdfast_testkit::lab::LabHost;
-use holdfast_testkit::ops::Ops;
+use holdfast_testkit::ops::{Ops, text};
 
 use crate::journals::release;
 
@@ -29,6 +30,29 @@ impl<'a> Daemon<'a> {
         let socket = ops.work.with_file_name("run").join("control");
         this.wait("the daemon listens", || UnixStream::connect(&socket).is_ok() || this.has_ended());
         this
+    }
+
+    /// Returns what `holdfast status` prints for people.
+    fn said(&self) -> String {
+        text(&self.ops.run(&["status", "prod"]))
+    }
+
+    /// Returns what `holdfast status` prints as JSON; `None` before the first fetch.
+    fn status(&self) -> Option<serde_json::Value> {
+        let output = self.ops.holdfast(&["status", "prod", "--json"]).output().expect("holdfast starts");
+        self.ops.keep(&output);
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    /// Waits until nothing runs and nothing waits.
+    #[track_caller]
+    fn rests(&self) {
+        self.wait("the daemon rests", || {
+            self.status().is_some_and(|status| {
+                let daemon = &status["environments"][0]["daemon"];
+                daemon["waiting"] == false && daemon["running"].is_null()
+            })
+        });
     }
 
     fn has_ended(&self) -> bool {
@@ -77,4 +101,12 @@ fn configure(ops: &Ops, key: &str, value: &str) {
         lines.push(format!("{key}: {value}"));
     }
     fs::write(&ops.config, lines.join("\n") + "\n").expect("manager.yaml");
+}
+
+/// Replaces a text of a file of the clone, which must be there.
+#[track_caller]
+fn replace(ops: &Ops, path: &str, from: &str, to: &str) {
+    let old = fs::read_to_string(ops.work.join(path)).expect("a file of the clone");
+    assert!(old.contains(from), "{path} has no {from:?}");
+    ops.write(path, &old.replace(from, to));
 }

@@ -107,10 +107,39 @@ fn cap_01_a_repository_elsewhere_is_followed_with_pinned_keys_and_a_token() {
     pin(&mgmt.host_key);
     let daemon = Daemon::start(&ops);
     daemon.serves(&lab.hosts, "v1");
+    super::replace(&ops, "environments/prod/environment.yaml", "drift: report", "drift: heal");
     ops.release("v2");
     ops.push();
     daemon.serves(&lab.hosts, "v2");
+    daemon.rests();
+
+    // The server is away: said, since when and why, and what was fetched stays in force, also for a daemon that starts meanwhile.
+    lab.exec("mgmt", &["systemctl", "stop", "ssh.service", "ssh.socket"]);
+    daemon.wait("it says that it cannot fetch", || {
+        daemon.said().contains("the daemon cannot fetch the repository since 20")
+    });
     drop(daemon);
+    let said = ops.run_any(&["status", "prod"]);
+    let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+    for wanted in ["v2", "no daemon runs here", "shown is what was fetched before"] {
+        assert!(said.contains(wanted), "wanted {wanted:?}: {said}");
+    }
+    let daemon = Daemon::start(&ops);
+    daemon.rests();
+    let said = daemon.said();
+    for wanted in ["v2", "Synced", "cannot fetch the repository since"] {
+        assert!(said.contains(wanted), "wanted {wanted:?}: {said}");
+    }
+    let status = daemon.status().expect("a status");
+    assert!(status["daemon"]["unfetched"]["since"].as_u64() > Some(1_700_000_000_000), "{status:#}");
+    assert!(status["environments"][0]["daemon"]["problem"].is_null(), "{status:#}");
+    lab.exec("web1", &["systemctl", "stop", "quick@*.service"]);
+    daemon.serves(&lab.hosts, "v2");
+    lab.exec("mgmt", &["systemctl", "start", "ssh.service"]);
+    daemon.wait("it recovers", || !daemon.said().contains("cannot fetch"));
+    drop(daemon);
+    let noted = fs::read_to_string(log(&ops)).expect("a log");
+    assert_eq!(noted.matches("the repository can be fetched again").count(), 1, "{noted}");
 
     // Over https: an authority that nobody knows, no token, a token that others read, a wrong one, the right one.
     let authority = ops.work.with_file_name("ca.pem");

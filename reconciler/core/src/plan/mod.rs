@@ -15,6 +15,7 @@ mod files;
 mod fleet;
 mod host;
 mod ignore;
+mod kept;
 mod migrations;
 mod model;
 mod needs;
@@ -33,6 +34,7 @@ mod text_diff;
 mod units;
 
 pub use fleet::{app_digest, drift, plan};
+pub use kept::{keeps_previous, kept_until};
 pub(crate) use model::KEEP_PREVIOUS_OVER;
 pub use model::*;
 pub use observe::{file_digest, observe_request};

@@ -27,6 +27,51 @@ pub struct StatusDocument {
     pub environments: Vec<EnvironmentDocument>,
     /// How far notices came, by place.
     pub notices: Vec<NoticesDocument>,
+    /// What the daemon of this manager says; `null` when none answers.
+    pub daemon: Option<DaemonDocument>,
+    /// Why the repository could not be fetched for this status, so that what was fetched before is shown; `null` when it could, and
+    /// where the daemon says it.
+    pub unfetched: Option<String>,
+}
+
+/// What the daemon says that concerns all environments.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct DaemonDocument {
+    /// Why it cannot fetch the repository; what was fetched before is in force.
+    pub unfetched: Option<TroubleDocument>,
+}
+
+/// Something that keeps the daemon from its work.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct TroubleDocument {
+    /// What, and what to do; may be many lines.
+    pub reason: String,
+    /// Since when this daemon sees it, in milliseconds since the Unix epoch.
+    pub since: Timestamp,
+}
+
+/// What the daemon does in an environment.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct FollowedDocument {
+    /// What runs.
+    pub running: Option<RunningDocument>,
+    /// Whether another sync waits.
+    pub waiting: bool,
+    /// Why the newest commit cannot be used; the one before it stays in force.
+    pub problem: Option<TroubleDocument>,
+}
+
+/// A sync that the daemon runs.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RunningDocument {
+    /// The full id of its commit.
+    pub commit: CommitId,
+    /// Why it runs: `apply`, `approval`, `commit`, `drift`, `rollback`, `resume`, `timer`.
+    pub cause: String,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub since: Timestamp,
+    /// What its rollout waits for a person with, and what to type; `null` while it goes on by itself.
+    pub held: Option<String>,
 }
 
 /// The notices to one place.
@@ -81,10 +126,14 @@ pub struct EnvironmentDocument {
     pub apps: Vec<AppStatus>,
     /// Apps that a person paused, and what is to be said about each.
     pub paused: BTreeMap<AppName, String>,
+    /// Who paused the environment as a whole, and what to do; `null` when nobody did.
+    pub suspended: Option<String>,
     /// Apps that windows close now.
     pub closed: BTreeMap<AppName, ClosedDocument>,
     /// The plan that waits for approval.
     pub awaits: Option<ApprovalDocument>,
+    /// What the daemon does here; `null` when none answers, or it does not follow this environment.
+    pub daemon: Option<FollowedDocument>,
 }
 
 /// That windows close an app.

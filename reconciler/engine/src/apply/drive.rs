@@ -135,6 +135,8 @@ pub(super) struct Drive<'a> {
     fleet: Fleet,
     result: Option<AppResult>,
     aborted: bool,
+    /// What a person is waited for with.
+    hint: String,
     /// Whether the hosts' transactions exist already.
     resumed: bool,
     inbox: (mpsc::Sender<Message>, mpsc::Receiver<Message>),
@@ -146,7 +148,18 @@ impl<'a> Drive<'a> {
     pub(super) fn new(ports: &'a Ports, app: AppName, members: BTreeMap<HostName, Member>, fleet: Fleet) -> Self {
         let resumed = members.values().any(|member| member.spec.is_none());
         let inbox = mpsc::channel(INBOX);
-        Self { ports, app, members, fleet, result: None, aborted: false, resumed, inbox, tasks: JoinSet::new() }
+        Self {
+            ports,
+            app,
+            members,
+            fleet,
+            result: None,
+            aborted: false,
+            hint: String::new(),
+            resumed,
+            inbox,
+            tasks: JoinSet::new(),
+        }
     }
 
     /// Returns when every host has ended or is lost.
@@ -163,6 +176,7 @@ impl<'a> Drive<'a> {
             if let Some(result) = self.result {
                 break result;
             }
+            operator.hold(self.fleet.is_paused().then_some(self.hint.as_str()));
             tokio::select! {
                 message = self.inbox.1.recv() => {
                     let message = message.expect("BUG: this end of the inbox is kept open");
@@ -268,7 +282,10 @@ impl<'a> Drive<'a> {
             match command {
                 FleetCommand::Begin(host) => self.begin(&host),
                 FleetCommand::Decide { host, decision, reason } => self.decide(host, decision, reason),
-                FleetCommand::Pause { hint } => self.ports.tell(SyncEventKind::Paused { app: self.app.clone(), hint }),
+                FleetCommand::Pause { hint } => {
+                    self.hint.clone_from(&hint);
+                    self.ports.tell(SyncEventKind::Paused { app: self.app.clone(), hint });
+                }
                 FleetCommand::End(result) => self.result = Some(result),
             }
         }

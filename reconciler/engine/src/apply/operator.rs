@@ -47,6 +47,8 @@ struct Desk {
     left_out: BTreeSet<AppName>,
     /// Everything was aborted: what has not begun does not.
     aborted: bool,
+    /// What the rollout waits for a person with.
+    held: Option<String>,
 }
 
 /// Where words are spoken into. Cheap to clone.
@@ -94,7 +96,22 @@ impl OperatorHandle {
     }
 }
 
+impl OperatorHandle {
+    /// Returns what a rollout that waits for a person waits for, and what to type; `None` while it does not wait.
+    pub fn held(&self) -> Option<String> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner).held.clone()
+    }
+}
+
 impl Operator {
+    /// Says that the rollout waits for a person, or does no longer.
+    pub(super) fn hold(&self, hint: Option<&str>) {
+        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        if desk.held.as_deref() != hint {
+            desk.held = hint.map(str::to_owned);
+        }
+    }
+
     /// Returns the next word for the app that rolls out; never returns when nobody can speak any more. Safe to cancel.
     pub(super) async fn next(&mut self) -> OperatorVerb {
         if !self.open {
@@ -117,7 +134,8 @@ impl Operator {
 
     /// It is over.
     pub(super) fn end(&mut self) {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner).rolling = None;
+        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        (desk.rolling, desk.held) = (None, None);
     }
 
     /// Returns whether an app must not begin any more in this sync.

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::control::ControlReply;
-use super::event::{DaemonEvent, Ran, Response, StoreChange, Token};
+use super::event::{DaemonEvent, Looks, Ran, Response, StoreChange, Token};
 use super::run::{Parts, Voice};
 use super::watch;
 use crate::apply::{OperatorHandle, operator};
@@ -85,7 +85,10 @@ impl Carrier {
                 self.tasks.spawn(async move {
                     let work = async move { repository.look(last).await };
                     // A look that panicked says nothing about any environment; the next one is due in its time.
-                    let looks = AbortOnDropHandle::new(tokio::spawn(work)).await.unwrap_or_default();
+                    let looks = AbortOnDropHandle::new(tokio::spawn(work)).await.unwrap_or_else(|error| Looks {
+                        fetched: Err(format!("the look itself failed: {error}")),
+                        environments: BTreeMap::new(),
+                    });
                     drop(events.send(DaemonEvent::Looked(looks)));
                 });
             }
@@ -179,7 +182,13 @@ impl Carrier {
                     drop(written);
                 });
             }
-            Response::Reply(token, reply) => {
+            Response::Reply(token, mut reply) => {
+                if let ControlReply::Status { environments, .. } = &mut reply {
+                    for one in environments {
+                        let held = self.operators.get(&one.environment).and_then(OperatorHandle::held);
+                        one.running.iter_mut().for_each(|running| running.held.clone_from(&held));
+                    }
+                }
                 let last = reply.is_last();
                 if let Some((connection, _)) = self.connections.get(&token) {
                     // A reader that has not taken thousands of lines is cut off by the end of its sender below.
@@ -194,6 +203,7 @@ impl Carrier {
                     self.audience.join(environment, connection.clone());
                 }
             }
+            Response::Note(text) => tracing::warn!("{text}"),
             Response::Status(_) | Response::Exit => {}
         }
     }

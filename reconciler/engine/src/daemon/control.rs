@@ -108,6 +108,9 @@ pub enum ControlReply {
     Status {
         /// In order of names.
         environments: Vec<EnvironmentStatus>,
+        /// Why the repository cannot be fetched; what was fetched before is in force.
+        #[serde(default)]
+        unfetched: Option<Trouble>,
     },
     /// A line for the person at the other end.
     Message {
@@ -213,7 +216,16 @@ pub struct EnvironmentStatus {
     #[serde(default)]
     pub awaits: Option<ApprovalRequest>,
     /// Why the newest commit, or the repository, cannot be used.
-    pub problem: Option<String>,
+    pub problem: Option<Trouble>,
+}
+
+/// Something that keeps the daemon from its work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// What, and what to do; may be many lines.
+    pub reason: String,
+    /// Since when this daemon sees it.
+    pub since: Timestamp,
 }
 
 /// Whether hosts are as git says.
@@ -242,6 +254,9 @@ pub struct RunningStatus {
     pub cause: String,
     /// Since when.
     pub since: Timestamp,
+    /// What it waits for a person with, and what to type.
+    #[serde(default)]
+    pub held: Option<String>,
 }
 
 /// One line that git gives a post-receive hook: old and new object, and the reference.

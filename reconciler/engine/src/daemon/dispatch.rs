@@ -6,14 +6,13 @@ use holdfast_core::schedule::{NextSync, Queue, SyncCause, SyncVerdict, WantedSyn
 use holdfast_core::time::Timestamp;
 
 use super::control::{Approved, ControlReply, ControlRequest, RefUpdate};
-use super::environment::EnvironmentState;
-use super::event::{Checked, DaemonEvent, Job, JobKind, Look, LookError, Ran, Response, StoreChange, Token};
+use super::environment::{EnvironmentState, SETTLE_MS};
+use super::event::{Checked, DaemonEvent, Job, JobKind, LookError, Looks, Ran, Response, StoreChange, Token};
+use super::fetching::Fetching;
 use super::followers::{Awaited, Followers};
 use crate::apply::{OperatorVerb, OperatorWord};
 use crate::store::Pause;
 
-/// How long after a host's first hint it is looked at: a change is mostly several.
-const SETTLE_MS: u64 = 250;
 /// For how long after a new commit was noticed a pushed tag is taken for its cause.
 const JUST_NOW_MS: u64 = 10_000;
 
@@ -40,6 +39,7 @@ pub struct Dispatcher {
     followers: Followers,
     looking: bool,
     look_again: bool,
+    fetching: Fetching,
     /// Pushes whose outcome the running look, and the one after it, will show.
     pushes: Vec<(Token, Vec<RefUpdate>)>,
     later_pushes: Vec<(Token, Vec<RefUpdate>)>,
@@ -60,6 +60,7 @@ impl Dispatcher {
             followers: Followers::default(),
             looking: false,
             look_again: false,
+            fetching: Fetching::default(),
             pushes: Vec::new(),
             later_pushes: Vec::new(),
             next_look: Timestamp(0),
@@ -79,7 +80,8 @@ impl Dispatcher {
         let environments = self.environments.values().flat_map(|state| {
             let touched = state.touched.map(|at| at.plus_ms(SETTLE_MS));
             let free = state.checking.is_none() && state.running.is_none();
-            [touched, state.next_check].into_iter().flatten().filter(move |_| free).chain(state.opening)
+            let moments = [touched, state.next_check, state.next_over].into_iter().flatten();
+            moments.filter(move |_| free).chain(state.opening)
         });
         environments.chain(look).chain(self.wake).min()
     }
@@ -138,12 +140,20 @@ impl Dispatcher {
         if state.running.is_some() || basis.is_none() {
             return;
         }
-        if let (Some(compared), Some(checked)) = (&basis, &checked) {
+        // Where nobody wants to know of drift it is not told, whatever the look was for.
+        let asked = !(state.is_automatic() && state.drift_policy() == DriftPolicy::Off);
+        if let (true, Some(compared), Some(checked)) = (asked, &basis, &checked) {
             out.extend(state.tells_drift(&name, (compared, checked), now).map(Response::Tell));
         }
         let drifted = checked.as_ref().is_some_and(|checked| checked.changes > 0);
         let over = checked.as_ref().is_some_and(|checked| checked.changes == 0 && checked.kept_long_enough > 0);
-        state.drift = checked;
+        // What stays although its time has come, or what is not known, is looked at again, but not all the time.
+        let later = now.plus_ms(self.settings.check_ms);
+        let kept_until = |checked: &Checked| checked.kept_until.map(|at| if at > now { at } else { later });
+        state.next_over = if state.clears_away() { checked.as_ref().map_or(Some(later), kept_until) } else { None };
+        if asked {
+            state.drift = checked;
+        }
         if self.queue.is_waiting(&name) {
             // What waits does all there is to do; an older commit must not take its place.
             return;
@@ -184,27 +194,30 @@ impl Dispatcher {
         out.push(Response::Look(last.collect()));
     }
 
-    fn looked(
-        &mut self,
-        looks: BTreeMap<EnvironmentName, Result<Look, LookError>>,
-        now: Timestamp,
-        out: &mut Vec<Response>,
-    ) {
+    fn looked(&mut self, looks: Looks, now: Timestamp, out: &mut Vec<Response>) {
         self.looking = false;
-        for (name, look) in looks {
+        out.extend(self.fetching.went(looks.fetched, now).map(Response::Note));
+        self.next_look = self.fetching.next(self.settings.seed, self.next_look, now);
+        let unfetched = self.fetching.trouble();
+        for (name, look) in looks.environments {
             let Some(state) = self.environments.get_mut(&name) else { continue };
-            let first = !std::mem::replace(&mut state.looked, true);
+            // One that led to nothing was none: what a former run left undone is still to be looked at.
+            let first = look.is_ok() && !std::mem::replace(&mut state.looked, true);
             let unfinished = state.unfinished.take();
             state.finishing |= unfinished.is_some();
+            state.failed_looks =
+                if look.is_ok() && unfetched.is_none() { 0 } else { state.failed_looks.saturating_add(1) };
             let wanted = match look {
                 Err(problem) => {
-                    state.failed_looks = state.failed_looks.saturating_add(1);
-                    state.problem = Some(problem);
+                    let text = format!("{name}: {}", problem.reason);
+                    let known = unfetched.is_some_and(|trouble| trouble.reason == problem.reason);
+                    if state.stumble(problem, now) && !known {
+                        out.push(Response::Note(text));
+                    }
                     unfinished.map(|commit| (commit, SyncCause::Resume))
                 }
                 Ok(look) => {
                     let commit = look.commit.clone();
-                    state.failed_looks = 0;
                     let noticed = state.notice(look, now);
                     // What hosts said before they are no longer listened to is not looked into.
                     if state.is_automatic() && state.drift_policy() == DriftPolicy::Off {
@@ -236,7 +249,7 @@ impl Dispatcher {
                     }
                 }
             };
-            out.extend(state.tells_git(&name, now).map(Response::Tell));
+            out.extend(state.tells_git(&name, unfetched, now).map(Response::Tell));
             if let Some((commit, cause)) = wanted {
                 self.queue.offer(WantedSync { environment: name.clone(), commit, cause }, now);
             }
@@ -255,7 +268,7 @@ impl Dispatcher {
         let tags = updates.iter().any(|update| update.name.starts_with("refs/tags/"));
         let (mut followed, mut concerned) = (false, false);
         for (name, state) in &self.environments {
-            if let Some(LookError { commit: Some(commit), reason }) = &state.problem
+            if let Some((LookError { commit: Some(commit), reason }, _)) = &state.problem
                 && pushed(commit)
             {
                 concerned = true;
@@ -286,7 +299,10 @@ impl Dispatcher {
                         let closed = closed.map(|closed| closed.to_string()).unwrap_or_default();
                         format!("is {closed}; it goes to {} when it opens", commit.short())
                     }
-                    Some(pause) => format!("is suspended by {} ({}); `holdfast apply {name}`", pause.by, pause.reason),
+                    Some(pause) => {
+                        let why = if pause.reason.is_empty() { String::new() } else { format!(" ({})", pause.reason) };
+                        format!("is paused by {}{why}; `holdfast resume {name}` lets it go on", pause.by)
+                    }
                     None => format!("is synced by hand: `holdfast plan {name}`, then `holdfast apply {name}`"),
                 };
                 out.push(Response::Reply(token, ControlReply::message(format!("{name} {why}"))));
@@ -306,7 +322,7 @@ impl Dispatcher {
     fn ran(&mut self, job: &Job, ran: &Ran, now: Timestamp, out: &mut Vec<Response>) {
         let name = &job.environment;
         let Some(state) = self.environments.get_mut(name) else { return };
-        state.ended(name, job, ran, now);
+        state.ended(name, job, ran, self.settings.check_ms, now);
         if let Some(held) = state.held.take() {
             // The job was an urgent one. What the queue gave out meanwhile is given back; a newer one takes its place.
             self.queue.ended(name, SyncVerdict::Settled, now);
@@ -328,7 +344,8 @@ impl Dispatcher {
             ControlRequest::Status => {
                 let all = self.environments.iter();
                 let environments = all.map(|(name, state)| state.status(name, self.queue.is_waiting(name), now));
-                Some(ControlReply::Status { environments: environments.collect() })
+                let unfetched = self.fetching.trouble().cloned();
+                Some(ControlReply::Status { environments: environments.collect(), unfetched })
             }
             ControlRequest::Look => {
                 self.look(now, out);
@@ -439,7 +456,8 @@ impl Dispatcher {
     ) -> Option<ControlReply> {
         let Some(state) = self.environments.get_mut(&environment) else { return Some(unknown(&environment)) };
         let Some(commit) = state.seen.clone() else {
-            let why = state.problem.as_ref().map_or("nothing was read from the repository yet", |p| p.reason.as_str());
+            let why =
+                state.problem.as_ref().map_or("nothing was read from the repository yet", |(p, _)| p.reason.as_str());
             return Some(ControlReply::Refused { reason: format!("{environment}: {why}") });
         };
         let closed = match &app {
@@ -514,10 +532,11 @@ impl Dispatcher {
             let touched = state.touched.is_some_and(|at| at.plus_ms(SETTLE_MS) <= now);
             let timer = state.next_check.is_some_and(|at| at <= now);
             // What runs looks at the hosts itself, and at its end once more.
-            if !(touched || timer) || state.checking.is_some() || state.running.is_some() {
+            let over = state.next_over.is_some_and(|at| at <= now);
+            if !(touched || timer || over) || state.checking.is_some() || state.running.is_some() {
                 continue;
             }
-            state.touched = None;
+            (state.touched, state.next_over) = (None, None);
             state.next_check = (state.drift_policy() != DriftPolicy::Off).then(|| now.plus_ms(self.settings.check_ms));
             // What is healed is compared with what it would be healed to; else with the newest commit, so that `status` can say
             // what waits.
@@ -589,9 +608,14 @@ impl Dispatcher {
             let (job, _) = state.running.as_ref()?;
             Some(format!("{name}: {} {}", job.kind.cause(), job.kind.commit().short()))
         });
-        let problems = self.environments.iter().filter(|(_, state)| state.problem.is_some());
+        let has_own = |state: &EnvironmentState| {
+            let reason = state.problem.as_ref().map(|(problem, _)| &problem.reason);
+            reason.is_some() && reason != self.fetching.trouble().map(|trouble| &trouble.reason)
+        };
+        let problems = self.environments.iter().filter(|(_, state)| has_own(state));
         let problems = problems.map(|(name, _)| format!("{name}: cannot use what git holds"));
-        let mut parts: Vec<_> = running.chain(problems).collect();
+        let unfetched = self.fetching.trouble().into_iter().map(|_| "the repository cannot be fetched".to_owned());
+        let mut parts: Vec<_> = running.chain(unfetched).chain(problems).collect();
         if parts.is_empty() {
             parts.push(format!("{} environments followed", self.environments.len()));
         }

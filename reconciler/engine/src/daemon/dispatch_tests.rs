@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use holdfast_core::approval::Proposal;
 use holdfast_core::protocol::Digest;
 
-use super::super::event::{Checked, Known, Watched};
+use super::super::event::{Checked, Known, Look, Watched};
 use super::*;
-use crate::daemon::control::DriftWord;
+use crate::daemon::control::{DriftWord, Trouble};
 use crate::store::ApprovalRequest;
 
 const POLL: u64 = 60_000;
@@ -32,11 +32,17 @@ fn name(text: &str) -> EnvironmentName {
 #[expect(clippy::unnecessary_wraps, reason = "stands where failed looks stand too")]
 fn look(digit: char, mode: SyncMode, drift: DriftPolicy) -> Result<Look, LookError> {
     let policy = SyncPolicy { mode, drift, ignore: Vec::new(), prune_limit_percent: 20, windows: Vec::new() };
-    Ok(Look { commit: commit(digit), policy, approval: false, apps: Vec::new(), watched: Vec::<Watched>::new() })
+    let watched = Vec::<Watched>::new();
+    Ok(Look { commit: commit(digit), policy, approval: false, apps: Vec::new(), watched, keeps: false })
 }
 
 fn automatic(digit: char) -> Result<Look, LookError> {
     look(digit, SyncMode::Automatic, DriftPolicy::Report)
+}
+
+fn looks_of(looks: &[(&str, Result<Look, LookError>)]) -> Looks {
+    let environments = looks.iter().map(|(text, look)| (name(text), look.clone())).collect();
+    Looks { fetched: Ok(()), environments }
 }
 
 fn ran(result: SyncResult, verdict: SyncVerdict) -> Ran {
@@ -66,9 +72,8 @@ impl Story {
     }
 
     fn looked(&mut self, looks: &[(&str, Result<Look, LookError>)]) -> Vec<Response> {
-        let looks = looks.iter().map(|(text, look)| (name(text), look.clone())).collect();
-        let mut responses = self.on(DaemonEvent::Looked(looks));
-        responses.retain(|response| !matches!(response, Response::Store(StoreChange::Seen(..))));
+        let mut responses = self.on(DaemonEvent::Looked(looks_of(looks)));
+        responses.retain(|response| !matches!(response, Response::Store(StoreChange::Seen(..)) | Response::Note(_)));
         responses
     }
 
@@ -83,7 +88,7 @@ impl Story {
 
     fn status(&mut self, environment: &str) -> super::super::control::EnvironmentStatus {
         let out = self.on(DaemonEvent::Control(Token(99), ControlRequest::Status));
-        let [Response::Reply(_, ControlReply::Status { environments })] = &out[..] else { panic!("{out:?}") };
+        let [Response::Reply(_, ControlReply::Status { environments, .. })] = &out[..] else { panic!("{out:?}") };
         environments.iter().find(|one| one.environment == name(environment)).unwrap().clone()
     }
 }
@@ -105,7 +110,7 @@ fn cap_01_a_new_commit_is_synced_in_every_automatic_environment_at_once() {
     assert_eq!(out, [start("prod"), start("stage")]);
     // What a person is to apply is at least compared, so that `status` can say what waits.
     assert_eq!(this.after(SETTLE_MS), [Response::Check(name("hand"), commit('a'))]);
-    let found = Checked { changes: 3, kept_long_enough: 0, blockers: Vec::new() };
+    let found = Checked { changes: 3, kept_long_enough: 0, kept_until: None, blockers: Vec::new() };
     this.on(DaemonEvent::Checked(name("hand"), Ok(found)));
     assert_eq!(this.status("hand").drift, DriftWord::OutOfSync { changes: 3, blockers: Vec::new() });
 }
@@ -141,7 +146,7 @@ fn polling_is_the_floor_and_does_not_come_at_the_same_moment_everywhere() {
             let settings = Settings { poll_ms: POLL, check_ms: CHECK, seed };
             let mut dispatcher = Dispatcher::new(settings, [name("prod")]);
             dispatcher.handle_event(DaemonEvent::Started(BTreeMap::new()), Timestamp(0));
-            dispatcher.handle_event(DaemonEvent::Looked(BTreeMap::new()), Timestamp(0));
+            dispatcher.handle_event(DaemonEvent::Looked(looks_of(&[])), Timestamp(0));
             let at = dispatcher.deadline().unwrap();
             let early = dispatcher.handle_event(DaemonEvent::Tick, Timestamp(at.0 - 1));
             assert_eq!(early, []);
@@ -186,7 +191,7 @@ fn drift_is_looked_at_once_for_many_hints_and_then_healed_or_reported() {
         assert_eq!(this.dispatcher.deadline(), Some(this.now.plus_ms(SETTLE_MS)));
         assert_eq!(this.after(SETTLE_MS), [Response::Check(name("prod"), commit('a'))], "{policy:?}");
         assert_eq!(this.after(SETTLE_MS), []);
-        let found = Checked { changes: 1, kept_long_enough: 0, blockers: Vec::new() };
+        let found = Checked { changes: 1, kept_long_enough: 0, kept_until: None, blockers: Vec::new() };
         let out = this.on(DaemonEvent::Checked(name("prod"), Ok(found)));
         let start = Response::Start(job("prod", 'a', SyncCause::Drift));
         assert_eq!(out, Vec::from_iter(heals.then_some(start)), "{policy:?}");
@@ -212,7 +217,7 @@ fn where_drift_is_off_a_late_hint_of_a_host_is_nothing() {
 
 #[test]
 fn what_was_kept_long_enough_is_cleared_away_unless_anything_else_waits() {
-    let kept = |changes| Checked { changes, kept_long_enough: 2, blockers: Vec::new() };
+    let kept = |changes| Checked { changes, kept_long_enough: 2, kept_until: None, blockers: Vec::new() };
     let start = [Response::Start(job("prod", 'a', SyncCause::Timer))];
     for (mode, changes, begins) in
         [(SyncMode::Automatic, 0, true), (SyncMode::Automatic, 1, false), (SyncMode::Manual, 0, false)]
@@ -240,7 +245,7 @@ fn what_could_not_be_looked_at_is_never_healed() {
     this.ended(&job("prod", 'a', SyncCause::Commit), result, verdict);
     for unknown in [
         Err("no answer".to_owned()),
-        Ok(Checked { changes: 0, kept_long_enough: 0, blockers: vec!["unreachable: x".to_owned()] }),
+        Ok(Checked { changes: 0, kept_long_enough: 0, kept_until: None, blockers: vec!["unreachable: x".to_owned()] }),
     ] {
         this.on(DaemonEvent::HostChanged(name("prod")));
         assert_eq!(this.after(SETTLE_MS).len(), 1);
@@ -256,8 +261,10 @@ fn a_manual_environment_is_healed_to_what_was_applied_not_to_what_waits() {
     this.on(DaemonEvent::Started([(name("prod"), known)].into()));
     this.looked(&[("prod", look('b', SyncMode::Manual, DriftPolicy::Heal))]);
     assert_eq!(this.after(SETTLE_MS), [Response::Check(name("prod"), commit('a'))]);
-    let out = this
-        .on(DaemonEvent::Checked(name("prod"), Ok(Checked { changes: 2, kept_long_enough: 0, blockers: Vec::new() })));
+    let out = this.on(DaemonEvent::Checked(
+        name("prod"),
+        Ok(Checked { changes: 2, kept_long_enough: 0, kept_until: None, blockers: Vec::new() }),
+    ));
     assert_eq!(out, [Response::Start(job("prod", 'a', SyncCause::Drift))]);
 }
 
@@ -538,7 +545,7 @@ fn cap_03_a_word_on_a_commit_that_was_overtaken_begins_nothing() {
 
 #[test]
 fn cap_03_drift_is_healed_to_what_was_released_and_never_to_what_waits() {
-    let drifted = || Ok(Checked { changes: 1, kept_long_enough: 0, blockers: Vec::new() });
+    let drifted = || Ok(Checked { changes: 1, kept_long_enough: 0, kept_until: None, blockers: Vec::new() });
     for released in [None, Some('a')] {
         let mut this = Story::started(&["prod"]);
         let newer = job("prod", 'b', SyncCause::Commit);
@@ -569,7 +576,7 @@ fn cap_03_healing_does_not_take_the_place_of_what_was_just_approved() {
     let Some(Response::Start(busy)) = out.last().cloned() else { panic!("{out:?}") };
     let (_, out) = this.approved(Ok(word('b', &["ada"])));
     assert_eq!(out, []);
-    let found = Checked { changes: 1, kept_long_enough: 0, blockers: Vec::new() };
+    let found = Checked { changes: 1, kept_long_enough: 0, kept_until: None, blockers: Vec::new() };
     this.on(DaemonEvent::Checked(name("prod"), Ok(found)));
     let out = this.ended(&busy, SyncResult::Synced, SyncVerdict::Settled);
     assert!(out.contains(&Response::Start(job("prod", 'b', SyncCause::Approval))), "{out:?}");
@@ -591,7 +598,11 @@ fn cap_79_a_repository_that_fails_twice_is_told_once_and_drift_when_it_comes() {
     };
     let look = |this: &mut Story, look: Result<Look, LookError>| {
         told(this, DaemonEvent::RepositoryChanged);
-        told(this, DaemonEvent::Looked([(name("prod"), look)].into()))
+        let fetched = match &look {
+            Err(LookError { commit: None, reason }) => Err(reason.clone()),
+            _ => Ok(()),
+        };
+        told(this, DaemonEvent::Looked(Looks { fetched, ..looks_of(&[("prod", look)]) }))
     };
     let failed = || Err(LookError { commit: None, reason: "no route".to_owned() });
     assert_eq!(look(&mut this, failed()), [""; 0], "one hiccup is none");
@@ -608,7 +619,10 @@ fn cap_79_a_repository_that_fails_twice_is_told_once_and_drift_when_it_comes() {
         this.after(SETTLE_MS);
         told(
             this,
-            DaemonEvent::Checked(name("prod"), Ok(Checked { changes, kept_long_enough: 0, blockers: Vec::new() })),
+            DaemonEvent::Checked(
+                name("prod"),
+                Ok(Checked { changes, kept_long_enough: 0, kept_until: None, blockers: Vec::new() }),
+            ),
         )
     };
     assert_eq!(check(&mut this, 2), ["prod/drift"]);
@@ -664,7 +678,7 @@ fn what_comes_while_all_is_closed_waits_for_the_opening() {
         }
         // A drifted host is not healed while it is closed either.
         if out.iter().any(|one| matches!(one, Response::Check(..))) {
-            let found = Checked { changes: 3, kept_long_enough: 0, blockers: Vec::new() };
+            let found = Checked { changes: 3, kept_long_enough: 0, kept_until: None, blockers: Vec::new() };
             assert_eq!(this.on(DaemonEvent::Checked(name("prod"), Ok(found))), []);
         }
         next = this.dispatcher.deadline().unwrap();
@@ -762,4 +776,93 @@ fn a_person_gets_through_where_the_window_says_so_and_back_always() {
     ));
     let out = this.on(DaemonEvent::Control(Token(2), ControlRequest::Resume { environment: environment(), app: None }));
     assert!(!out.iter().any(|one| matches!(one, Response::Start(_))), "{out:?}");
+}
+
+#[test]
+fn a_repository_out_of_reach_is_told_once_and_what_is_known_stays_in_force() {
+    let mut this = Story::started(&["prod"]);
+    let look = |fetched: Result<(), String>, digit| {
+        DaemonEvent::Looked(Looks { fetched, ..looks_of(&[("prod", automatic(digit))]) })
+    };
+    let notes = |responses: Vec<Response>| {
+        responses.into_iter().filter(|response| matches!(response, Response::Note(_))).count()
+    };
+    let down = || Err("no route".to_owned());
+    let first = job("prod", 'a', SyncCause::Commit);
+    let out = this.on(look(down(), 'a'));
+    assert!(out.contains(&Response::Start(first.clone())), "what was fetched before is in force: {out:?}");
+    assert_eq!(notes(out), 1);
+    let (result, verdict) = synced();
+    this.ended(&first, result, verdict);
+    let since = this.now;
+    this.after(POLL * 2);
+    let out = this.dispatcher.handle_event(look(down(), 'a'), this.now);
+    let told = out.iter().filter(|response| matches!(response, Response::Tell(told) if told.holds.len() == 1)).count();
+    assert_eq!(
+        (notes(out), told),
+        (0, 1),
+        "noted once; people are told of the second one, although the commit is good"
+    );
+    let out = this.on(DaemonEvent::Control(Token(9), ControlRequest::Status));
+    let [Response::Reply(_, ControlReply::Status { unfetched, .. })] = &out[..] else { panic!("{out:?}") };
+    assert_eq!(*unfetched, Some(Trouble { reason: "no route".to_owned(), since }));
+    assert_eq!(this.status("prod").problem, None, "the environment itself is well");
+    // Drift is looked at meanwhile, against what was fetched last.
+    this.on(DaemonEvent::HostChanged(name("prod")));
+    assert_eq!(this.after(SETTLE_MS), [Response::Check(name("prod"), commit('a'))]);
+    assert_eq!(notes(this.on(look(Ok(()), 'a'))), 1, "its end is said too");
+    assert_eq!(notes(this.on(look(Ok(()), 'a'))), 0, "once");
+}
+
+#[test]
+fn a_failed_first_look_loses_no_commit_and_is_soon_made_again() {
+    let mut this = Story::new(&["prod"]);
+    // A former run saw the commit, and ended before it began it.
+    let known = Known { seen: Some(commit('a')), ..Known::default() };
+    this.on(DaemonEvent::Started([(name("prod"), known)].into()));
+    let failed = |reason: &str| Err(LookError { commit: None, reason: reason.to_owned() });
+    for failures in 0..4 {
+        let out = this.on(DaemonEvent::Looked(Looks {
+            fetched: Err("no route".to_owned()),
+            ..looks_of(&[("prod", failed("no route"))])
+        }));
+        assert!(!out.iter().any(|one| matches!(one, Response::Start(_))), "{out:?}");
+        let wait = this.dispatcher.deadline().unwrap().since_ms(this.now);
+        assert!(wait <= POLL * 11 / 10 && wait <= 5_000 << failures && wait >= 2_500, "{failures}: {wait}");
+        assert!(matches!(this.after(wait)[..], [Response::Look(_)]));
+    }
+    assert_eq!(this.looked(&[("prod", automatic('a'))]), [Response::Start(job("prod", 'a', SyncCause::Resume))]);
+}
+
+#[test]
+fn what_is_kept_goes_when_its_time_has_come_also_where_drift_is_off() {
+    let mut this = Story::started(&["prod"]);
+    let mut kept = look('a', SyncMode::Automatic, DriftPolicy::Off);
+    if let Ok(look) = &mut kept {
+        look.keeps = true;
+    }
+    let first = job("prod", 'a', SyncCause::Commit);
+    assert_eq!(this.looked(&[("prod", kept)]), [Response::Start(first.clone())]);
+    assert_eq!(this.ended(&first, SyncResult::Synced, SyncVerdict::Settled), []);
+    let check = Response::Check(name("prod"), commit('a'));
+    assert_eq!(this.after(SETTLE_MS), std::slice::from_ref(&check), "to learn when");
+    let found =
+        |kept_long_enough, kept_until| Checked { changes: 0, kept_long_enough, kept_until, blockers: Vec::new() };
+    let until = this.now.plus_ms(3_000);
+    this.on(DaemonEvent::Checked(name("prod"), Ok(found(0, Some(until)))));
+    assert_eq!(this.after(2_999), []);
+    assert_eq!(this.after(1), std::slice::from_ref(&check));
+    let out = this.on(DaemonEvent::Checked(name("prod"), Ok(found(2, Some(until)))));
+    let timer = job("prod", 'a', SyncCause::Timer);
+    assert_eq!(out, [Response::Start(timer.clone())]);
+    // What cannot go although its time has come does not keep the daemon busy.
+    this.ended(&timer, SyncResult::Blocked, SyncVerdict::Settled);
+    assert_eq!(this.after(SETTLE_MS), []);
+    this.on(DaemonEvent::Checked(name("prod"), Ok(found(0, Some(until)))));
+    assert!(this.dispatcher.deadline().is_none_or(|at| at > this.now));
+    // Nor does what is not known.
+    assert!(this.after(CHECK).contains(&check));
+    this.on(DaemonEvent::Checked(name("prod"), Err("no answer".to_owned())));
+    assert!(this.dispatcher.deadline().is_none_or(|at| at > this.now));
+    assert_eq!(this.status("prod").drift, DriftWord::Unknown, "nobody wants to know of drift");
 }

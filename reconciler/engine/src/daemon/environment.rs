@@ -4,16 +4,19 @@ use holdfast_core::config::{DriftPolicy, SyncMode};
 use holdfast_core::event::SyncResult;
 use holdfast_core::id::{AppName, CommitId, EnvironmentName};
 use holdfast_core::notice::{Told, of_drift, of_git};
-use holdfast_core::schedule::{SyncVerdict, WantedSync};
+use holdfast_core::schedule::{SyncCause, SyncVerdict, WantedSync};
 use holdfast_core::time::Timestamp;
 use holdfast_core::window::{Closed, closed, closed_apps};
 
-use super::control::{DriftWord, EnvironmentStatus, RunningStatus, SyncEnd};
+use super::control::{DriftWord, EnvironmentStatus, RunningStatus, SyncEnd, Trouble};
 use super::event::{Checked, Job, JobKind, Known, Look, LookError, Ran, Watched};
 use crate::store::{ApprovalRequest, Pause};
 
 /// How long what opens at no moment in sight is held before that is looked at again.
 const DAY_MS: u64 = 86_400_000;
+
+/// How long after a host's first hint, or a sync, hosts are looked at: a change is mostly several.
+pub(super) const SETTLE_MS: u64 = 250;
 
 /// What the dispatcher knows of one environment.
 #[derive(Debug, Clone, Default)]
@@ -21,8 +24,8 @@ pub(super) struct EnvironmentState {
     pub(super) seen: Option<CommitId>,
     pub(super) synced: Option<CommitId>,
     pub(super) look: Option<Look>,
-    pub(super) problem: Option<LookError>,
-    /// Looks in a row that led to no commit.
+    pub(super) problem: Option<(LookError, Timestamp)>,
+    /// Looks in a row at which the repository could not be fetched, or that led to no commit.
     pub(super) failed_looks: u32,
     /// What was last told of the repository: nothing yet, that all is well (empty), or what is not.
     pub(super) told_git: Option<String>,
@@ -57,6 +60,8 @@ pub(super) struct EnvironmentState {
     pub(super) touched: Option<Timestamp>,
     /// When to look at the hosts even if none says anything.
     pub(super) next_check: Option<Timestamp>,
+    /// When to look whether something was kept long enough.
+    pub(super) next_over: Option<Timestamp>,
 }
 
 /// What is to be done about a look that succeeded.
@@ -91,6 +96,19 @@ impl EnvironmentState {
         self.problem = None;
         self.look = Some(look);
         Noticed { new_commit, watch_changed }
+    }
+
+    /// Takes in that a look led to nothing. Returns whether that is news.
+    pub(super) fn stumble(&mut self, error: LookError, now: Timestamp) -> bool {
+        let news = self.problem.as_ref().is_none_or(|(old, _)| *old != error);
+        let since = self.problem.as_ref().map_or(now, |(_, since)| *since);
+        self.problem = Some((error, since));
+        news
+    }
+
+    /// Returns whether the daemon clears away by itself what was kept long enough.
+    pub(super) fn clears_away(&self) -> bool {
+        self.is_automatic() && self.look.as_ref().is_some_and(|look| look.keeps)
     }
 
     /// Returns whether the daemon starts syncs to new commits by itself.
@@ -147,7 +165,7 @@ impl EnvironmentState {
         self.opening = self.closed_apps(now).values().filter_map(|closed| closed.until).min();
     }
 
-    pub(super) fn ended(&mut self, environment: &EnvironmentName, job: &Job, ran: &Ran, now: Timestamp) {
+    pub(super) fn ended(&mut self, environment: &EnvironmentName, job: &Job, ran: &Ran, check_ms: u64, now: Timestamp) {
         self.running = None;
         // What was blocked began nothing.
         self.finishing = ran.verdict == SyncVerdict::TryAgain && ran.result != SyncResult::Blocked;
@@ -163,16 +181,28 @@ impl EnvironmentState {
             self.last_commit = Some(commit.clone());
             if matches!(ran.result, SyncResult::Synced | SyncResult::NoChange) {
                 self.synced = Some(commit.clone());
-                self.drift = Some(Checked { changes: 0, kept_long_enough: 0, blockers: Vec::new() });
+                self.drift = Some(Checked { changes: 0, kept_long_enough: 0, kept_until: None, blockers: Vec::new() });
             }
         }
+        // What a sync for this alone could not clear away is looked at again, but not all the time.
+        let timer = matches!(job.kind, JobKind::Sync { cause: SyncCause::Timer, .. });
+        let wait = if timer && ran.result != SyncResult::Synced { check_ms } else { SETTLE_MS };
+        self.next_over = self.clears_away().then(|| now.plus_ms(wait));
     }
 
-    /// Returns what people are to be told of the repository after a look. One failed fetch is none of it.
-    pub(super) fn tells_git(&mut self, environment: &EnvironmentName, now: Timestamp) -> Option<Told> {
-        let subject = match &self.problem {
+    /// Returns what people are to be told of the repository after a look; `unfetched` is why it cannot be fetched. One failed fetch is
+    /// none of it.
+    pub(super) fn tells_git(
+        &mut self,
+        environment: &EnvironmentName,
+        unfetched: Option<&Trouble>,
+        now: Timestamp,
+    ) -> Option<Told> {
+        let own = self.problem.as_ref().map(|(problem, _)| (problem.commit.as_ref(), problem.reason.as_str()));
+        let problem = unfetched.map(|trouble| (None, trouble.reason.as_str())).or(own);
+        let subject = match problem {
             None => String::new(),
-            Some(LookError { commit: Some(commit), .. }) => commit.to_string(),
+            Some((Some(commit), _)) => commit.to_string(),
             Some(_) if self.failed_looks < 2 => return None,
             Some(_) => "fetch".to_owned(),
         };
@@ -180,8 +210,7 @@ impl EnvironmentState {
             return None;
         }
         self.told_git = Some(subject.clone());
-        let problem = self.problem.as_ref().map(|problem| (subject.as_str(), problem.reason.as_str()));
-        Some(of_git(environment, problem, now))
+        Some(of_git(environment, problem.map(|(_, reason)| (subject.as_str(), reason)), now))
     }
 
     /// Returns what people are to be told after hosts were compared with a commit that they were at.
@@ -209,6 +238,8 @@ impl EnvironmentState {
                 commit: job.kind.commit().clone(),
                 cause: job.kind.cause().to_owned(),
                 since: *since,
+                // The rollout's to say.
+                held: None,
             }),
             waiting,
             automatic: self.look.as_ref().is_some_and(|look| look.policy.mode == SyncMode::Automatic),
@@ -223,7 +254,10 @@ impl EnvironmentState {
                 }
             },
             awaits: self.awaits.clone(),
-            problem: self.problem.as_ref().map(|problem| problem.reason.clone()),
+            problem: self
+                .problem
+                .as_ref()
+                .map(|(problem, since)| Trouble { reason: problem.reason.clone(), since: *since }),
         }
     }
 }

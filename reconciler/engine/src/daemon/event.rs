@@ -26,7 +26,7 @@ pub enum DaemonEvent {
     /// The repository may have changed: a file of it, a signal, a webhook. Only brings the look forward.
     RepositoryChanged,
     /// A look at the repository ended.
-    Looked(BTreeMap<EnvironmentName, Result<Look, LookError>>),
+    Looked(Looks),
     /// Something changed on a host of an environment.
     HostChanged(EnvironmentName),
     /// A job ended.
@@ -60,6 +60,15 @@ pub struct Known {
     pub released: Option<CommitId>,
 }
 
+/// What a look at the repository found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Looks {
+    /// Whether the repository could be fetched; why not, and what to do. What was fetched before is looked at all the same.
+    pub fetched: Result<(), String>,
+    /// What each environment follows.
+    pub environments: BTreeMap<EnvironmentName, Result<Look, LookError>>,
+}
+
 /// What an environment follows, as a look found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
@@ -73,6 +82,8 @@ pub struct Look {
     pub apps: Vec<AppName>,
     /// What to watch, by that commit.
     pub watched: Vec<Watched>,
+    /// Whether anything of it is kept for a while after it served, and then cleared away.
+    pub keeps: bool,
 }
 
 /// A host and what matters on it.
@@ -169,6 +180,8 @@ pub struct Checked {
     pub changes: u32,
     /// Things that were kept for the way back long enough: clearing them away changes nothing that serves.
     pub kept_long_enough: u32,
+    /// When the next thing that is kept has been kept long enough.
+    pub kept_until: Option<Timestamp>,
     /// What stands in the way, as lines for people.
     pub blockers: Vec<String>,
 }
@@ -198,6 +211,8 @@ pub enum Response {
     Stream(Token, EnvironmentName),
     /// The state for `systemctl status`.
     Status(String),
+    /// A line for the log.
+    Note(String),
     /// End.
     Exit,
 }

@@ -12,6 +12,7 @@ mod control;
 mod dispatch;
 mod environment;
 mod event;
+mod fetching;
 mod followers;
 mod hook;
 mod run;
@@ -21,11 +22,11 @@ mod watch;
 
 pub use control::{
     Approved, ControlReply, ControlRequest, DriftWord, EnvironmentStatus, InvalidRefUpdate, RefUpdate, RunningStatus,
-    SyncEnd,
+    SyncEnd, Trouble,
 };
 pub use dispatch::{Dispatcher, Settings};
 pub use event::{
-    Checked, DaemonEvent, Job, JobKind, Known, Look, LookError, Ran, Response, StoreChange, Token, Watched,
+    Checked, DaemonEvent, Job, JobKind, Known, Look, LookError, Looks, Ran, Response, StoreChange, Token, Watched,
 };
 pub use hook::{HookError, install as install_hook, post_receive};
 pub use run::{DaemonConfig, DaemonError, Parts, Repository, Syncer, Voice, run};

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::carry::Carrier;
 use super::control::Approved;
 use super::dispatch::{Dispatcher, Settings};
-use super::event::{Checked, DaemonEvent, Job, Known, Look, LookError, Ran, Response};
+use super::event::{Checked, DaemonEvent, Job, Known, Looks, Ran, Response};
 use super::socket::{self, ControlError, SocketEvent};
 use super::sources;
 use crate::apply::{Operator, OperatorHandle};
@@ -26,11 +26,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// What environments follow.
 pub trait Repository: Send + Sync {
     /// Fetches, and returns what each environment follows now. A commit that cannot be used, or does not follow `last`, is an error
-    /// of that environment alone.
-    fn look(
-        &self,
-        last: BTreeMap<EnvironmentName, Option<CommitId>>,
-    ) -> BoxFuture<'_, BTreeMap<EnvironmentName, Result<Look, LookError>>>;
+    /// of that environment alone. When the fetch fails, what was fetched before is in force.
+    fn look(&self, last: BTreeMap<EnvironmentName, Option<CommitId>>) -> BoxFuture<'_, Looks>;
 }
 
 /// Does the work.
