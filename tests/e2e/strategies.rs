@@ -158,8 +158,12 @@ fn forward_and_back(id: &str, slow: Option<&str>, faults: &[[&str; 4]]) {
         let said = String::from_utf8_lossy(&failed.stderr).into_owned();
         assert!(said.contains(why), "{release} says why: {why}\n{said}");
         assert!(what != "crash" || said.contains(&format!("{component} is out of luck")), "its log is told: {said}");
-        // The start period of who says nothing is long enough for a hundred.
-        let restarts = said.split_once("restarted ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<u32>().ok());
+        // The start period of who says nothing is long enough for a hundred. systemd's own limit may be quicker: then the unit has
+        // failed, with the same count.
+        let restarts = said
+            .split_once("restarted ")
+            .and_then(|(_, rest)| rest.split(' ').next()?.parse::<u32>().ok())
+            .or_else(|| said.split_once(" restarts)")?.0.rsplit(' ').next()?.parse().ok());
         assert!(
             component != "cron" || restarts.is_some_and(|times| times < 20),
             "a crash loop is not waited for: {said}"
@@ -182,7 +186,7 @@ fn forward_and_back(id: &str, slow: Option<&str>, faults: &[[&str; 4]]) {
     for load in loads {
         let report = load.stop();
         eprintln!("{report:#?}");
-        assert_eq!(report.failures, 0, "no request may be lost: {:?}", report.examples);
+        lab.assert_none_lost(&report);
         assert_eq!(report.releases.keys().collect::<Vec<_>>(), ["v1", "v2"], "no bad release takes traffic");
     }
     for name in ["worker", "cworker"] {
@@ -193,7 +197,7 @@ fn forward_and_back(id: &str, slow: Option<&str>, faults: &[[&str; 4]]) {
 #[test]
 #[ignore = "needs the lab"]
 fn cap_28_every_strategy_goes_forward_without_loss_and_back_from_bad_units_without_a_trace() {
-    forward_and_back("stra", None, &[["v3", "bad", "api", "answered 503"], ["v4", "crash", "cron", "restarted"]]);
+    forward_and_back("stra", None, &[["v3", "bad", "api", "answered 503"], ["v4", "crash", "cron", "restart"]]);
 }
 
 #[test]

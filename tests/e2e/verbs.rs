@@ -180,7 +180,7 @@ fn cap_37_a_release_that_turns_bad_and_people_who_abort_or_promote_lose_no_reque
     for verb in ["promote", "abort", "resume"] {
         assert_eq!(ops.run_any(&[verb, "prod"]).status.code(), Some(3), "{verb}: nothing runs");
     }
-    assert_no_loss(load);
+    assert_no_loss(fleet.lab, load);
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn cap_39_a_pause_a_bad_host_a_loss_of_power_and_a_way_back_lose_no_request() {
     assert!(ends[0] <= order[1], "one at a time: {order:?} {ends:?}");
 
     // A host loses its power in the middle. The others wait for it, and everybody ends with the new release.
-    assert_no_loss(load);
+    assert_no_loss(fleet.lab, load);
     fleet.rollout("canary: 0, max_unavailable: 3, all_or_nothing: true");
     fleet.ship("v6", "1s");
     let apply = fleet.apply();
@@ -256,10 +256,10 @@ fn cap_39_a_pause_a_bad_host_a_loss_of_power_and_a_way_back_lose_no_request() {
     assert_eq!(ops.run_any(&["apply", "prod", "--yes"]).status.code(), Some(3), "what was left is not brought again");
 }
 
-fn assert_no_loss(load: Load) {
+fn assert_no_loss(lab: &Lab, load: Load) {
     let report = load.stop();
     eprintln!("{report:#?}");
-    assert_eq!(report.failures, 0, "no request may be lost: {:?}", report.examples);
+    lab.assert_none_lost(&report);
 }
 
 /// Takes a fault away.

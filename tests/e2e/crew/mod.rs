@@ -129,7 +129,7 @@ pub(crate) fn load(hosts: &[LabHost], port: u16) -> Load {
         post: "/work".to_owned(),
         body: "{}".to_owned(),
         connections: 2,
-        pause: Duration::from_millis(20),
+        pause: Duration::from_millis(40),
         limit: Duration::from_secs(600),
     })
 }

@@ -121,7 +121,7 @@ fn cap_31_three_environments_on_one_vps_share_nothing() {
         post: "/api/v1/chat".to_owned(),
         body: r#"{"message":"does it hold?"}"#.to_owned(),
         connections: 4,
-        pause: Duration::from_millis(25),
+        pause: Duration::from_millis(60),
         limit: Duration::from_secs(600),
     });
     let release = |from: &str, to: &str| {
@@ -139,7 +139,7 @@ fn cap_31_three_environments_on_one_vps_share_nothing() {
     let broken = ops.run_any(&["apply", "shia-prod", "--yes"]);
     assert_eq!(broken.status.code(), Some(4), "a release that never gets healthy goes back");
     let report = load.stop();
-    assert_eq!(report.failures, 0, "no request may be lost: {:?}", report.examples);
+    lab.assert_none_lost(&report);
     assert!(report.requests > 500, "the load was real: {} requests", report.requests);
     assert_eq!(report.releases.keys().collect::<Vec<_>>(), ["v1.0.0", "v1.1.0"]);
     for (name, site, ..) in &TABLE[..2] {

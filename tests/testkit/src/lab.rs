@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use crate::load::LoadReport;
+
 /// Hosts that are up. Taken down when dropped; when the test process dies, the next `lab up` or `lab gc` finds its owner gone.
 pub struct Lab {
     id: String,
@@ -107,7 +109,32 @@ impl Lab {
         arguments.extend(argv);
         self.run(&arguments)
     }
+
+    /// Asserts that no request of a load was lost.
+    ///
+    /// # Panics
+    /// When one was, with what nginx and systemd of each host wrote at that time.
+    pub fn assert_none_lost(&self, report: &LoadReport) {
+        if report.failures == 0 {
+            return;
+        }
+        for host in &self.hosts {
+            let told = self.try_run(&["exec", &host.name, "--", "sh", "-c", AROUND_THE_FIRST_ERROR]);
+            eprintln!("{}: {}", host.name, String::from_utf8_lossy(&told.stdout));
+        }
+        panic!("{} of {} requests were lost: {:?}", report.failures, report.requests, report.examples);
+    }
 }
+
+/// nginx's errors, and the journal from eight seconds before the first of them to two seconds after it.
+const AROUND_THE_FIRST_ERROR: &str = r#"
+log=/var/log/nginx/error.log
+grep '\[error\]' "$log" | tail -n 12 | cut -c1-300
+first=$(grep '\[error\]' "$log" | head -n 1 | cut -c1-19 | tr / -)
+[ -n "$first" ] || exit 0
+journalctl --no-pager -o short-precise --since "$(date -d "$first 8 seconds ago" '+%F %T')" \
+    --until "$(date -d "$first 2 seconds" '+%F %T')" | cut -c1-220 | tail -n 90
+"#;
 
 impl Drop for Lab {
     fn drop(&mut self) {

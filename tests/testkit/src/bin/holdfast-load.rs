@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         post: "/api/v1/chat".to_owned(),
         body: r#"{"message":"does it hold?"}"#.to_owned(),
         connections: 4,
-        pause: Duration::from_millis(50),
+        pause: Duration::from_millis(100),
         limit: Duration::from_secs(900),
     });
     // Whoever started the load ends it by closing the pipe; when he dies, the pipe closes too.

@@ -41,7 +41,8 @@ class Message(BaseModel):
 
 async def _check(call) -> str:
     try:
-        await asyncio.wait_for(call, timeout=2)
+        # Long enough for a first connection on a machine that has much to do: what is slow is not gone.
+        await asyncio.wait_for(call, timeout=8)
     except Exception as error:  # whatever the driver raises, the service is not there
         return f"{type(error).__name__}: {error}"
     return "ok"
