@@ -5,7 +5,7 @@ use std::fmt::Write;
 use holdfast_core::event::{AppResult, SyncResult};
 use holdfast_core::id::short_seal;
 use holdfast_core::report::Report;
-use holdfast_core::view::{harmless, took};
+use holdfast_core::view::{harmless, in_short, took};
 use holdfast_engine::sync::CLOSED;
 
 use crate::error::Error;
@@ -84,7 +84,7 @@ fn text(report: &Report) -> String {
             }
         }
         if !app.quarantined.is_empty() {
-            let _ = writeln!(text, "  {name} is quarantined: {}", harmless(&app.quarantined));
+            let _ = writeln!(text, "  {name} is quarantined: {}", in_short(&harmless(&app.quarantined)));
         }
     }
     if let (Some(awaits), Some(environment)) = (&report.awaits, &report.environment) {

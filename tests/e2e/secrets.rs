@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Output};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,13 +17,18 @@ use holdfast_testkit::ops::{Ops, yaml};
 
 const HOST: &str = "vault1";
 
+/// Each call makes its own: a test that looks at all processes of the machine must not see another's, which says them aloud.
 fn canaries() -> Vec<Canary> {
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let own = format!("{}n{}", std::process::id(), CALLS.fetch_add(1, Ordering::Relaxed));
+    let canary =
+        |name, before: &str, fragment: &str, after: &str| Canary::new(name, before, &format!("{fragment}{own}"), after);
     vec![
-        Canary::new("db.password", "Db9#x$'\"%k", "Qw7LmZ2pXc4VbN8tRy", ";{}\\t ü"),
-        Canary::new("web.token", "Ng\"'\\ %;", "Hj3KdS6fGa1PoI9uEw", "{}#="),
-        Canary::new("box.key", "-----BEGIN\n", "Zx5CvB0nMq8WeR3tYu", "\n$END-----\n"),
+        canary("db.password", "Db9#x$'\"%k", "Qw7LmZ2pXc4VbN8tRy", ";{}\\t ü"),
+        canary("web.token", "Ng\"'\\ %;", "Hj3KdS6fGa1PoI9uEw", "{}#="),
+        canary("box.key", "-----BEGIN\n", "Zx5CvB0nMq8WeR3tYu", "\n$END-----\n"),
         // What the second release rotates to.
-        Canary::new("db.password", "New$", "Lk4JhG7fDs2AqW9eRt", "'\""),
+        canary("db.password", "New$", "Lk4JhG7fDs2AqW9eRt", "'\""),
     ]
 }
 

@@ -33,6 +33,6 @@ pub use plan_html::plan_html;
 pub use plan_json::{plan_json, plan_schema};
 pub use plan_markdown::plan_markdown;
 pub use plan_text::plan_text;
-pub use progress::{ProgressLine, Tone, harmless, progress_line, took};
+pub use progress::{ProgressLine, Tone, harmless, in_short, progress_line, took};
 pub use status::status_text;
 pub use style::Style;

@@ -52,6 +52,17 @@ pub fn harmless(text: &str) -> String {
         .collect()
 }
 
+/// Returns the first words of a reason that was told in full elsewhere, at most 160 characters.
+pub fn in_short(reason: &str) -> String {
+    const MOST: usize = 160;
+    if reason.chars().count() <= MOST {
+        return reason.to_owned();
+    }
+    let cut: String = reason.chars().take(MOST - 2).collect();
+    let words = cut.rsplit_once(' ').map_or(cut.as_str(), |(words, _)| words);
+    format!("{words} …")
+}
+
 /// Returns milliseconds as people read them: `84 ms`, `3.2 s`, `2 min 5 s`.
 pub fn took(ms: u64) -> String {
     match ms {
@@ -119,6 +130,7 @@ fn describe(kind: &SyncEventKind) -> Option<(String, String, Tone)> {
         }
         SyncEventKind::HostTrouble { host, error, .. } => (host.to_string(), error.clone(), Tone::Bad),
         SyncEventKind::Quarantined { app, release, reason, .. } => {
+            let reason = in_short(reason);
             (app.to_string(), format!("{release} is quarantined until its content changes: {reason}"), Tone::Bad)
         }
         SyncEventKind::AppEnded { app, result } => {
@@ -180,6 +192,16 @@ fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_reason_is_told_once_and_named_after_that() {
+        assert_eq!(in_short("it is down"), "it is down");
+        let long = format!("`cron: healthy` failed; its log ends: {}", "Started crew. ".repeat(80));
+        let short = in_short(&long);
+        assert!(short.starts_with("`cron: healthy` failed; its log ends: Started") && short.ends_with(" …"), "{short}");
+        assert!(short.chars().count() <= 160, "{short}");
+        assert!(in_short(&"ä".repeat(500)).chars().count() <= 160, "also where there is no space");
+    }
 
     #[test]
     fn a_hosts_words_cannot_steer_a_terminal() {
