@@ -11,6 +11,6 @@ fn loads_without_a_finding() {
     let config = config.expect("a valid repository has a model");
     assert_eq!(
         config.environments.keys().map(ToString::to_string).collect::<Vec<_>>(),
-        ["prod", "shia-dev", "shia-prod", "shia-stage"]
+        ["numbers-dev", "numbers-prod", "prod", "shia-dev", "shia-prod", "shia-stage"]
     );
 }

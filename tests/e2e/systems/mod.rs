@@ -1,13 +1,17 @@
 //! The five systems as this repository ships them: the definitions of `inventory`, `environments` and `templates`, with nothing
 //! replaced but the hosts' addresses and, by variables of the inventory, the images.
 
+mod numbers;
 mod shia;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 
 use holdfast_testkit::lab::Lab;
 use holdfast_testkit::ops::Ops;
+use serde_json::Value;
 
 /// A clone of the shipped definitions for a lab.
 struct Shipped {
@@ -15,18 +19,27 @@ struct Shipped {
 }
 
 impl Shipped {
-    /// Takes the environments that are named, for the hosts of the lab: each lab host has the name of one of the inventory's.
-    /// `variables` are those of every host, one a line, as YAML.
-    fn new(lab: &Lab, environments: &[&str], variables: &[&str]) -> Self {
+    /// Takes the environments that are named. The lab's hosts are, one after another, those of the inventory in `hosts`: they get
+    /// their addresses and keys, and `variables`, one a line, as YAML. Everything else of the inventory stays as it is shipped.
+    fn new(lab: &Lab, hosts: &[&str], environments: &[&str], variables: &[&str]) -> Self {
         let ops = Ops::blank(Path::new(env!("CARGO_BIN_EXE_holdfast")), lab);
         ops.take_definitions(environments);
-        let mut inventory = String::from("hosts:\n");
-        for host in &lab.hosts {
-            let (name, address, key) = (host.name.trim_end_matches('1'), &host.address, &host.host_key);
-            let entry = format!("  {name}:\n    address: {address}\n    host_key: {key}\n    variables:\n");
-            inventory.push_str(&entry);
-            for line in variables {
-                inventory.extend(["      ", line, "\n"]);
+        let shipped = include_str!("../../../inventory/systems.yaml");
+        let mut inventory = String::new();
+        let mut host = None;
+        for line in shipped.lines() {
+            if let Some(name) = line.strip_prefix("  ").and_then(|line| line.strip_suffix(':')) {
+                host = hosts.iter().position(|host| *host == name).map(|index| &lab.hosts[index]);
+            }
+            match (host, line.trim_start().split(':').next()) {
+                (Some(host), Some("address")) => inventory.extend(["    address: ", &host.address, "\n"]),
+                (Some(host), Some("host_key")) => {
+                    inventory.extend(["    host_key: ", &host.host_key, "\n    variables:\n"]);
+                    for line in variables {
+                        inventory.extend(["      ", line, "\n"]);
+                    }
+                }
+                _ => inventory.extend([line, "\n"]),
             }
         }
         ops.write("inventory/hosts.yaml", &inventory);
@@ -47,4 +60,27 @@ impl Shipped {
         let plan = self.ops.run_any(&["plan", environment, "--detailed-exitcode"]);
         assert_eq!(plan.status.code(), Some(0), "a second plan of {environment} is empty");
     }
+}
+
+/// Returns a port of one of the lab's hosts.
+fn address(lab: &Lab, host: usize, port: u16) -> SocketAddr {
+    SocketAddr::new(lab.hosts[host].address.parse().unwrap(), port)
+}
+
+/// Asks a site of one of the lab's hosts on port 80, as somebody outside does, over a connection of its own; its body as text.
+fn ask(lab: &Lab, host: usize, site: &str, path: &str) -> String {
+    let url = format!("http://{}{path}", lab.hosts[host].address);
+    let output = Command::new("curl")
+        .args(["-sS", "--fail-with-body", "--max-time", "20", "-H", &format!("Host: {site}"), &url])
+        .output()
+        .unwrap();
+    let body = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{site}{path}: {body}{}", String::from_utf8_lossy(&output.stderr));
+    body
+}
+
+/// Asks a site for JSON.
+fn asked(lab: &Lab, host: usize, site: &str, path: &str) -> Value {
+    let body = ask(lab, host, site, path);
+    serde_json::from_str(&body).unwrap_or_else(|error| panic!("{site}{path}: {error}: {body}"))
 }

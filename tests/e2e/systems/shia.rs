@@ -41,7 +41,7 @@ fn ask(lab: &Lab, site: &str, path: &str, body: Option<&Value>) -> Value {
 }
 
 fn shipped(lab: &Lab) -> Shipped {
-    let shipped = Shipped::new(lab, &["shia-dev", "shia-stage", "shia-prod"], &IMAGES);
+    let shipped = Shipped::new(lab, &["vps"], &["shia-dev", "shia-stage", "shia-prod"], &IMAGES);
     for (name, ..) in TABLE {
         let secrets = json!({
             "database": { "password": format!("p@ss w:/{name}") },

@@ -266,6 +266,26 @@ fn hosts_that_differ_get_files_that_differ() {
 }
 
 #[test]
+fn a_site_names_the_hosts_that_have_another_component() {
+    let site = "upstream all {\n{% for name, other in hosts_of.worker | dictsort %}    server {{ other.address }}:1;\n{% endfor %}}\n";
+    let worker = |at: usize| -> String {
+        let mut config = config();
+        config.templates.insert("templates/nginx/nps.conf.j2".to_owned(), site.to_owned());
+        let names: Vec<HostName> = config.environments.values().next().unwrap().hosts.clone();
+        shown(&resolved(&change(config, |app| app.components[2].hosts = names[at..].to_vec())).unwrap())
+    };
+    let both = worker(0);
+    assert_eq!(both.matches("    server web-1.example:1;\n    server web-2.example:1;\n").count(), 2, "{both}");
+    let one = worker(1);
+    assert_eq!(one.matches("upstream all {\n    server web-2.example:1;\n").count(), 2, "{one}");
+    let mut wrong = config();
+    let text = "server_name {{ hosts_of.wroker }};\n".to_owned();
+    wrong.templates.insert("templates/nginx/nps.conf.j2".to_owned(), text);
+    let list = resolved(&wrong).unwrap_err();
+    assert!(list.0.iter().any(|d| d.code == "undefined-variable"), "{list:?}");
+}
+
+#[test]
 fn cap_30_a_service_changes_with_the_files_it_uses_and_with_nothing_else() {
     let digest = |config: &Config| -> String {
         let desired = resolved(config).unwrap();

@@ -20,7 +20,7 @@ pub(super) struct Sources<'a> {
 
 impl Sources<'_> {
     /// Returns the values: `release`, `slot`, `port.NAME`, `env`, `app`, `component`, `dir`, `host.{name,address,labels}`,
-    /// `hosts.NAME.{address,labels}`, `vars.NAME`, `secrets.DOTTED.NAME`.
+    /// `hosts.NAME.{address,labels}`, `hosts_of.COMPONENT.NAME.{address,labels}`, `vars.NAME`, `secrets.DOTTED.NAME`.
     ///
     /// A variable is taken from the strongest place that has it, as a whole: host, component, app, environment, `holdfast.yaml`. The
     /// host is strongest because it is the most particular: what a host says of itself holds for all that runs on it.
@@ -48,6 +48,12 @@ impl Sources<'_> {
         scope.map(&["hosts"]);
         for other in environment.hosts.iter().filter_map(|name| config.hosts.get(name)) {
             host_values(&mut scope, &["hosts", other.name.as_str()], other);
+        }
+        for sibling in &app.components {
+            scope.map(&["hosts_of", sibling.name.as_str()]);
+            for other in sibling.hosts.iter().filter_map(|name| config.hosts.get(name)) {
+                host_values(&mut scope, &["hosts_of", sibling.name.as_str(), other.name.as_str()], other);
+            }
         }
         scope.map(&["vars"]);
         let layers = [&config.variables, &environment.variables, &app.variables, &component.variables, &host.variables];

@@ -1,0 +1,243 @@
+//! Guide 000: 1Numbers in production on three hosts, and in development on one.
+
+use std::collections::BTreeMap;
+use std::net::TcpStream;
+use std::process::Output;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use holdfast_testkit::lab::{Lab, wait_until};
+use holdfast_testkit::load::{Load, LoadReport, LoadSpec};
+use serde_json::{Value, json};
+
+use super::{Shipped, address, ask, asked};
+
+/// The lab's hosts, one after another.
+const HOSTS: [&str; 4] = ["prod-a", "prod-b", "prod-c", "vps"];
+const IMAGES: [&str; 5] = [
+    "registry: lab",
+    "postgres_image: lab/postgres:17",
+    "redis_image: lab/redis:8",
+    "weaviate_image: lab/weaviate:1",
+    "adminer_image: lab/adminer:1",
+];
+const SITE: &str = "numbers.example.com";
+const DEV_SITE: &str = "dev.numbers.example.com";
+const PROD: &str = "environments/numbers-prod/numbers.yaml";
+const DEV: &str = "environments/numbers-dev/numbers.yaml";
+
+/// Asks each backend's door a few times a second for its release, and counts how many answer: the least of all rounds, and the rounds.
+const COUNT: &str = r#"least=9 rounds=0
+while [ ! -e /run/counted ]; do
+    now=0
+    for door in $DOORS; do
+        curl -fsm 5 -o /dev/null -H "Host: $SITE" "http://$door:8510/api/version" && now=$((now + 1))
+    done
+    [ "$now" -ge "$least" ] || least=$now
+    rounds=$((rounds + 1))
+    sleep 0.2
+done
+echo "$least $rounds""#;
+
+fn shipped(lab: &Lab) -> Shipped {
+    let shipped = Shipped::new(lab, &HOSTS, &["numbers-dev", "numbers-prod"], &IMAGES);
+    for name in ["dev", "prod"] {
+        let secrets = json!({
+            "database": { "password": format!("p@ss w:/{name}") },
+            "redis": { "password": format!("r#d $-{name}") },
+            "app": { "jwt_secret_key": format!("jwt-{name}-0123456789abcdef") },
+            "openai": { "api_key": format!("sk-{name}") },
+            "smtp": { "password": format!("smtp \"{name}") },
+        });
+        shipped.ops.seal(&format!("numbers-{name}"), &secrets.to_string());
+    }
+    // Shipped as ten minutes in production and one elsewhere.
+    shipped.edit(PROD, "window: 10m", "window: 3s");
+    shipped.edit(DEV, "window: 1m", "window: 3s");
+    shipped.ops.ship("1Numbers, v5.0");
+    shipped
+}
+
+fn load(lab: &Lab) -> Load {
+    Load::start(&LoadSpec {
+        targets: vec![address(lab, 0, 80)],
+        host: SITE.to_owned(),
+        get: "/api/version".to_owned(),
+        post: "/api/analyses".to_owned(),
+        body: r#"{"message":"1, 2, 3"}"#.to_owned(),
+        connections: 4,
+        pause: Duration::from_millis(25),
+        limit: Duration::from_secs(900),
+    })
+}
+
+fn assert_nothing_lost(report: &LoadReport, releases: &[&str]) {
+    assert_eq!(report.failures, 0, "no request may be lost: {:?}", report.examples);
+    assert!(report.requests > 500, "the load was real: {} requests", report.requests);
+    assert_eq!(report.releases.keys().collect::<Vec<_>>(), releases);
+}
+
+/// Who answers the site's next questions: a backend's hostname, and its release.
+fn answering(lab: &Lab) -> BTreeMap<String, Value> {
+    let answers = (0..30).map(|_| asked(lab, 0, SITE, "/api/version"));
+    answers.map(|answer| (answer["hostname"].to_string(), answer["release"].clone())).collect()
+}
+
+/// Capabilities 17, 21, 22, 24, 25, 32, 36, 39, 53 and 74 on real hosts.
+#[test]
+#[ignore = "needs the lab"]
+fn cap_39_a_release_rolls_over_three_hosts_behind_one_site() {
+    let lab = Lab::up("numbrs", "num", 4, &["--images", "numbers"]);
+    let shipped = shipped(&lab);
+    let apply = |environment: &str| -> Output { shipped.ops.run_any(&["apply", environment, "--yes"]) };
+
+    // From nothing to both environments in one apply each, side by side.
+    std::thread::scope(|scope| {
+        let development = scope.spawn(|| apply("numbers-dev"));
+        assert!(apply("numbers-prod").status.success(), "production comes up");
+        assert!(development.join().unwrap().status.success(), "development comes up");
+    });
+    for name in ["numbers-dev", "numbers-prod"] {
+        shipped.assert_plan_is_empty(name);
+    }
+    serves_what_the_definitions_say(&lab);
+    only_what_is_declared_is_reachable(&lab);
+
+    let load = load(&lab);
+    let (count, apply) = (lab.hosts[0].name.as_str(), &apply);
+    let counted = std::thread::scope(|scope| {
+        let counted = scope.spawn(|| {
+            let doors: Vec<&str> = lab.hosts[..3].iter().map(|host| host.address.as_str()).collect();
+            let script = format!("DOORS='{}' SITE={SITE}\n{COUNT}", doors.join(" "));
+            lab.exec(count, &["bash", "-c", &script])
+        });
+
+        // Meanwhile in development: Redis answers its health check, and only the app itself finds that its password is wrong.
+        let wrong = "redis://:{{ (\"not-\" ~ secrets.redis.password) | urlencode }}@redis:6379/0";
+        shipped.ops.write("templates/files/redis_url_wrong.j2", wrong);
+        shipped.edit(DEV, "files/redis_url.j2", "files/redis_url_wrong.j2");
+        shipped.edit(PROD, "release: v5.0", "release: v5.1");
+        shipped.ops.ship("v5.1 for production, a wrong password for development");
+        let development = scope.spawn(|| apply("numbers-dev"));
+        assert!(apply("numbers-prod").status.success(), "v5.1 goes out");
+        shipped.assert_plan_is_empty("numbers-prod");
+        let answering = answering(&lab);
+        assert!(answering.len() == 3 && answering.values().all(|release| release == "v5.1"), "{answering:?}");
+        assert_eq!(development.join().unwrap().status.code(), Some(4), "a wrong password of Redis is no health");
+        assert_eq!(asked(&lab, 3, DEV_SITE, "/health")["checks"]["redis"], json!("ok"), "the old release serves");
+
+        shipped.edit(PROD, "release: v5.1", "release: v5.2");
+        shipped.edit(DEV, "files/redis_url_wrong.j2", "files/redis_url.j2");
+        shipped.ops.ship("v5.2 for production, which is broken; the right password for development");
+        assert_eq!(apply("numbers-prod").status.code(), Some(4), "a release that never gets healthy goes back");
+        shipped.assert_plan_is_empty("numbers-dev");
+        lab.exec(count, &["touch", "/run/counted"]);
+        counted.join().unwrap()
+    });
+    let counted: Vec<u32> = counted.split_whitespace().map(|word| word.parse().unwrap()).collect();
+    let [least, rounds] = counted[..] else { panic!("{counted:?}") };
+    assert!(least >= 2 && rounds > 20, "backends that answered at once: {least} at the least, of {rounds} rounds");
+
+    migrated_once(&lab);
+    assert_nothing_lost(&load.stop(), &["v5.0", "v5.1"]);
+    scales(&shipped, &lab);
+}
+
+/// Fewer backends, and more again, by one line in git. The site's nginx reads its upstream anew for that, which no client that keeps
+/// its connection survives for sure before nginx 1.27.4: those with a connection for each question must not notice.
+fn scales(shipped: &Shipped, lab: &Lab) {
+    shipped.edit(PROD, "release: v5.2", "release: v5.1");
+    for (from, to, backends) in [("", "    hosts: [prod-a, prod-b]\n", 2), ("    hosts: [prod-a, prod-b]\n", "", 3)] {
+        for component in ["backend", "door"] {
+            shipped.edit(PROD, &format!("  {component}:\n{from}"), &format!("  {component}:\n{to}"));
+        }
+        shipped.ops.ship(&format!("{backends} backends"));
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    asked(lab, 0, SITE, "/api/version");
+                }
+            });
+            shipped.ops.run(&["apply", "numbers-prod", "--yes"]);
+            over.store(true, Ordering::Relaxed);
+            asking.join().expect("every question has an answer");
+        });
+        shipped.assert_plan_is_empty("numbers-prod");
+        assert_eq!(answering(lab).len(), backends);
+        let running = lab.exec(&lab.hosts[2].name, &["docker", "ps", "-q"]);
+        assert_eq!(running.is_empty(), backends == 2, "{running}");
+    }
+}
+
+fn serves_what_the_definitions_say(lab: &Lab) {
+    for (host, site, environment, debug, level) in
+        [(0, SITE, "production", false, "info"), (3, DEV_SITE, "development", true, "debug")]
+    {
+        wait_until("all workers answer", Duration::from_secs(60), || {
+            asked(lab, host, site, "/api/version")["workers"] == json!(4)
+        });
+        let version = asked(lab, host, site, "/api/version");
+        assert_eq!(version["release"], json!("v5.0"), "{version}");
+        assert_eq!(version["environment"], json!(environment), "{version}");
+        assert_eq!(version["debug"], json!(debug), "{version}");
+        assert_eq!(version["log_level"], json!(level), "{version}");
+        assert_eq!(version["pool"], json!({ "size": 5, "overflow": 5 }), "{version}");
+        let health = asked(lab, host, site, "/health");
+        assert_eq!(health["checks"], json!({ "database": "ok", "redis": "ok", "mcp_research": "ok" }), "{health}");
+        let page = ask(lab, host, site, "/");
+        assert!(page.contains("release v5.0"), "{page}");
+        assert!(ask(lab, host, site, "/assets/app.v5.0.js").contains("v5.0"));
+        let documented = ask(lab, host, site, "/docs").contains("swagger");
+        assert_eq!(documented, debug, "documentation is for development alone");
+    }
+    assert_eq!(answering(lab).len(), 3, "a backend on each host");
+}
+
+fn only_what_is_declared_is_reachable(lab: &Lab) {
+    let inside = [5432, 6379, 5000, 8000, 8080, 8411, 8412, 8413, 8462, 8463, 8511, 8512, 8561, 8562];
+    let reachable = |host: usize, port: u16| {
+        TcpStream::connect_timeout(&address(lab, host, port), Duration::from_millis(500)).is_ok()
+    };
+    for (host, name) in HOSTS.iter().enumerate() {
+        assert!(reachable(host, 22) && reachable(host, 80));
+        let open: Vec<u16> = inside.into_iter().filter(|port| reachable(host, *port)).collect();
+        assert!(open.is_empty(), "ports of {name} open to everybody: {open:?}");
+    }
+    // The doors are for the host with the site; PostgreSQL and Redis for the environment's.
+    let from = |host: usize, url: &str| {
+        let output = lab.try_run(&[
+            "exec",
+            &lab.hosts[host].name,
+            "--",
+            "curl",
+            "-sm",
+            "3",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            url,
+        ]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let door = format!("http://{}/health", address(lab, 2, 8510));
+    assert_eq!((from(0, &door), from(1, &door), from(3, &door)), ("200".into(), "403".into(), "403".into()));
+    let telnet = |host: usize, port: u16| {
+        let url = format!("telnet://{}", address(lab, 0, port));
+        let argv = ["exec", &lab.hosts[host].name, "--", "curl", "-sm", "2", "-w", "%{time_connect}", &url];
+        let output = lab.try_run(&argv);
+        String::from_utf8_lossy(&output.stdout).trim_end() != "0.000000"
+    };
+    for port in [5432, 6379] {
+        assert!(telnet(1, port) && telnet(2, port), "{port} is reached by the hosts with a backend");
+        assert!(!telnet(3, port), "{port} is reached by a host of another environment");
+    }
+}
+
+fn migrated_once(lab: &Lab) {
+    let postgres = "numbers-prod-numbers-data-postgres-1";
+    let sql = "SELECT revision || ' ' || count(*) FROM migration_runs GROUP BY revision ORDER BY revision";
+    let argv = ["docker", "exec", postgres, "psql", "-XAtq", "-U", "numbers", "-d", "numbers_db", "-c", sql];
+    assert_eq!(lab.exec(&lab.hosts[0].name, &argv).trim(), "0001 1\n0002 1");
+}
