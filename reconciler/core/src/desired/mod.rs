@@ -2,6 +2,8 @@
 
 mod clash;
 mod component;
+mod connections;
+mod fitness;
 mod model;
 mod path;
 mod resolve;
