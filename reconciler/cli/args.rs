@@ -81,6 +81,8 @@ pub(crate) enum Verb {
     History(HistoryArgs),
     /// Go back to the release before.
     Rollback(RollbackArgs),
+    /// Restore a backup beside what is live.
+    Restore(RestoreArgs),
     /// Hold a running rollout where it is; where none runs, let none begin by itself.
     Pause(PauseArgs),
     /// Let what was paused go on.
@@ -300,15 +302,10 @@ pub(crate) struct ApproveArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  holdfast status\n  holdfast status prod --json\n  holdfast status --detailed-exitcode >/dev/null || page-somebody"
-)]
+#[command(after_help = "Examples:\n  holdfast status\n  holdfast status prod --json")]
 pub(crate) struct StatusArgs {
     /// Environment; without it, all.
     pub(crate) environment: Option<String>,
-    /// Exit with 2 when an app is not as git says, or not well.
-    #[arg(long)]
-    pub(crate) detailed_exitcode: bool,
     /// Print it as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -343,6 +340,35 @@ pub(crate) struct RollbackArgs {
     #[arg(long, short)]
     pub(crate) yes: bool,
     /// Print events as JSON lines instead of progress.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  holdfast restore prod shop database\n  \
+                  holdfast restore prod shop database --from database-20261121T020000Z.dump --yes\n\n\
+                  What is there now is backed up first. The backup is restored into a new\n\
+                  place and counted, then takes the old one's, which is kept beside it.")]
+pub(crate) struct RestoreArgs {
+    /// Environment.
+    pub(crate) environment: String,
+    /// App.
+    pub(crate) app: String,
+    /// The name of its backups.
+    pub(crate) class: String,
+    /// The backup's file name, as on the host. Default: the newest good one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<String>,
+    /// The host, where the app keeps its data on several.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// Go on where what is there now cannot be backed up.
+    #[arg(long)]
+    pub(crate) without_safety_backup: bool,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }

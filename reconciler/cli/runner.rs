@@ -80,14 +80,16 @@ pub(crate) async fn run_with(
     unlock(wire, &lock, report).await
 }
 
-async fn unlock(wire: &Wire, lock: &Lock, report: Result<Report, Error>) -> Result<Report, Error> {
+/// Lets the lock go, whatever came of the work.
+pub(crate) async fn unlock<T>(wire: &Wire, lock: &Lock, done: Result<T, Error>) -> Result<T, Error> {
     let freed = wire.store.unlock(&lock.id).await.or_hint("");
-    let report = report?;
+    let done = done?;
     freed?;
-    Ok(report)
+    Ok(done)
 }
 
-async fn lock(wire: &Wire, environment: &EnvironmentName) -> Result<Lock, Error> {
+/// Takes the environment for this process alone.
+pub(crate) async fn lock(wire: &Wire, environment: &EnvironmentName) -> Result<Lock, Error> {
     let who = std::env::args().nth(1).unwrap_or_default();
     let who = format!("{who} by {}", person());
     let name = format!("environment/{environment}");

@@ -2,6 +2,7 @@
 
 mod access;
 mod approval;
+mod backups;
 mod crash;
 mod crew;
 mod daemon;

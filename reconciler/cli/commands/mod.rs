@@ -15,6 +15,7 @@ mod init;
 mod notices;
 pub(crate) mod plan;
 mod render;
+mod restore;
 mod rollback;
 mod schema;
 mod secrets;
@@ -45,6 +46,7 @@ pub(crate) async fn run(output: Output, cli: &Cli) -> Result<Exit, Error> {
         Verb::Status(arguments) => status::run(&setup()?, arguments).await,
         Verb::History(arguments) => history::run(&setup()?, arguments).await,
         Verb::Rollback(arguments) => rollback::run(&setup()?, arguments).await,
+        Verb::Restore(arguments) => restore::run(&setup()?, arguments).await,
         Verb::Pause(arguments) => control::pause(&setup()?, arguments).await,
         Verb::Resume(arguments) => control::resume(&setup()?, arguments).await,
         Verb::Promote(arguments) => control::run(&setup()?, arguments, Word::Promote).await,

@@ -74,6 +74,7 @@ pub(crate) fn unexpected(host: &HostSpec, reply: &Reply) -> LinkError {
         Reply::Followed => "followed",
         Reply::Decided => "decided",
         Reply::Event(_) => "event",
+        Reply::Restored(_) => "restored",
         Reply::Fault(_) => "fault",
     };
     LinkError::Lost { host: host.name.to_string(), reason: format!("it answered `{word}`, which was not asked") }

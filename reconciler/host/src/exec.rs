@@ -1,10 +1,11 @@
 //! Runs a program by argv, never through a shell.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,6 +36,8 @@ pub struct Call {
     env: Vec<(String, String)>,
     directory: PathBuf,
     stdin: Vec<u8>,
+    stdin_file: Option<Arc<File>>,
+    stdout_file: Option<Arc<File>>,
     deadline: Duration,
     keep_tail: bool,
 }
@@ -96,6 +99,8 @@ impl Call {
             env: Vec::new(),
             directory: PathBuf::from("/"),
             stdin: Vec::new(),
+            stdin_file: None,
+            stdout_file: None,
             deadline: Duration::from_secs(30),
             keep_tail: false,
         }
@@ -110,6 +115,18 @@ impl Call {
     /// Sets what it reads from standard input.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
+        self
+    }
+
+    /// Lets it read standard input from a file, from where the file stands.
+    pub fn stdin_file(mut self, file: File) -> Self {
+        self.stdin_file = Some(Arc::new(file));
+        self
+    }
+
+    /// Lets it write standard output to a file; the output has none then.
+    pub fn stdout_file(mut self, file: File) -> Self {
+        self.stdout_file = Some(Arc::new(file));
         self
     }
 
@@ -166,8 +183,29 @@ impl Call {
     /// Everything but [`ExecError::Failed`].
     pub fn output_unless(&self, stop: &dyn Fn() -> bool) -> Result<Output, ExecError> {
         let mut child = self.spawn()?;
-        let group = Pid::from_child(&child);
         let stdout = child.stdout.take().map(|pipe| Capture::of(pipe, self.keep_tail));
+        self.wait(child, stdout, stop)
+    }
+
+    /// Runs it to its end as [`Call::output`] does, and gives all of its standard output, however much, to `read` as it comes.
+    ///
+    /// # Errors
+    /// Everything but [`ExecError::Failed`].
+    pub fn read_by<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(ChildStdout) -> T + Send + 'static,
+    ) -> Result<(Output, T), ExecError> {
+        let mut child = self.spawn()?;
+        let gone = || ExecError::Start { program: self.shown(), source: io::Error::other("its output cannot be read") };
+        let pipe = child.stdout.take().ok_or_else(gone)?;
+        let reader = std::thread::spawn(move || read(pipe));
+        let output = self.wait(child, None, &|| false)?;
+        let read = reader.join().map_err(|_| gone())?;
+        Ok((output, read))
+    }
+
+    fn wait(&self, mut child: Child, stdout: Option<Capture>, stop: &dyn Fn() -> bool) -> Result<Output, ExecError> {
+        let group = Pid::from_child(&child);
         let stderr = child.stderr.take().map(|pipe| Capture::of(pipe, self.keep_tail));
         if let Some(mut pipe) = child.stdin.take() {
             let bytes = self.stdin.clone();
@@ -205,6 +243,15 @@ impl Call {
     }
 
     fn spawn(&self) -> Result<Child, ExecError> {
+        let file = |file: &Option<Arc<File>>| match file {
+            None => Ok(None),
+            Some(file) => match file.try_clone() {
+                Ok(file) => Ok(Some(Stdio::from(file))),
+                Err(source) => Err(ExecError::Start { program: self.program.display().to_string(), source }),
+            },
+        };
+        let bytes = || if self.stdin.is_empty() { Stdio::null() } else { Stdio::piped() };
+        let (stdin, stdout) = (file(&self.stdin_file)?, file(&self.stdout_file)?);
         Command::new(&self.program)
             .args(&self.args)
             .env_clear()
@@ -214,8 +261,8 @@ impl Call {
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.directory)
             .process_group(0)
-            .stdin(if self.stdin.is_empty() { Stdio::null() } else { Stdio::piped() })
-            .stdout(Stdio::piped())
+            .stdin(stdin.unwrap_or_else(bytes))
+            .stdout(stdout.unwrap_or_else(Stdio::piped))
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|source| {

@@ -5,6 +5,7 @@
 //! [`observe`], over kept connections to [`systemd`] and [`docker`]. Everything written lies under one [`paths::Root`].
 
 pub mod accounts;
+pub mod backup;
 pub mod blob;
 pub mod cancel;
 pub mod digest;

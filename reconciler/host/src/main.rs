@@ -4,12 +4,14 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use holdfast_host::backup;
 use holdfast_host::observe::Observer;
 use holdfast_host::paths::{Root, System};
 use holdfast_host::serve::{self, serve};
 use holdfast_host::transaction::{self, Host};
 
-const USAGE: &str = "usage: holdfast-host serve | run TRANSACTION | resume | version";
+const USAGE: &str =
+    "usage: holdfast-host serve | run TRANSACTION | resume | version | backup run|drill|restore DECLARATION";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -18,6 +20,7 @@ fn main() -> ExitCode {
         ["serve"] => answer(),
         ["run", id] => transaction::run_command(&Host::real(), id),
         ["resume"] => transaction::resume_command(&Host::real()),
+        ["backup", words @ ..] => backup::command(&Host::real(), words),
         ["version"] => {
             println!("{} {}", env!("CARGO_PKG_VERSION"), holdfast_protocol::PROTOCOL_VERSION);
             ExitCode::SUCCESS

@@ -100,6 +100,16 @@ impl Root {
         self.transactions().join(id.as_str())
     }
 
+    /// Returns the folder of all backups. Nothing is ever removed from it but by the pruning of a class.
+    pub fn backups(&self) -> PathBuf {
+        self.0.join("backups")
+    }
+
+    /// Returns the name of the host program that stays when its version changes.
+    pub fn current_program(&self) -> PathBuf {
+        self.0.join("host/current")
+    }
+
     /// Returns the folder of what can be thrown away at any time.
     pub fn cache(&self) -> PathBuf {
         self.0.join("cache")

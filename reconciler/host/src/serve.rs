@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use holdfast_protocol::{
-    Decision, Envelope, Fault, FaultKind, FrameError, HelloRequest, JournalEntry, Ledger, ObserveRequest, Observed,
-    PROTOCOL_VERSION, Reply, Request, StageProblem, SwitchLive, TransactionId, TransactionSpec, TransactionStatus,
-    read_frame, write_frame,
+    BackupLive, Decision, Envelope, Fault, FaultKind, FrameError, HelloRequest, JournalEntry, Ledger, ObserveRequest,
+    Observed, PROTOCOL_VERSION, Reply, Request, RestoreRequest, Restored, StageProblem, SwitchLive, TransactionId,
+    TransactionSpec, TransactionStatus, read_frame, write_frame,
 };
 
 use crate::blob::{self, Inbox};
@@ -59,6 +59,12 @@ pub trait Transactions: Send + Sync {
 
     /// Returns the live switches.
     fn switches(&self) -> Observed<BTreeMap<String, SwitchLive>>;
+
+    /// Returns how the backups of these declarations stand.
+    fn backups(&self, declarations: &[String]) -> BTreeMap<String, Observed<BackupLive>>;
+
+    /// Restores a backup in a unit of its own, and waits for it.
+    fn restore(&self, request: &RestoreRequest) -> Result<Restored, Fault>;
 
     /// Returns the fence: the highest number a transaction here has carried; 0 when none has.
     fn fence(&self) -> Result<u64, Fault>;
@@ -208,9 +214,8 @@ impl<W: Write + Send + 'static> Channel<W> {
         let transactions = &*host.transactions;
         let reply = match request {
             Request::Hello(_) => transactions.fence().map(|fence| Reply::Hello(Box::new(host.observer.hello(fence)))),
-            Request::Observe(request) => {
-                known(transactions).map(|known| Reply::Observed(Box::new(host.observer.observe(&request, known))))
-            }
+            Request::Observe(request) => known(transactions, &request)
+                .map(|known| Reply::Observed(Box::new(host.observer.observe(&request, known)))),
             Request::Stage(spec) => transactions.stage(&spec).map(Reply::Staged),
             Request::Begin(transaction) => transactions.begin(&transaction).map(|()| Reply::Begun),
             Request::Follow { id: transaction, from } => {
@@ -221,6 +226,7 @@ impl<W: Write + Send + 'static> Channel<W> {
                 transactions.decide(&transaction, fence, decision).map(|()| Reply::Decided)
             }
             Request::Confirm(transaction) => transactions.confirm(&transaction, self.opened).map(|()| Reply::Decided),
+            Request::Restore(request) => transactions.restore(&request).map(Reply::Restored),
             Request::Watch(request) => {
                 self.watch(id, &request, cancel);
                 return None;
@@ -275,12 +281,13 @@ impl<W: Write + Send + 'static> Channel<W> {
 }
 
 /// What the observation cannot find out itself. Without a fence nothing may be planned, so it fails as a whole.
-fn known(transactions: &dyn Transactions) -> Result<Known, Fault> {
+fn known(transactions: &dyn Transactions, request: &ObserveRequest) -> Result<Known, Fault> {
     let fence = transactions.fence()?;
     Ok(Known {
         ledger: transactions.ledger(),
         switches: transactions.switches(),
         transactions: transactions.statuses(),
+        backups: transactions.backups(&request.backups),
         fence,
     })
 }

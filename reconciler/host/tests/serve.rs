@@ -12,9 +12,9 @@ use holdfast_host::observe::Observer;
 use holdfast_host::paths::{Root, System};
 use holdfast_host::serve::{Host, Transactions, serve};
 use holdfast_protocol::{
-    Decision, Envelope, Fault, FaultKind, FileQuery, FrameError, HelloRequest, HostEvent, JournalEntry, JournalEvent,
-    Ledger, ObserveRequest, Observed, PROTOCOL_VERSION, Reply, Request, StageProblem, SwitchLive, TransactionId,
-    TransactionSpec, TransactionStatus, read_frame, write_frame,
+    BackupLive, Decision, Envelope, Fault, FaultKind, FileQuery, FrameError, HelloRequest, HostEvent, JournalEntry,
+    JournalEvent, Ledger, ObserveRequest, Observed, PROTOCOL_VERSION, Reply, Request, RestoreRequest, Restored,
+    StageProblem, SwitchLive, TransactionId, TransactionSpec, TransactionStatus, read_frame, write_frame,
 };
 
 /// A transaction side that has one journal entry and then waits to be cancelled; it tells when it was.
@@ -54,6 +54,15 @@ impl Transactions for Waiting {
     fn confirm(&self, _: &TransactionId, opened: Duration) -> Result<(), Fault> {
         assert!(opened > Duration::ZERO);
         Ok(())
+    }
+
+    fn backups(&self, declarations: &[String]) -> BTreeMap<String, Observed<BackupLive>> {
+        declarations.iter().map(|path| (path.clone(), Observed::Seen(BackupLive::default()))).collect()
+    }
+
+    fn restore(&self, request: &RestoreRequest) -> Result<Restored, Fault> {
+        let file = request.file.clone().unwrap_or_default();
+        Ok(Restored { file, safety: String::new(), before: Vec::new(), counted: 0, rows: 0 })
     }
 
     fn statuses(&self) -> Vec<TransactionStatus> {
@@ -212,6 +221,7 @@ fn one_observation_says_all_and_a_failed_look_is_unknown() {
         units: vec!["a.service".to_owned()],
         projects: vec!["p".to_owned()],
         images: vec!["i:1".to_owned()],
+        backups: vec!["/b.json".to_owned()],
     };
     let Reply::Observed(report) = manager.ask(1, Request::Observe(request)) else { panic!("no report") };
     assert_eq!(report.files[&file].seen().unwrap().content.as_deref(), Some(&b"live"[..]));

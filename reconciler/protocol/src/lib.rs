@@ -8,6 +8,7 @@
 //! [`Envelope<Reply>`] frames to its standard output. A request's `id` comes back on every reply that belongs to it, so several
 //! requests, and long-lived ones such as [`Request::Follow`], share the one channel.
 
+mod backup;
 mod digest;
 mod frame;
 mod health;
@@ -22,6 +23,9 @@ mod slot;
 mod step;
 mod transaction;
 
+pub use backup::{
+    BackupLive, BackupRecord, BackupSaid, BackupSeen, BackupSource, BackupSpec, RestoreRequest, Restored,
+};
 pub use digest::{Digest, InvalidDigest};
 pub use frame::{FrameError, MAX_FRAME, read_frame, write_frame};
 pub use health::{CommandTarget, HealthCheck, Probe, Prove, Watch};

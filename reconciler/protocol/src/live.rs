@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Ledger, Outcome, Phase, TransactionId};
+use crate::{BackupLive, Digest, Ledger, Outcome, Phase, TransactionId};
 
 /// The result of looking at one thing. Unknown is not absent: a failed look never becomes a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub struct LiveReport {
     pub nginx: Observed<NginxLive>,
     /// The live switches by listen address (`127.0.83.1:8101`).
     pub switches: Observed<BTreeMap<String, SwitchLive>>,
+    /// By the path of the declaration, as asked: how backups stand. `Absent`: there is no such declaration.
+    pub backups: BTreeMap<String, Observed<BackupLive>>,
     /// TCP ports that are listened on.
     pub listening: Vec<ListeningPort>,
     /// Head-room.

@@ -1,7 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, Hello, HelloRequest, Hidden, JournalEntry, LiveReport, ObserveRequest, TransactionId, TransactionSpec,
+    Digest, Hello, HelloRequest, Hidden, JournalEntry, LiveReport, ObserveRequest, RestoreRequest, Restored,
+    TransactionId, TransactionSpec,
 };
 
 /// A message with the number that ties replies to their request.
@@ -67,6 +68,9 @@ pub enum Request {
         /// The secrets in it: their values, and what is written for them where that differs.
         values: Vec<Hidden>,
     },
+    /// Restore a backup beside what is live, and put it in its place once it is proven. It goes on when the channel ends.
+    /// → [`Reply::Restored`].
+    Restore(RestoreRequest),
 }
 
 /// A decision of the manager about one transaction.
@@ -107,6 +111,8 @@ pub enum Reply {
     Decided,
     /// To [`Request::Watch`].
     Event(HostEvent),
+    /// To [`Request::Restore`].
+    Restored(Restored),
     /// The request failed. The channel stays usable.
     Fault(Fault),
 }

@@ -14,6 +14,8 @@ pub struct ObserveRequest {
     pub projects: Vec<String>,
     /// Image references whose local image id is wanted.
     pub images: Vec<String>,
+    /// Declarations of backups, by their path, whose state is wanted.
+    pub backups: Vec<String>,
 }
 
 /// One file to look at.

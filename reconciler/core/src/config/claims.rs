@@ -21,6 +21,8 @@ pub(super) enum Resource {
     Project,
     /// A file.
     File,
+    /// A class of backups.
+    Backup,
 }
 
 impl Resource {
@@ -32,6 +34,7 @@ impl Resource {
             Self::Upstream => "nginx upstream",
             Self::Project => "compose project",
             Self::File => "file",
+            Self::Backup => "backup",
         }
     }
 }
@@ -97,7 +100,7 @@ impl Claims {
                 let hint = match resource {
                     Resource::Port => "give one of the two another port",
                     Resource::Unit => "the unit is named after its template file: copy the template under another name",
-                    Resource::Upstream => "give one of the two another name",
+                    Resource::Upstream | Resource::Backup => "give one of the two another name",
                     Resource::Site | Resource::Project => "rename the component, or put the two on different hosts",
                     Resource::File => "write it from one component only",
                 };

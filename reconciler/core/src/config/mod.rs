@@ -12,6 +12,7 @@
 //! `holdfast.yaml`, `inventory/*.yaml`, `environments/<env>/{environment,secrets.sops,<app>}.yaml`, `templates/**/*.j2`. YAML 1.2;
 //! unknown keys are errors, keys that begin with `x-` are the user's own, in every map that has fixed keys.
 
+mod backups;
 mod checks;
 mod claims;
 mod decode;
@@ -33,10 +34,12 @@ mod tree;
 mod windows;
 mod yaml;
 
+pub use backups::Recurrence;
 pub use load::{FORMAT, load};
 pub use manager::{Followed, ManagerFile, load_manager};
 pub use model::*;
 pub use notices::{MailSecurity, NoticeSeverity, NoticeSink, NoticeTarget};
+pub(crate) use resolve::backup_component;
 pub use schema::{FileKind, schema};
 pub use suggest::closest;
 pub use tree::{SourceTree, TreeProblem};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::backups::Recurrence;
 use crate::diag::Origin;
 use crate::id::{AppName, ComponentName, EnvironmentName, HostName};
 use crate::time::Millis;
@@ -82,8 +83,6 @@ pub struct HostSpec {
 pub struct Environment {
     /// Its name: its folder's.
     pub name: EnvironmentName,
-    /// What it is for.
-    pub purpose: Purpose,
     /// Its hosts, in inventory order.
     pub hosts: Vec<HostName>,
     /// When and how it is synced.
@@ -98,30 +97,6 @@ pub struct Environment {
     pub secrets: BTreeMap<String, SealedValue>,
     /// Where it is declared.
     pub origin: Origin,
-}
-
-/// What an environment is for. What is fit for development alone is refused elsewhere.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Purpose {
-    /// People use it: what nobody said anything about is that.
-    #[default]
-    Production,
-    /// It is as production, for those who look before.
-    Staging,
-    /// Whoever works on it may break it.
-    Development,
-}
-
-impl Purpose {
-    /// Returns the word used in configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Production => "production",
-            Self::Staging => "staging",
-            Self::Development => "development",
-        }
-    }
 }
 
 /// One encrypted value.
@@ -268,10 +243,8 @@ pub struct Component {
     pub keep_previous: Millis,
     /// Other files it needs, by absolute destination path.
     pub files: Vec<FileSpec>,
-    /// Connections that its database takes.
-    pub max_connections: Option<u32>,
-    /// Connections that each of its replicas may open.
-    pub connections: Option<ConnectionSpec>,
+    /// Its backups.
+    pub backups: Vec<BackupPlan>,
     /// nginx upstream names and what they go to.
     pub upstreams: BTreeMap<String, UpstreamSpec>,
     /// Its variables, stronger than the app's; only the host's are stronger.
@@ -461,19 +434,6 @@ pub enum FileFormat {
     Compose,
 }
 
-/// The connections to a database that one replica may open.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConnectionSpec {
-    /// The component with the database.
-    pub to: ComponentName,
-    /// Processes that have a pool each.
-    pub workers: u32,
-    /// The most that one pool opens.
-    pub pool: u32,
-    /// Where it is written.
-    pub origin: Origin,
-}
-
 /// Where an nginx upstream goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamSpec {
@@ -483,4 +443,88 @@ pub struct UpstreamSpec {
     pub port: String,
     /// Where it is written.
     pub origin: Origin,
+}
+
+/// One class of backups of a component.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupPlan {
+    /// The user's name for it, unique in the app.
+    pub class: String,
+    /// What is saved.
+    pub from: BackupFrom,
+    /// When.
+    pub when: Recurrence,
+    /// How long one is kept.
+    pub keep: Millis,
+    /// How many are kept whatever their age.
+    pub at_least: u32,
+    /// A smaller file is no backup, in bytes.
+    pub floor: u64,
+    /// How old the newest may get.
+    pub rpo: Option<Millis>,
+    /// How long one may take.
+    pub timeout: Millis,
+    /// When a restore is tried.
+    pub drill: Option<Recurrence>,
+    /// Where it is declared.
+    pub origin: Origin,
+}
+
+/// What a backup saves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackupFrom {
+    /// A database in a compose service.
+    Postgres {
+        /// The service.
+        service: String,
+        /// The database.
+        database: String,
+        /// The role.
+        user: String,
+    },
+    /// Folders of the host, sorted.
+    Files {
+        /// Their absolute paths.
+        paths: Vec<String>,
+    },
+}
+
+/// A day of the week.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weekday {
+    /// Monday.
+    Monday,
+    /// Tuesday.
+    Tuesday,
+    /// Wednesday.
+    Wednesday,
+    /// Thursday.
+    Thursday,
+    /// Friday.
+    Friday,
+    /// Saturday.
+    Saturday,
+    /// Sunday.
+    Sunday,
+}
+
+impl Weekday {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Monday, Self::Tuesday, Self::Wednesday, Self::Thursday, Self::Friday, Self::Saturday, Self::Sunday];
+
+    /// Returns the word used in configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Monday => "monday",
+            Self::Tuesday => "tuesday",
+            Self::Wednesday => "wednesday",
+            Self::Thursday => "thursday",
+            Self::Friday => "friday",
+            Self::Saturday => "saturday",
+            Self::Sunday => "sunday",
+        }
+    }
 }

@@ -2,18 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use super::backups;
 use super::checks;
 use super::claims::{Claims, Resource};
 use super::findings::Findings;
 use super::hosts::{Hosts, Scope};
-use super::model::{
-    App, Component, ComponentKind, ConnectionSpec, FileFormat, FileSpec, Located, SlotPorts, Strategy, UpstreamSpec,
-};
+use super::model::{App, Component, ComponentKind, FileFormat, FileSpec, Located, SlotPorts, Strategy, UpstreamSpec};
 use super::place::{At, Place};
 use super::raw::{self, TemplatePath};
 use super::suggest;
 use crate::id::{AppName, ComponentName, EnvironmentName, HostName};
 use crate::time::Millis;
+
+/// Returns the name of the component that the backups of a component become.
+pub(crate) fn backup_component(component: &ComponentName) -> String {
+    format!("{component}-backup")
+}
 
 /// What an app is resolved against.
 pub(super) struct Surroundings<'a> {
@@ -119,7 +123,9 @@ fn component(
     let prove = raw.prove.as_ref().and_then(|prove| checks::prove(prove, findings));
     let drain = checks::drain(raw.drain.as_ref(), findings);
     let upstreams = upstreams(raw, &who, &hosts, siblings, claims, findings);
+    let backups = backups::backups(raw, strategy, findings);
     let (kind, strategy) = (kind?, strategy?);
+    claim_backups(name, raw, &who, &hosts, siblings, claims, findings);
     let keep = if strategy.has_slots() { Millis(86_400_000) } else { Millis(0) };
     Some(Component {
         name: name.value.clone(),
@@ -134,8 +140,7 @@ fn component(
         prove,
         keep_previous: raw.keep_previous.as_ref().map_or(keep, |keep| keep.value),
         files,
-        max_connections: raw.max_connections.as_ref().map(|most| most.value.0),
-        connections: raw.connections.as_ref().and_then(|at| connections(at, siblings, findings)),
+        backups,
         upstreams,
         variables: raw.variables.clone().unwrap_or_default().0,
         origin: name.origin(),
@@ -415,29 +420,30 @@ fn claim_names(
     }
 }
 
-fn connections(
-    at: &At<raw::Connections>,
+/// Takes the units of its backups, and the folder and component they live in.
+fn claim_backups(
+    name: &At<ComponentName>,
+    raw: &raw::Component,
+    who: &str,
+    hosts: &[HostName],
     siblings: &Siblings<'_>,
+    claims: &mut Claims,
     findings: &mut Findings<'_>,
-) -> Option<ConnectionSpec> {
-    let to = &at.value.to;
-    let Some(database) = siblings.components.get(&to.value) else {
-        let known = siblings.components.keys().map(|name| name.as_str());
-        let hint = suggest::hint(to.value.as_str(), "components", known);
-        findings.error_at("unknown-component", to, format!("the app has no component `{}`", to.value), hint);
-        return None;
-    };
-    if database.is_some_and(|database| database.max_connections.is_none() && !database.wrong.any(&["max_connections"]))
-    {
-        let message = format!("the component `{}` does not say how many connections its database takes", to.value);
-        findings.error_at("bad-connections", to, message, "give it `max_connections`, as the database is told it");
+) {
+    let Some(backups) = raw.backups.as_ref().filter(|backups| !backups.entries.is_empty()) else { return };
+    let own = backup_component(&name.value);
+    match own.parse::<ComponentName>() {
+        Ok(own) if siblings.components.contains_key(&own) => {
+            let message = format!("the backups of `{}` become the component `{own}`, and there is one", name.value);
+            findings.error_at("bad-backup", name, message, "give that component another name");
+        }
+        Ok(_) => {}
+        Err(error) => findings.error_at("bad-backup", name, error.to_string(), "give it a shorter name"),
     }
-    Some(ConnectionSpec {
-        to: to.value.clone(),
-        workers: at.value.workers.map_or(1, |workers| workers.0),
-        pool: at.value.pool.0,
-        origin: at.origin(),
-    })
+    for entry in &backups.entries {
+        let own = format!("{}-{}", siblings.stem, entry.name.value.0);
+        claims.claim(Resource::Backup, own, who, &entry.name, hosts);
+    }
 }
 
 fn upstreams(

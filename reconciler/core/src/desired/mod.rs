@@ -1,9 +1,8 @@
 //! What every host of one environment should be at one commit. Equal input gives an equal digest.
 
+mod backups;
 mod clash;
 mod component;
-mod connections;
-mod fitness;
 mod model;
 mod path;
 mod resolve;

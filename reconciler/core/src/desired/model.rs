@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 
-use holdfast_protocol::{Digest, Slot};
+use holdfast_protocol::{BackupSpec, Digest, Slot};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
-    DrainSpec, HealthSpec, HostSpec, MigrateSpec, ProveSpec, RolloutPolicy, SlotPorts, Strategy, SyncPolicy, WatchSpec,
+    DrainSpec, HealthSpec, HostSpec, MigrateSpec, ProveSpec, Recurrence, RolloutPolicy, SlotPorts, Strategy,
+    SyncPolicy, WatchSpec,
 };
 use crate::diag::Origin;
 use crate::id::{AppName, CommitId, ComponentName, EnvironmentName, HostName};
@@ -79,8 +80,19 @@ pub struct DesiredComponent {
     pub prove: Option<ProveSpec>,
     /// How long the old slot stays startable.
     pub keep_previous: Millis,
+    /// Backups by the path of their declaration on the host. Only of the component that another one's backups become.
+    pub backups: BTreeMap<String, DesiredBackup>,
     /// Where it is declared.
     pub origin: Origin,
+}
+
+/// One class of backups on one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredBackup {
+    /// What the host program is told.
+    pub spec: BackupSpec,
+    /// When it is due.
+    pub when: Recurrence,
 }
 
 /// A migration and the one host that runs it.
@@ -202,8 +214,4 @@ pub struct DesiredService {
     pub digest: String,
     /// Its image reference.
     pub image: String,
-    /// How many containers it has.
-    pub replicas: u32,
-    /// Bytes of memory that each of them may take; `None` without a limit.
-    pub memory: Option<u64>,
 }

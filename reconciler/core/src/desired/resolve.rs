@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::backups::backups;
 use super::clash::clashes;
 use super::component::{ComponentResolver, Memo};
-use super::connections::over_limit;
 use super::{DesiredApp, DesiredHost, DesiredState};
 use crate::config::{App, Component, ComponentKind, Config, Environment, Strategy};
 use crate::diag::{Diagnostics, Origin, Severity};
@@ -48,7 +48,10 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
                 let first = environment.hosts.iter().find(|host| component.hosts.contains(host)) == Some(name);
                 let resolver = ComponentResolver { config, environment, host, app, component, first };
                 match resolver.resolve(&mut engine, &mut memo) {
-                    Ok(component) => components.push(component),
+                    Ok(made) => match backups(environment, app, component, &made) {
+                        Ok(own) => components.extend(std::iter::once(made).chain(own)),
+                        Err(list) => findings.extend(list),
+                    },
                     Err(list) => findings.extend(list),
                 }
             }
@@ -62,9 +65,6 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
         }
         findings.extend(clashes(name, &apps));
         hosts.insert(name.clone(), DesiredHost { host: host.clone(), apps });
-    }
-    for app in environment.apps.values() {
-        findings.extend(over_limit(app, &hosts));
     }
     if findings.has_errors() {
         findings.sort();

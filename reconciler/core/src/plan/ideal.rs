@@ -66,6 +66,7 @@ pub(crate) fn empty_report(host: &DesiredHost) -> LiveReport {
         images: request.images.into_iter().map(|image| (image.clone(), Observed::Seen(image_id(&image)))).collect(),
         nginx: Observed::Seen(NginxLive { active: true, error: String::new() }),
         switches: Observed::Seen(BTreeMap::new()),
+        backups: BTreeMap::new(),
         listening: Vec::new(),
         resources: Resources {
             disk_free: 1 << 40,

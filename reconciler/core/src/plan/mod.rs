@@ -9,6 +9,7 @@
 //! A thing that only the host has is never touched. A thing that could not be looked at never changes. Equal input gives an equal
 //! plan, in whatever order the host listed its answer, and the plan after a successful apply is empty.
 
+mod backups;
 mod because;
 mod component;
 mod files;
@@ -33,6 +34,8 @@ mod switches;
 mod text_diff;
 mod units;
 
+pub use backups::BackupStatus;
+pub(crate) use backups::span;
 pub use fleet::{app_digest, drift, plan};
 pub use kept::{keeps_previous, kept_until};
 pub(crate) use model::KEEP_PREVIOUS_OVER;

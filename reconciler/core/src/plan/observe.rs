@@ -17,7 +17,9 @@ pub fn observe_request(host: &DesiredHost) -> ObserveRequest {
     let mut units = BTreeSet::new();
     let mut projects = BTreeSet::new();
     let mut images = BTreeSet::new();
+    let mut backups = BTreeSet::new();
     for component in host.apps.values().flat_map(|app| &app.components) {
+        backups.extend(component.backups.keys().cloned());
         for artifacts in places(&component.body) {
             for (path, file) in &artifacts.files {
                 // A path that any place holds with a secret is asked for without its content.
@@ -36,6 +38,7 @@ pub fn observe_request(host: &DesiredHost) -> ObserveRequest {
         units: units.into_iter().collect(),
         projects: projects.into_iter().collect(),
         images: images.into_iter().collect(),
+        backups: backups.into_iter().collect(),
     }
 }
 

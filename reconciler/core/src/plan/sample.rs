@@ -122,6 +122,7 @@ pub(crate) fn component(name: &str, strategy: Strategy, body: Body) -> DesiredCo
         drain: DrainSpec { timeout: Millis(10_000), stop_grace: None },
         prove: None,
         keep_previous: Millis(86_400_000),
+        backups: BTreeMap::new(),
         origin: origin("environments/prod/nps.yaml", 5),
     }
 }
@@ -167,7 +168,7 @@ pub(crate) fn secret_file(version: &Version) -> DesiredFile {
 fn project(name: &str, file: &str, services: &[(&str, &str)], text: &str) -> DesiredProject {
     let services = services.iter().map(|(service, image)| {
         let digest = DigestWriter::new().field(text).field(service).finish().short();
-        ((*service).to_owned(), DesiredService { digest, image: (*image).to_owned(), replicas: 1, memory: None })
+        ((*service).to_owned(), DesiredService { digest, image: (*image).to_owned() })
     });
     DesiredProject { name: name.to_owned(), file: file.to_owned(), services: services.collect() }
 }

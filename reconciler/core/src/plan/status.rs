@@ -4,6 +4,7 @@ use holdfast_protocol::{AppRecord, LiveReport, Observed, Slot};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::backups::{BackupStatus, backups};
 use super::{Change, LiveHost, LiveState, Plan};
 use crate::desired::{DesiredApp, DesiredState};
 use crate::id::{AppName, HostName};
@@ -57,13 +58,8 @@ pub struct AppStatus {
     pub health: Health,
     /// What to know about it; may be empty.
     pub note: String,
-}
-
-impl AppStatus {
-    /// Returns whether it is as git says, and everything runs.
-    pub fn is_well(&self) -> bool {
-        self.sync == SyncStatus::Synced && self.health == Health::Healthy
-    }
+    /// Its backups on this host.
+    pub backups: Vec<BackupStatus>,
 }
 
 /// Returns the status of every app on every host, in rollout order.
@@ -95,6 +91,7 @@ fn of_app(
         sync: SyncStatus::Unknown,
         health: Health::Unknown,
         note: String::new(),
+        backups: Vec::new(),
     };
     let report = match live {
         Some(LiveHost::Reached { report, .. }) => report,
@@ -136,6 +133,10 @@ fn of_app(
     status.slot = record.components.values().find_map(|component| component.active);
     status.previous = record.previous.as_ref().map(|previous| previous.release.clone()).unwrap_or_default();
     status.health = health(record, report);
+    status.backups = backups(app, report);
+    if status.backups.iter().any(|backup| !backup.problem.is_empty()) {
+        status.health = status.health.max(Health::Degraded);
+    }
     if let Some(transaction) = under_way {
         status.health = status.health.max(Health::Progressing);
         if status.note.is_empty() {

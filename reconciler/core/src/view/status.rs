@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::progress::harmless;
-use crate::plan::{AppStatus, Health, SyncStatus};
+use crate::plan::{AppStatus, BackupStatus, Health, SyncStatus, span};
 
 /// Returns a table; notes follow below it, so that no column grows by them.
 pub fn status_text(rows: &[AppStatus], color: bool) -> String {
@@ -47,7 +47,42 @@ pub fn status_text(rows: &[AppStatus], color: bool) -> String {
     for (note, hosts) in notes {
         let _ = writeln!(text, "{}: {note}", hosts.join(", "));
     }
+    for row in rows {
+        for backup in &row.backups {
+            let _ = writeln!(text, "{}: {}: backup {}", row.host, row.app, backup_line(backup));
+        }
+    }
     text
+}
+
+/// Returns `database: 12m old, 1.4 MiB, 61 kept; drill passed 2d ago`.
+fn backup_line(backup: &BackupStatus) -> String {
+    let mut line = match backup.age_ms {
+        Some(age) => {
+            format!("{}: {} old, {}, {} kept", backup.class, span(age), bytes(backup.size), backup.count)
+        }
+        None => format!("{}: none yet", backup.class),
+    };
+    if let Some(age) = backup.drilled_ms {
+        let _ = write!(line, "; drill passed {} ago", span(age));
+    }
+    if !backup.problem.is_empty() {
+        line.push_str("; ");
+        line.push_str(&harmless(&backup.problem));
+    }
+    line
+}
+
+/// Returns `512 B`, `10.2 KiB`, `1.4 MiB`, `3.0 GiB`.
+fn bytes(size: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1_u64 << 10, "KiB")];
+    match units.into_iter().find(|(factor, _)| size >= *factor) {
+        Some((factor, unit)) => {
+            let tenths = size / (factor / 10).max(1);
+            format!("{}.{} {unit}", tenths / 10, tenths % 10)
+        }
+        None => format!("{size} B"),
+    }
 }
 
 fn tint(row: &AppStatus, column: usize) -> &'static str {
@@ -80,6 +115,7 @@ mod tests {
             sync,
             health,
             note: note.to_owned(),
+            backups: Vec::new(),
         };
         let rows = [
             row("web1", "v2", SyncStatus::Synced, Health::Healthy, ""),
@@ -94,6 +130,24 @@ web3  chatbot  - (git: v2)   -      v1        OutOfSync  Missing
 web2: chatbot: a \u{fffd}[31mred\u{fffd}[0m note
 ";
         assert_eq!(status_text(&rows, false), expected);
+        let backup = BackupStatus {
+            class: "database".to_owned(),
+            newest: "database-1.dump".to_owned(),
+            age_ms: Some(720_000),
+            size: 1_500_000,
+            count: 61,
+            limit_ms: 3_600_000,
+            drilled_ms: Some(200_000_000),
+            problem: String::new(),
+        };
+        let stale = BackupStatus { age_ms: None, drilled_ms: None, problem: "no \u{1b}".to_owned(), ..backup.clone() };
+        let mut row = rows[0].clone();
+        row.backups = vec![backup, stale];
+        let lines = "\
+web1: chatbot: backup database: 12m old, 1.4 MiB, 61 kept; drill passed 2d ago
+web1: chatbot: backup database: none yet; no \u{fffd}
+";
+        assert!(status_text(&[row], false).ends_with(lines));
         assert!(status_text(&rows, true).contains("\x1b[32mHealthy\x1b[0m"));
     }
 }

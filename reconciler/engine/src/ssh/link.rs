@@ -223,6 +223,7 @@ fn word(request: &Request) -> &'static str {
         Request::Watch(_) => "watch",
         Request::Cancel(_) => "cancel",
         Request::Mask { .. } => "mask",
+        Request::Restore(_) => "restore",
     }
 }
 

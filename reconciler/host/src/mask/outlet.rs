@@ -32,6 +32,7 @@ impl Masks {
             | Reply::Entry(_)
             | Reply::Followed
             | Reply::Decided
+            | Reply::Restored(_)
             | Reply::Event(_) => reply,
         }
     }
@@ -75,6 +76,16 @@ impl Masks {
             && !nginx.error.is_empty()
         {
             cover(&mask, &mut nginx.error);
+        }
+        for backup in report.backups.values_mut() {
+            match backup {
+                Observed::Seen(live) => {
+                    let said = [&mut live.failed, &mut live.drilled, &mut live.drill_failed];
+                    said.into_iter().flatten().for_each(|said| cover(&mask, &mut said.text));
+                }
+                Observed::Unknown(why) => cover(&mask, why),
+                Observed::Absent => {}
+            }
         }
         let unknown = [
             report.files.values_mut().filter_map(why).collect::<Vec<_>>(),
@@ -190,6 +201,7 @@ mod tests {
             images: BTreeMap::from([("a".to_owned(), Observed::Unknown(said()))]),
             nginx: Observed::Seen(NginxLive { active: true, error: said() }),
             switches: Observed::Unknown(said()),
+            backups: BTreeMap::new(),
             listening: Vec::new(),
             resources: Resources::default(),
             ledger: Observed::Seen(ledger),

@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use holdfast_protocol::{Hello, Ledger, LiveReport, ObserveRequest, Observed, SwitchLive, TransactionStatus};
+use holdfast_protocol::{
+    BackupLive, Hello, Ledger, LiveReport, ObserveRequest, Observed, SwitchLive, TransactionStatus,
+};
 
 use crate::accounts::Accounts;
 use crate::docker::{Engine, Made};
@@ -33,6 +35,8 @@ pub struct Known {
     pub switches: Observed<BTreeMap<String, SwitchLive>>,
     /// The transactions that are not finished, and the last few that are.
     pub transactions: Vec<TransactionStatus>,
+    /// How backups stand, by the path of their declaration.
+    pub backups: BTreeMap<String, Observed<BackupLive>>,
     /// The fence.
     pub fence: u64,
 }
@@ -113,6 +117,7 @@ impl Observer {
             images,
             nginx,
             switches: known.switches,
+            backups: known.backups,
             listening: ports.look().unwrap_or_default(),
             resources: resources::look(&self.root, &self.system),
             ledger: known.ledger,

@@ -102,6 +102,7 @@ mod tests {
             units: vec!["asked.timer".to_owned()],
             projects: vec!["asked".to_owned()],
             images: Vec::new(),
+            backups: Vec::new(),
         };
         let subjects = Subjects::of(&request, Some(&ledger));
         let files =

@@ -96,6 +96,25 @@ pub(super) fn start(folder: &Folder, at_boot: bool) -> Result<(), Fault> {
     }
 }
 
+/// Lets the name that units of backups have lead to this program.
+pub(super) fn install_current(host: &Host) -> Result<(), Fault> {
+    let program = own_program()?;
+    let link = host.root.current_program();
+    if fs::read_link(&link).is_ok_and(|target| target == program) {
+        return Ok(());
+    }
+    let put = || {
+        let folder = link.parent().unwrap_or(host.root.path());
+        host.disk.create_folder(folder, 0o755)?;
+        let temporary = link.with_extension("new");
+        host.disk.remove(&temporary)?;
+        std::os::unix::fs::symlink(&program, &temporary)?;
+        fs::rename(&temporary, &link)?;
+        crate::paths::sync_folder(folder)
+    };
+    put().map_err(|error| failed(format!("{}: {error}", link.display())))
+}
+
 fn own_program() -> Result<PathBuf, Fault> {
     // `/proc/self/exe` of a replaced file ends in ` (deleted)`; such a path is refused rather than written into a unit.
     let path = fs::read_link("/proc/self/exe").map_err(|error| failed(format!("find the own program: {error}")))?;

@@ -26,8 +26,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use holdfast_protocol::{
-    Decision, Fault, JournalEntry, Ledger, Observed, StageProblem, SwitchLive, TransactionId, TransactionSpec,
-    TransactionStatus,
+    BackupLive, Decision, Fault, JournalEntry, Ledger, Observed, RestoreRequest, Restored, StageProblem, SwitchLive,
+    TransactionId, TransactionSpec, TransactionStatus,
 };
 
 pub use host::Host;
@@ -61,6 +61,14 @@ impl Transactions for Host {
 
     fn confirm(&self, id: &TransactionId, opened: Duration) -> Result<(), Fault> {
         decide::confirm(self, id, opened)
+    }
+
+    fn backups(&self, declarations: &[String]) -> BTreeMap<String, Observed<BackupLive>> {
+        crate::backup::look(self, declarations)
+    }
+
+    fn restore(&self, request: &RestoreRequest) -> Result<Restored, Fault> {
+        crate::backup::restore_in_unit(self, request)
     }
 
     fn statuses(&self) -> Vec<TransactionStatus> {

@@ -33,6 +33,8 @@ pub fn stage(host: &Host, spec: &TransactionSpec) -> Result<Vec<StageProblem>, F
         fence::may_claim(&host.root, &spec.app, spec.fence, &spec.id)?;
         make_room(host, spec)?;
     }
+    // Units of backups name it, and are verified with the rest.
+    super::begin::install_current(host)?;
     let problems = super::validate::validate(host, spec);
     if !problems.is_empty() {
         return Ok(problems);

@@ -45,6 +45,7 @@ impl FakeHost {
             switches: Observed::Seen(
                 world.switches.iter().map(|(listen, to)| (listen.clone(), SwitchLive { to: *to })).collect(),
             ),
+            backups: BTreeMap::new(),
             listening: Vec::new(),
             resources: Resources {
                 disk_free: 1 << 40,

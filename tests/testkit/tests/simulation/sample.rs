@@ -109,10 +109,7 @@ fn compose(project: &str, service: &str, image: &str, text: &str) -> Artifacts {
         project: Some(DesiredProject {
             name: project.to_owned(),
             file: format!("{folder}/compose.yaml"),
-            services: BTreeMap::from([(
-                service.to_owned(),
-                DesiredService { digest, image: image.to_owned(), replicas: 1, memory: None },
-            )]),
+            services: BTreeMap::from([(service.to_owned(), DesiredService { digest, image: image.to_owned() })]),
         }),
     }
 }
@@ -139,6 +136,7 @@ fn component(name: &str, strategy: Strategy, body: Body) -> DesiredComponent {
         drain: DrainSpec { timeout: Millis(5_000), stop_grace: None },
         prove: None,
         keep_previous: Millis(86_400_000),
+        backups: BTreeMap::new(),
         origin: Origin::default(),
     }
 }

@@ -3,6 +3,7 @@
 //! The doc comments here are what a user sees in the editor: they are the descriptions of the JSON Schema.
 
 mod app;
+mod backup;
 mod check;
 mod environment;
 mod holdfast;
@@ -14,7 +15,8 @@ mod selector;
 mod values;
 mod window;
 
-pub(crate) use app::{App, Component, Connections, Ports};
+pub(crate) use app::{App, Component, Ports};
+pub(crate) use backup::{Backup, BackupClass, ClockTime, Day};
 pub(crate) use check::{Drain, Healthcheck, Migrate, Prove, Watch, WebsocketDrain};
 pub(crate) use environment::{Environment, MaxUnavailable, Rollout, Sync};
 pub(crate) use holdfast::{Defaults, Holdfast};

@@ -3,15 +3,12 @@
 //! # Source
 //! The Compose specification as of June 2026; interpolation as in compose-go v2.
 
-mod demands;
 mod emit;
-mod service;
 mod yaml;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use self::emit::{Emitter, plain_text};
-pub(crate) use self::service::{ComposeService, Stated};
 use self::yaml::{Kind, Node};
 use super::Content;
 use super::findings::Findings;
@@ -40,8 +37,8 @@ pub(crate) struct ComposeContext<'a> {
 pub(crate) struct ComposeFile {
     /// Its text.
     pub(crate) content: Content,
-    /// By name.
-    pub(crate) services: BTreeMap<String, ComposeService>,
+    /// By service: digest label and image.
+    pub(crate) services: BTreeMap<String, (String, String)>,
     /// The first service as written.
     pub(crate) first: String,
 }
@@ -63,8 +60,7 @@ pub(super) fn compose(
             return None;
         }
     };
-    let mut file =
-        File { rendered, context, findings, names: BTreeSet::new(), services: BTreeMap::new(), first: String::new() };
+    let mut file = File { rendered, context, findings, services: BTreeMap::new(), first: String::new() };
     let root = file.root(&root)?;
     let (services, first) = (file.services, file.first);
     let mut emitter = Emitter { rendered, findings, out: ContentWriter::new() };
@@ -78,9 +74,7 @@ struct File<'a, 'f, 't> {
     rendered: &'a Rendered,
     context: ComposeContext<'a>,
     findings: &'f mut Findings<'t>,
-    /// All services as written.
-    names: BTreeSet<String>,
-    services: BTreeMap<String, ComposeService>,
+    services: BTreeMap<String, (String, String)>,
     first: String,
 }
 
@@ -113,9 +107,8 @@ impl File<'_, '_, '_> {
                     self.sources(&name, value);
                     kept.push((key.clone(), value.clone()));
                 }
-                "version" => {
-                    self.error("compose-version", key, "`version` has had no meaning since Compose 2", "take it out");
-                }
+                // Without meaning since 2020.
+                "version" => {}
                 "name" => self.error(
                     "compose-name",
                     key,
@@ -147,7 +140,6 @@ impl File<'_, '_, '_> {
         if node.entries().is_empty() {
             self.error("compose-shape", node, "`services` is a map with at least one service", "");
         }
-        self.names = node.entries().iter().filter_map(|(key, _)| self.text(key)).collect();
         let mut entries = Vec::new();
         for (key, service) in node.entries() {
             let Some(name) = self.text(key) else { continue };
@@ -187,7 +179,6 @@ impl File<'_, '_, '_> {
                     "a container name can exist once, but this component runs in two slots",
                     "take `container_name` out; other containers reach it by its service name",
                 ),
-                "depends_on" => self.depends_on(name, value),
                 "env_file" => self.env_files(value),
                 "environment" => self.environment(value),
                 _ => {}
@@ -207,10 +198,8 @@ impl File<'_, '_, '_> {
         if self.first.is_empty() {
             name.clone_into(&mut self.first);
         }
-        let image = Stated { value: image, at: self.at(service.get("image").unwrap_or(key)) };
         let digest = self.digest(service, root);
-        let described = ComposeService { digest: digest.clone(), ..self.demands(name, key, service, image) };
-        self.services.insert(name.to_owned(), described);
+        self.services.insert(name.to_owned(), (digest.clone(), image));
         self.labelled(service, &digest)
     }
 

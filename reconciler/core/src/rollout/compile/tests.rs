@@ -44,6 +44,7 @@ fn component(text: &str, strategy: Strategy, body: Body) -> DesiredComponent {
         drain: DrainSpec { timeout: Millis(5_000), stop_grace: None },
         prove: None,
         keep_previous: Millis(86_400_000),
+        backups: BTreeMap::new(),
         origin: Origin::default(),
     }
 }
@@ -58,12 +59,7 @@ fn compose(project: &str, text: &str) -> Artifacts {
             file: path,
             services: BTreeMap::from([(
                 "main".to_owned(),
-                DesiredService {
-                    digest: format!("digest {text}"),
-                    image: format!("image:{text}"),
-                    replicas: 1,
-                    memory: None,
-                },
+                DesiredService { digest: format!("digest {text}"), image: format!("image:{text}") },
             )]),
         }),
     }
@@ -269,6 +265,7 @@ fn live(ledger: &Ledger) -> LiveReport {
         images: BTreeMap::new(),
         nginx: Observed::Seen(NginxLive { active: true, error: String::new() }),
         switches: Observed::Seen(switches),
+        backups: BTreeMap::new(),
         listening: Vec::new(),
         resources: Resources::default(),
         ledger: Observed::Seen(ledger.clone()),

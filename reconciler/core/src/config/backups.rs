@@ -1,0 +1,292 @@
+//! Backups as written to backups of the model: one source, one schedule, and an rpo that the period can meet.
+
+use std::collections::BTreeSet;
+
+use super::findings::Findings;
+use super::model::{BackupFrom, BackupPlan, Strategy, Weekday};
+use super::place::At;
+use super::raw::{self, BackupClass, ClockTime, Day};
+use crate::time::Millis;
+
+/// What `timeout` is when it is not given: time for a database of some gigabytes.
+const TIMEOUT: Millis = Millis(600_000);
+
+/// How long a backup is kept when `keep.age` is not given.
+const KEEP: Millis = Millis(30 * DAY);
+
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// When something is due, again and again, in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recurrence {
+    /// At equal distances, beginning with the hour or the day: a part of an hour or of a day, in minutes.
+    Every(u32),
+    /// Every day at this minute of the day.
+    Daily(u32),
+    /// On one day of the week at this minute of the day.
+    Weekly(Weekday, u32),
+    /// On one day of the month, up to 28, at this minute of the day.
+    Monthly(u32, u32),
+}
+
+impl Recurrence {
+    /// Returns the longest time between two in a row.
+    pub fn longest(self) -> Millis {
+        Millis(match self {
+            Self::Every(minutes) => u64::from(minutes) * MINUTE,
+            Self::Daily(_) => DAY,
+            Self::Weekly(..) => 7 * DAY,
+            Self::Monthly(..) => 31 * DAY,
+        })
+    }
+
+    /// Returns it as systemd's `OnCalendar=` takes it.
+    ///
+    /// # Source
+    /// systemd.time(7), calendar events: `*:00/30:00` is every 30 minutes from the full hour on.
+    pub fn on_calendar(self) -> String {
+        let time = |minute: u32| format!("{:02}:{:02}:00 UTC", minute / 60, minute % 60);
+        match self {
+            Self::Every(minutes) if minutes < 60 => format!("*-*-* *:00/{minutes}:00 UTC"),
+            Self::Every(minutes) if minutes < 1440 => format!("*-*-* 00/{}:00:00 UTC", minutes / 60),
+            Self::Every(_) => format!("*-*-* {}", time(0)),
+            Self::Daily(at) => format!("*-*-* {}", time(at)),
+            Self::Weekly(day, at) => format!("{} *-*-* {}", &day.as_str()[..3], time(at)),
+            Self::Monthly(day, at) => format!("*-*-{day:02} {}", time(at)),
+        }
+    }
+}
+
+impl std::fmt::Display for Recurrence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let time = |minute: u32| format!("at {:02}:{:02}", minute / 60, minute % 60);
+        match *self {
+            Self::Every(_) => write!(f, "every {}", self.longest()),
+            Self::Daily(at) => write!(f, "every day {}", time(at)),
+            Self::Weekly(day, at) => write!(f, "every {} {}", day.as_str(), time(at)),
+            Self::Monthly(day, at) => write!(f, "every month on day {day} {}", time(at)),
+        }
+    }
+}
+
+/// Returns the backups of a component, by class; nothing for those that are wrong.
+pub(super) fn backups(
+    raw: &raw::Component,
+    strategy: Option<Strategy>,
+    findings: &mut Findings<'_>,
+) -> Vec<BackupPlan> {
+    let entries = raw.backups.iter().flat_map(|backups| &backups.entries);
+    let mut all = Vec::new();
+    for entry in entries {
+        if strategy.is_some_and(Strategy::has_slots) {
+            let message = "a component with slots is in two places, and cannot have backups";
+            findings.error_at("bad-backup", &entry.name, message, "give them to the component that keeps the data");
+            continue;
+        }
+        let Some(backup) = &entry.value else { continue };
+        all.extend(one(&entry.name, backup, raw, findings));
+    }
+    all
+}
+
+fn one(
+    name: &At<BackupClass>,
+    raw: &raw::Backup,
+    component: &raw::Component,
+    findings: &mut Findings<'_>,
+) -> Option<BackupPlan> {
+    let from = source(name, raw, component, findings);
+    let when = recurrence(name, raw.every.as_ref(), raw.at.as_ref(), raw.day.as_ref(), &raw.wrong, findings);
+    let drill = match &raw.drill {
+        None => Some(None),
+        Some(at) => {
+            let drill = &at.value;
+            recurrence(at, drill.every.as_ref(), drill.at.as_ref(), drill.day.as_ref(), &drill.wrong, findings)
+                .map(Some)
+        }
+    };
+    let timeout = raw.timeout.as_ref().map_or(TIMEOUT, |at| at.value);
+    if let Some(at) = raw.timeout.as_ref().filter(|at| at.value.0 < 1_000) {
+        findings.error_at("bad-backup", at, "no backup is done within this time", "10m is usual");
+    }
+    let when = when?;
+    let rpo = raw.rpo.as_ref();
+    if let Some(at) = rpo.filter(|_| !raw.wrong.any(&["timeout"])) {
+        let worst = Millis(when.longest().0.saturating_add(timeout.0));
+        if worst > at.value {
+            let message = format!(
+                "a backup {when} that may take {timeout} can be {} old before the next one is there, and `rpo` is {}",
+                words(worst),
+                at.value
+            );
+            let room = at.value.0.saturating_sub(timeout.0);
+            let fits = FITTING.into_iter().find(|period| *period <= room);
+            let hint = fits.map_or_else(
+                || "make `timeout` shorter, or say a longer `rpo`".to_owned(),
+                |period| format!("`every: {}` meets it", Millis(period)),
+            );
+            findings.error_at("backup-rpo", at, message, hint);
+            return None;
+        }
+    }
+    let keep = raw.keep.as_ref();
+    Some(BackupPlan {
+        class: name.value.0.clone(),
+        from: from?,
+        when,
+        keep: keep.and_then(|keep| keep.age).unwrap_or(KEEP),
+        at_least: keep.and_then(|keep| keep.at_least).map_or(3, |least| least.0),
+        floor: raw.floor.as_ref().map_or(1, |floor| floor.value.0.max(1)),
+        rpo: rpo.map(|at| at.value),
+        timeout,
+        drill: drill?,
+        origin: name.origin(),
+    })
+}
+
+/// Periods that a hint names, the longest first.
+const FITTING: [u64; 11] =
+    [DAY, 12 * HOUR, 6 * HOUR, 4 * HOUR, 2 * HOUR, HOUR, 30 * MINUTE, 15 * MINUTE, 10 * MINUTE, 5 * MINUTE, MINUTE];
+
+/// `1h10m`: a length of time in hours and minutes, for messages.
+fn words(time: Millis) -> String {
+    let (hours, minutes) = (time.0 / HOUR, time.0 % HOUR / MINUTE);
+    match (hours, minutes) {
+        (0, _) => time.to_string(),
+        (_, 0) => format!("{hours}h"),
+        _ => format!("{hours}h{minutes}m"),
+    }
+}
+
+fn source(
+    name: &At<BackupClass>,
+    raw: &raw::Backup,
+    component: &raw::Component,
+    findings: &mut Findings<'_>,
+) -> Option<BackupFrom> {
+    if raw.wrong.any(&["postgres", "files"]) {
+        return None;
+    }
+    match (&raw.postgres, &raw.files) {
+        (Some(_), Some(_)) | (None, None) => {
+            let message = format!("the backup `{}` saves either a database or folders", name.value.0);
+            let hint = "give it one of `postgres: { service: postgres, database: shop }` and `files: [/srv/shop/pdfs]`";
+            findings.error_at("bad-backup", name, message, hint);
+            None
+        }
+        (Some(postgres), None) => {
+            if component.compose.is_none() && !component.wrong.any(&["compose"]) {
+                let message = "`postgres` names a compose service, and the component has no `compose`";
+                findings.error_at("bad-backup", name, message, "give the backup to the component with the database");
+                return None;
+            }
+            let user = postgres.user.as_ref().map_or_else(|| "postgres".to_owned(), |user| user.0.clone());
+            Some(BackupFrom::Postgres {
+                service: postgres.service.0.clone(),
+                database: postgres.database.0.clone(),
+                user,
+            })
+        }
+        (None, Some(folders)) => {
+            let paths: BTreeSet<&str> = folders.iter().map(|folder| folder.value.0.as_str()).collect();
+            let inside = |path: &str| {
+                paths.iter().find(|other| path.strip_prefix(**other).is_some_and(|rest| rest.starts_with('/')))
+            };
+            for folder in folders {
+                if let Some(outer) = inside(&folder.value.0) {
+                    let message = format!("`{}` lies in `{outer}`, which is saved already", folder.value.0);
+                    findings.error_at("bad-backup", folder, message, "take it away");
+                    return None;
+                }
+            }
+            if folders.is_empty() || paths.len() != folders.len() {
+                let message = "`files` names no folder, or one twice";
+                findings.error_at("bad-backup", name, message, "name each folder once, such as [/srv/shop/pdfs]");
+                return None;
+            }
+            Some(BackupFrom::Files { paths: paths.into_iter().map(str::to_owned).collect() })
+        }
+    }
+}
+
+/// Returns when something is due.
+fn recurrence<T>(
+    whole: &At<T>,
+    every: Option<&At<Millis>>,
+    at: Option<&At<ClockTime>>,
+    day: Option<&At<Day>>,
+    wrong: &super::decode::Wrong,
+    findings: &mut Findings<'_>,
+) -> Option<Recurrence> {
+    if wrong.any(&["every", "at", "day"]) {
+        return None;
+    }
+    match (every, at) {
+        (Some(_), Some(_)) | (None, None) => {
+            let message = "it is due either `every` so often or `at` a time";
+            findings.error_at(
+                "bad-backup",
+                whole,
+                message,
+                "write `every: 6h`, or `at: \"03:00\"` with or without `day`",
+            );
+            None
+        }
+        (Some(every), None) => {
+            if let Some(day) = day {
+                findings.error_at(
+                    "bad-backup",
+                    day,
+                    "`day` belongs to `at`",
+                    "write `at: \"03:00\"` instead of `every`",
+                );
+                return None;
+            }
+            let minutes = every.value.0 / MINUTE;
+            let whole_minutes = every.value.0.is_multiple_of(MINUTE) && minutes > 0;
+            let part = if minutes < 60 {
+                whole_minutes && 60 % minutes == 0
+            } else {
+                every.value.0.is_multiple_of(HOUR) && 24_u64.is_multiple_of(minutes / 60)
+            };
+            if !part {
+                let message = format!("`{}` is no part of an hour or of a day", every.value);
+                let hint = "write 1m, 5m, 10m, 15m, 20m, 30m, 1h, 2h, 3h, 4h, 6h, 8h, 12h or 1d, so that the times are the same each day";
+                findings.error_at("bad-backup", every, message, hint);
+                return None;
+            }
+            Some(Recurrence::Every(minutes as u32))
+        }
+        (None, Some(at)) => Some(match day.map(|day| day.value) {
+            None => Recurrence::Daily(at.value.0),
+            Some(Day::Week(of_week)) => Recurrence::Weekly(of_week, at.value.0),
+            Some(Day::Month(of_month)) => Recurrence::Monthly(of_month, at.value.0),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cap_61_times_as_systemd_takes_them() {
+        let cases = [
+            (Recurrence::Every(30), "*-*-* *:00/30:00 UTC"),
+            (Recurrence::Every(60), "*-*-* 00/1:00:00 UTC"),
+            (Recurrence::Every(360), "*-*-* 00/6:00:00 UTC"),
+            (Recurrence::Every(1440), "*-*-* 00:00:00 UTC"),
+            (Recurrence::Daily(0), "*-*-* 00:00:00 UTC"),
+            (Recurrence::Weekly(Weekday::Sunday, 180), "sun *-*-* 03:00:00 UTC"),
+            (Recurrence::Monthly(1, 240), "*-*-01 04:00:00 UTC"),
+        ];
+        for (when, expected) in cases {
+            assert_eq!(when.on_calendar(), expected);
+        }
+        assert_eq!(Recurrence::Every(30).longest(), Millis(30 * MINUTE));
+        assert_eq!(words(Millis(70 * MINUTE)), "1h10m");
+    }
+}

@@ -1,0 +1,159 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Digest;
+
+/// One class of backups of one component: what is saved, when it counts and how long it is kept.
+///
+/// # Format
+/// As JSON it is the file that the manager puts on the host and the backup's units name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupSpec {
+    /// The environment.
+    pub environment: String,
+    /// The app.
+    pub app: String,
+    /// The class: the user's name for it, unique in the app.
+    pub class: String,
+    /// What is saved.
+    pub source: BackupSource,
+    /// How long a backup is kept, in milliseconds.
+    pub keep_ms: u64,
+    /// How many are kept whatever their age; at least 1.
+    pub at_least: u32,
+    /// A smaller file is no backup, in bytes.
+    pub floor: u64,
+    /// How old the newest may get, in milliseconds.
+    pub rpo_ms: Option<u64>,
+    /// How long one may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// How long may lie between two drills, in milliseconds; `None` without drills.
+    pub drill_ms: Option<u64>,
+}
+
+/// What a backup saves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum BackupSource {
+    /// A database, by the tools in its own container.
+    Postgres {
+        /// The compose project.
+        project: String,
+        /// The service in it.
+        service: String,
+        /// The database.
+        database: String,
+        /// The role.
+        user: String,
+    },
+    /// Folders of the host, by absolute path.
+    Files {
+        /// The folders.
+        paths: Vec<String>,
+    },
+}
+
+impl BackupSource {
+    /// Returns what the name of a backup of this kind ends in.
+    pub fn suffix(&self) -> &'static str {
+        match self {
+            Self::Postgres { .. } => "dump",
+            Self::Files { .. } => "tar.gz",
+        }
+    }
+}
+
+/// The sidecar of a backup: without it, a file is no backup.
+///
+/// # Format
+/// JSON in `<file>.meta.json` beside the file, written after everything it says was proven.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupRecord {
+    /// Of this format: 1.
+    pub version: u32,
+    /// The backup's file name, without a folder.
+    pub file: String,
+    /// The environment.
+    pub environment: String,
+    /// The app.
+    pub app: String,
+    /// The class.
+    pub class: String,
+    /// `postgres` or `files`.
+    pub kind: String,
+    /// When it was begun, in milliseconds since the Unix epoch by the host's clock: what is in it is at least as new.
+    pub taken_at_ms: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// SHA-256 of the file.
+    pub sha256: Digest,
+    /// The app's release on the host at that time; empty when none was applied.
+    pub release: String,
+    /// Rows by table as the dump quotes it (`public.users`), or entries by folder.
+    pub rows: BTreeMap<String, u64>,
+}
+
+/// How the backups of one class stand on a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupLive {
+    /// How long ago the class was declared on this host, in milliseconds.
+    pub declared_age_ms: u64,
+    /// The newest good one.
+    pub newest: Option<BackupSeen>,
+    /// How many good ones are there.
+    pub count: u32,
+    /// The last run, when it failed.
+    pub failed: Option<BackupSaid>,
+    /// The last drill that passed.
+    pub drilled: Option<BackupSaid>,
+    /// The last drill, when it failed.
+    pub drill_failed: Option<BackupSaid>,
+}
+
+/// One good backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupSeen {
+    /// Its file name.
+    pub file: String,
+    /// How long ago it was begun, in milliseconds by the host's clock.
+    pub age_ms: u64,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// What a run or a drill said, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupSaid {
+    /// How long ago, in milliseconds by the host's clock.
+    pub age_ms: u64,
+    /// What it said; escaped and capped.
+    pub text: String,
+}
+
+/// A restore that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreRequest {
+    /// The path of the class's declaration on the host.
+    pub declaration: String,
+    /// Name of the backup's file; `None` for the newest.
+    pub file: Option<String>,
+    /// Whether it goes on without a backup of what is there now.
+    pub without_safety_backup: bool,
+}
+
+/// What a restore did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// The file that was restored.
+    pub file: String,
+    /// The backup that was taken before; empty when none was.
+    pub safety: String,
+    /// Where what was live before is now: a database or folders.
+    pub before: Vec<String>,
+    /// Tables, or folders, that were counted.
+    pub counted: u64,
+    /// Rows, or entries, in them.
+    pub rows: u64,
+}
