@@ -84,12 +84,21 @@ pub(crate) enum Verb {
     /// Restore a backup beside what is live.
     Restore(RestoreArgs),
     /// Hold a running rollout where it is; where none runs, let none begin by itself.
+    ///
+    /// During a rollout only that one is held: later ones begin as ever. `resume` or `promote` lets it go on.
     Pause(PauseArgs),
     /// Let what was paused go on.
     Resume(ControlArgs),
-    /// Let a paused rollout go on, or end its watch window.
+    /// End the pause or the watch window of a running rollout: it goes on to the next wave.
+    ///
+    /// What holds the present wave is over, a pause as well as the watch windows that are open. In the window of the canary it also answers
+    /// the pause behind it; later waves have windows of their own. Where nothing is paused and no window is open, nothing changes and the
+    /// exit code is 3.
     Promote(ControlArgs),
     /// Send a running rollout back.
+    ///
+    /// Every host on which the old release has not been cleared away serves it again, and the new one is quarantined: it is not tried
+    /// again until its content changes, or `unlock` lifts that.
     Abort(ControlArgs),
     /// Show or remove a lock, or lift a quarantine.
     Unlock(UnlockArgs),
@@ -491,7 +500,7 @@ pub(crate) struct DoctorArgs {
 )]
 pub(crate) struct SchemaArgs {
     /// A file: holdfast, inventory, environment, app or manager. What `--json` prints: plan, explain, diff, status, history, validate,
-    /// doctor; event and report of apply and rollback.
+    /// doctor, unlock, approve; event and report of apply and rollback.
     #[arg(required_unless_present = "out")]
     pub(crate) kind: Option<String>,
     /// Write all of them into this folder.

@@ -27,7 +27,7 @@ pub(crate) enum Verb {
     Pause,
     /// Go on after a pause.
     Resume,
-    /// Go on, or end the watch window.
+    /// End the pause or the watch window.
     Promote,
     /// Go back.
     Abort,
@@ -41,6 +41,8 @@ pub(crate) enum Answer {
     Heard,
     /// A sync runs, but no rollout that it is meant for.
     NotRolling,
+    /// A rollout that it is meant for runs, and there is nothing to promote.
+    NothingHeld,
     /// No sync runs, or it has just ended.
     None,
     /// It is not ours to speak to: its process belongs to somebody else.
@@ -106,6 +108,7 @@ async fn hear(stream: UnixStream, handle: &OperatorHandle) -> io::Result<()> {
             match handle.say(OperatorWord { app, verb }) {
                 Heard::Yes => Answer::Heard,
                 Heard::NotRolling => Answer::NotRolling,
+                Heard::NothingHeld => Answer::NothingHeld,
                 Heard::Ended => Answer::None,
             }
         }

@@ -6,7 +6,6 @@ use holdfast_core::event::{AppResult, SyncResult};
 use holdfast_core::id::short_seal;
 use holdfast_core::report::Report;
 use holdfast_core::view::{harmless, in_short, took};
-use holdfast_engine::sync::CLOSED;
 
 use crate::error::Error;
 use crate::exit::Exit;
@@ -43,8 +42,7 @@ pub(crate) fn exit(report: &Report) -> Exit {
 
 /// Returns whether windows are all that stood in the way.
 fn is_closed(report: &Report) -> bool {
-    let closed = |blocker: &String| blocker.split(':').next() == Some(CLOSED);
-    !report.blockers.is_empty() && report.blockers.iter().all(closed)
+    !report.closed.is_empty() && report.closed.len() == report.blockers.len()
 }
 
 fn text(report: &Report) -> String {
@@ -126,5 +124,19 @@ mod tests {
             let report = Report { result, apps: [("shop".parse().unwrap(), shop)].into(), ..Report::new() };
             assert_eq!(exit(&report), wanted, "{result:?}");
         }
+    }
+
+    #[test]
+    fn only_a_window_makes_it_closed_and_no_name_or_word_does() {
+        let app: holdfast_core::id::AppName = "closed".parse().unwrap();
+        let blocked = |closed: &[&holdfast_core::id::AppName], blockers: &[&str]| {
+            let closed = closed.iter().map(|app| (*app).clone()).collect();
+            let blockers = blockers.iter().map(|text| (*text).to_owned()).collect();
+            exit(&Report { result: Some(SyncResult::Blocked), closed, blockers, ..Report::new() })
+        };
+        assert_eq!(blocked(&[&app], &["closed: closed is closed until Monday"]), Exit::Closed);
+        assert_eq!(blocked(&[], &["closed: a host of this name cannot be reached"]), Exit::Refused);
+        assert_eq!(blocked(&[&app], &["unreachable: closed", "closed: closed is closed"]), Exit::Refused);
+        assert_eq!(blocked(&[], &[]), Exit::Refused);
     }
 }

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use holdfast_core::id::digest_of;
+use holdfast_core::view::{OutputKind, output_schema};
+use holdfast_testkit::json_schema::faults;
 use holdfast_testkit::lab::{Lab, LabHost, wait_until};
 use holdfast_testkit::ops::{Ops, text};
 use serde_json::Value;
@@ -161,6 +163,7 @@ fn cap_03_a_tag_waits_for_somebody_elses_word_and_then_goes_out() {
     let said: Value =
         serde_json::from_str(&text(&ops.run(&["approve", "prod", &last, "--as", "bob", "--json"]))).unwrap();
     assert_eq!((&said["begins"], &said["commit"]), (&Value::from(true), &Value::from(&*second)));
+    assert_eq!(faults(&output_schema(OutputKind::Approve), &said), [""; 0], "{said}");
     wait_until("v2 serves", PATIENCE, || release(host).is_ok_and(|release| release == "v2"));
     wait_until("nothing waits", PATIENCE, || waiting(&ops).is_null());
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holdfast_core::view::harmless;
+use holdfast_core::view::{ApproveDocument, DOCUMENT_VERSION, harmless};
 use holdfast_engine::daemon::{Approved, ControlClient, ControlError, ControlReply, ControlRequest, Voice};
 use holdfast_engine::store::Store;
 
@@ -27,11 +27,17 @@ pub(crate) async fn run(setup: &Setup, arguments: &ApproveArgs) -> Result<Exit, 
     };
     let enough = approved.is_enough();
     if arguments.json {
-        setup.output.json(&serde_json::json!({
-            "format_version": 1, "environment": environment, "commit": approved.proposal.commit,
-            "seal": approved.proposal.seal, "by": approved.by, "given": approved.given,
-            "required": approved.required, "approved": enough, "begins": approved.begins,
-        }))?;
+        setup.output.json(&ApproveDocument {
+            format_version: DOCUMENT_VERSION,
+            environment,
+            commit: approved.proposal.commit,
+            seal: approved.proposal.seal.to_string(),
+            by: approved.by,
+            given: approved.given.into_iter().collect(),
+            required: approved.required,
+            approved: enough,
+            begins: approved.begins,
+        })?;
         return Ok(Exit::Ok);
     }
     let Approved { proposal, by, given, required, begins } = approved;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use holdfast_core::id::{AppName, EnvironmentName};
+use holdfast_engine::apply::nothing_held;
 use holdfast_engine::daemon::{ControlClient, ControlError, ControlReply, ControlRequest};
 use holdfast_engine::store::{Pause, Store};
 
@@ -42,6 +43,10 @@ pub(crate) async fn run(setup: &Setup, arguments: &ControlArgs, verb: Verb) -> R
             setup.output.say(&format!("told the rollout of {}", about.name()));
             Ok(Exit::Ok)
         }
+        Answer::NothingHeld => Err(Error::refused(
+            nothing_held(&about.environment),
+            format!("`holdfast status {}` says what it does", about.environment),
+        )),
         _ => Err(Error::refused(
             format!("no rollout of {} runs", about.name()),
             format!("`holdfast history {}` shows the last ones", about.environment),

@@ -1,6 +1,7 @@
 //! `holdfast unlock`: locks and quarantine, seen and lifted.
 
-use holdfast_engine::store::{LockId, Store};
+use holdfast_core::view::{DOCUMENT_VERSION, LockDocument, QuarantineDocument, UnlockDocument};
+use holdfast_engine::store::{Lock, LockId, Quarantine, Store};
 
 use crate::args::UnlockArgs;
 use crate::error::{Error, OrHint};
@@ -41,12 +42,25 @@ pub(crate) async fn run(setup: &Setup, arguments: &UnlockArgs) -> Result<Exit, E
     let locks: Vec<_> = store.locks().await.or_hint("")?.into_iter().filter(|lock| lock.name == name).collect();
     let quarantined = store.quarantined(&environment).await.or_hint("")?;
     if arguments.json {
-        let held = |lock: &holdfast_engine::store::Lock| {
-            let (holder, alive) = (&lock.holder, lock.holder.is_alive());
-            serde_json::json!({ "id": lock.id.to_string(), "who": holder.who, "pid": holder.pid, "alive": alive })
+        let held = |lock: Lock| LockDocument {
+            id: lock.id.to_string(),
+            alive: lock.holder.is_alive(),
+            who: lock.holder.who,
+            pid: lock.holder.pid,
         };
-        let locks: Vec<_> = locks.iter().map(held).collect();
-        output.json(&serde_json::json!({ "format_version": 1, "locks": locks, "quarantined": quarantined }))?;
+        let kept = |entry: Quarantine| QuarantineDocument {
+            environment: entry.environment,
+            app: entry.app,
+            digest: entry.digest.to_string(),
+            release: entry.release,
+            reason: entry.reason,
+            at: entry.at,
+        };
+        output.json(&UnlockDocument {
+            format_version: DOCUMENT_VERSION,
+            locks: locks.into_iter().map(held).collect(),
+            quarantined: quarantined.into_iter().map(kept).collect(),
+        })?;
         return Ok(Exit::Ok);
     }
     for lock in &locks {

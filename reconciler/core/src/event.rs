@@ -53,6 +53,9 @@ pub enum SyncEventKind {
         changes: u32,
         /// Blockers, as lines for people.
         blockers: Vec<String>,
+        /// Apps that windows close: each has one line of the blockers.
+        #[serde(default)]
+        closed: Vec<AppName>,
         /// The plan's seal.
         seal: String,
     },

@@ -34,6 +34,9 @@ pub struct Report {
     pub changes: u32,
     /// What stood in the way.
     pub blockers: Vec<String>,
+    /// Apps that windows close: each has one line of the blockers.
+    #[serde(default)]
+    pub closed: Vec<AppName>,
     /// The seal of the plan; empty without one.
     pub seal: String,
     /// Who had closed apps changed, and why; `None` when nobody had.
@@ -161,6 +164,7 @@ impl Report {
             result: None,
             changes: 0,
             blockers: Vec::new(),
+            closed: Vec::new(),
             seal: String::new(),
             window_override: None,
             apps: BTreeMap::new(),
@@ -192,8 +196,9 @@ impl Report {
                 self.commit = Some(commit.clone());
                 self.cause.clone_from(cause);
             }
-            SyncEventKind::Planned { changes, blockers, seal } => {
+            SyncEventKind::Planned { changes, blockers, closed, seal } => {
                 self.changes = *changes;
+                self.closed.clone_from(closed);
                 self.blockers.clone_from(blockers);
                 self.seal.clone_from(seal);
             }

@@ -53,7 +53,7 @@ async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operat
     let left = finish_unfinished(ports, desired, &specs, &live, operator).await;
     if let Some(why) = left.foreign.get(app) {
         let blockers = vec![format!("busy: {app} {why}")];
-        ports.tell(SyncEventKind::Planned { changes: 0, blockers, seal: String::new() });
+        ports.tell(SyncEventKind::Planned { changes: 0, blockers, closed: Vec::new(), seal: String::new() });
         return SyncResult::Blocked;
     }
     if left.any {
@@ -103,7 +103,12 @@ async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operat
         missing.push(format!("no host of {} has {app}", desired.environment));
     }
     let blocked = !missing.is_empty();
-    ports.tell(SyncEventKind::Planned { changes: hosts.len() as u32, blockers: missing, seal: String::new() });
+    ports.tell(SyncEventKind::Planned {
+        changes: hosts.len() as u32,
+        blockers: missing,
+        closed: Vec::new(),
+        seal: String::new(),
+    });
     if hosts.is_empty() {
         return SyncResult::Blocked;
     }

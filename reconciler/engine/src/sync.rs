@@ -22,7 +22,7 @@ use holdfast_core::report::Report;
 use holdfast_core::rollout::{CompileInput, FleetPolicy, FleetShape, compile, waves};
 use holdfast_core::time::Timestamp;
 use holdfast_core::window::{Closed, closed_apps};
-use holdfast_protocol::{Digest, Outcome};
+use holdfast_protocol::{Digest, Outcome, Phase};
 
 use crate::apply::{AppEnd, AppRollout, Operator, Payload, Unfinished, resume, roll_out, secret_problems, unfinished};
 use crate::observe::observe;
@@ -218,13 +218,14 @@ async fn look_and_apply(
             (app.clone(), open.then(|| rollout_of(ports, request, (&plan, &live), app, index)).flatten())
         })
         .collect();
-    blockers.extend(shut.iter().map(|(app, closed)| format!("{CLOSED}: {app} is {closed}")));
+    blockers.extend(shut.iter().map(|(app, closed)| format!("closed: {app} is {closed}")));
     blockers.extend(apps.iter().filter_map(|app| Some(format!("paused: {app} {}", request.paused.get(app)?))));
     let secrets = if stale.is_none() { secret_blockers(ports, &rollouts) } else { Vec::new() };
     blockers.extend(secrets.iter().cloned());
     ports.tell(SyncEventKind::Planned {
         changes: apps.iter().map(|app| app_changes(&plan, app).count() as u32).sum(),
         blockers: blockers.clone(),
+        closed: shut.into_keys().collect(),
         seal: plan.seal.to_string(),
     });
     if stale.is_some() || !secrets.is_empty() {
@@ -244,10 +245,11 @@ async fn look_and_apply(
         };
         let end = roll_out(ports, rollout, operator).await;
         quarantine(ports, &plan, &app, &end);
-        ends.insert(app, end.result);
         if end.overtaken && may_turn {
+            ends.remove(&app);
             return Passed::Overtaken;
         }
+        ends.insert(app, end.result);
     }
     Passed::Through { blocked: !blockers.is_empty() }
 }
@@ -281,9 +283,6 @@ fn cleared(ports: &Ports, request: &mut SyncRequest, plan: &Plan, changes: bool)
         }
     }
 }
-
-/// The word a blocker of a closed window begins with.
-pub const CLOSED: &str = "closed";
 
 /// What windows mean for one sync. They are looked at when it begins: what begins in time goes on to its end.
 struct Gate {
@@ -333,6 +332,9 @@ pub(crate) struct Left {
 /// How long, and how often, is looked whether a rollout's manager has really gone: a killed one's connections take a moment to end.
 const GONE: (u32, Duration) = (60, Duration::from_millis(250));
 
+/// Between the beginning of a transaction and its being followed lies a moment, after which one that lives is not taken for dead.
+const FOLLOWS: Duration = Duration::from_millis(500);
+
 /// Follows what a former manager left to its end. What one that lives still follows is left to it.
 pub(crate) async fn finish_unfinished(
     ports: &Ports,
@@ -343,6 +345,12 @@ pub(crate) async fn finish_unfinished(
 ) -> Left {
     let mut left = Left::default();
     let mut open = unfinished(&desired.environment, specs, live);
+    let young = |host: &Unfinished| host.outcome.is_none() && host.phase == Phase::Prepare && !host.followed;
+    if open.iter().any(|(_, _, hosts)| hosts.iter().any(young)) {
+        left.any = true;
+        ports.clock.sleep(FOLLOWS).await;
+        open = unfinished(&desired.environment, specs, &observe_desired(ports, desired).await);
+    }
     for _ in 0..GONE.0 {
         if !open.iter().any(|(_, _, hosts)| is_foreign(hosts)) {
             break;

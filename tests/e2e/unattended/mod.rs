@@ -1,7 +1,9 @@
-//! The daemon on its own, over real hosts: what it follows, clears away, and says of itself.
+//! The daemon on its own, over real hosts: what it follows, what people say to it, what it clears away, and whom it meets.
 
 mod kept;
+mod managers;
 mod remote;
+mod words;
 
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;

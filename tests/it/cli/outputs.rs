@@ -92,7 +92,12 @@ fn cap_80_what_the_store_remembers() {
                 cause: "apply".to_owned(),
                 by: "ada".to_owned(),
             },
-            SyncEventKind::Planned { changes: 3, blockers: Vec::new(), seal: digest_of(b"seal").to_string() },
+            SyncEventKind::Planned {
+                changes: 3,
+                blockers: Vec::new(),
+                closed: Vec::new(),
+                seal: digest_of(b"seal").to_string(),
+            },
             SyncEventKind::Ended { result: SyncResult::Synced },
         ];
         let events: Vec<_> =

@@ -106,6 +106,8 @@ fn what_verbs_print_is_as_their_schemas_say() {
     assert_eq!(explain["blockers"][0]["code"], "unreachable");
     let nothing = printed(&place, "explain", &["explain", "dev", "no-such-thing", "--json"]);
     assert_eq!(nothing["blockers"], Value::Array(Vec::new()));
+    let unlock = printed(&place, "unlock", &["unlock", "dev", "--json"]);
+    assert_eq!((&unlock["locks"], &unlock["quarantined"]), (&Value::Array(Vec::new()), &Value::Array(Vec::new())));
     place.edit("environments/dev/hello.yaml", "strategy: blue_green", "stratgy: blue_green");
     place.commit("a mistake");
     assert!(printed(&place, "validate", &["validate", "--json"])["errors"].as_u64() > Some(0));

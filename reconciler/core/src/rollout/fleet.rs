@@ -39,7 +39,8 @@ pub enum FleetEvent {
     Ended(HostName, Outcome),
     /// A host could not be reached for so long that nobody waits for it any more. What it does is unknown.
     Lost(HostName),
-    /// The operator says go on: ends a pause, or else the watch windows that are open.
+    /// The operator says go on: what holds the present wave is over, a pause as well as its open watch windows; so is the pause behind
+    /// the first wave, when all of that wave serves. What has not come yet is not answered by it.
     Promote,
     /// The operator says wait: nobody begins, promotes or settles until told to go on.
     Pause,
@@ -92,6 +93,18 @@ enum Member {
     GoingBack,
     Ended(Outcome),
     Lost,
+}
+
+impl Member {
+    /// Returns whether its watch window is open, or opens at once.
+    fn has_window(self) -> bool {
+        matches!(self, Self::Promoting | Self::Watching)
+    }
+
+    /// Returns whether it serves the new release, or does at once.
+    fn serves(self) -> bool {
+        self.has_window() || matches!(self, Self::Watched | Self::Settling | Self::Ended(Outcome::Done))
+    }
 }
 
 /// Decides across the hosts of one app: who begins, who promotes, who goes back.
@@ -201,6 +214,20 @@ impl Fleet {
         self.paused
     }
 
+    /// Returns whether a [`FleetEvent::Promote`] would change anything now: the rollout is paused, is about to pause behind its first
+    /// wave, or has a watch window that is open or just opens.
+    pub fn can_promote(&self) -> bool {
+        let pauses_next =
+            self.policy.pause_after_first && !self.first_pause_done && self.waves.len() > 1 && self.first_wave_serves();
+        let live = self.staged && !self.ended && self.turned.is_none();
+        live && (self.paused || pauses_next || self.members.values().any(|member| member.has_window()))
+    }
+
+    fn first_wave_serves(&self) -> bool {
+        let serves = |host: &HostName| self.members.get(host).is_some_and(|member| member.serves());
+        self.waves.first().is_some_and(|wave| wave.iter().all(serves))
+    }
+
     fn note(&mut self, event: &FleetEvent) {
         match event {
             FleetEvent::Staged => self.staged = true,
@@ -211,10 +238,11 @@ impl Fleet {
                     self.set(host, Member::Lost);
                 }
             }
-            FleetEvent::Promote if self.paused => self.paused = false,
             FleetEvent::Promote => {
-                let watch = |member: &Member| matches!(member, Member::Promoting | Member::Watching);
-                let open = self.members.iter().filter(|(_, member)| watch(member));
+                self.paused = false;
+                // Who lets the first wave go on has seen it: he is not asked again behind it.
+                self.first_pause_done |= self.first_wave_serves();
+                let open = self.members.iter().filter(|(_, member)| member.has_window());
                 self.hurried.extend(open.map(|(host, _)| host.clone()));
             }
             FleetEvent::Pause => {

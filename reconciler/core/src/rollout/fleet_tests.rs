@@ -64,6 +64,69 @@ fn promote_ends_the_watch_window() {
     assert!(matches!(&commands[..], [FleetCommand::Decide { decision: Decision::EndWatch, .. }]), "{commands:?}");
 }
 
+/// Typed while the canary is watched, the word must not leave the rollout waiting at the pause behind it.
+#[test]
+fn promote_in_the_canarys_window_also_answers_the_pause_behind_it() {
+    for all_or_nothing in [false, true] {
+        let mut fleet = fleet(3, &policy(1, 1, all_or_nothing, true), None);
+        let names = hosts(3);
+        fleet.step(&FleetEvent::Staged);
+        assert!(!fleet.can_promote(), "nothing serves yet");
+        let ready = if all_or_nothing { &names[..] } else { &names[..1] };
+        for host in ready {
+            fleet.step(&FleetEvent::Entered(host.clone(), Phase::Ready));
+        }
+        fleet.step(&FleetEvent::Entered(names[0].clone(), Phase::Promote));
+        fleet.step(&FleetEvent::Entered(names[0].clone(), Phase::Watch));
+        assert!(fleet.can_promote());
+        let commands = fleet.step(&FleetEvent::Promote);
+        assert!(matches!(&commands[..], [FleetCommand::Decide { decision: Decision::EndWatch, .. }]), "{commands:?}");
+        let commands = if all_or_nothing {
+            fleet.step(&FleetEvent::Entered(names[0].clone(), Phase::Settled))
+        } else {
+            fleet.step(&FleetEvent::Ended(names[0].clone(), Outcome::Done))
+        };
+        let goes_on = |command: &FleetCommand| match command {
+            FleetCommand::Begin(host) => !all_or_nothing && *host == names[1],
+            FleetCommand::Decide { host, decision: Decision::Promote, .. } => all_or_nothing && *host == names[1],
+            _ => false,
+        };
+        assert!(commands.len() == 1 && goes_on(&commands[0]), "all or nothing {all_or_nothing}: {commands:?}");
+        assert!(!fleet.is_paused());
+        // The window of the next wave is one of its own.
+        if !all_or_nothing {
+            fleet.step(&FleetEvent::Entered(names[1].clone(), Phase::Ready));
+            assert!(fleet.can_promote(), "it is being promoted");
+        }
+        assert_eq!(fleet.step(&FleetEvent::Entered(names[1].clone(), Phase::Watch)), []);
+        assert!(fleet.can_promote());
+    }
+}
+
+#[test]
+fn there_is_nothing_to_promote_where_nothing_waits() {
+    let mut fleet = fleet(2, &policy(1, 1, false, true), None);
+    let [h0, h1] = [hosts(2)[0].clone(), hosts(2)[1].clone()];
+    fleet.step(&FleetEvent::Staged);
+    assert!(!fleet.can_promote());
+    // It changes nothing either: the pause behind the canary still comes.
+    assert_eq!(fleet.step(&FleetEvent::Promote), []);
+    fleet.step(&FleetEvent::Pause);
+    assert!(fleet.can_promote(), "a pause of a person can be ended");
+    fleet.step(&FleetEvent::Promote);
+    fleet.step(&FleetEvent::Entered(h0.clone(), Phase::Ready));
+    fleet.step(&FleetEvent::Entered(h0.clone(), Phase::Watch));
+    fleet.step(&FleetEvent::Entered(h0.clone(), Phase::Settle));
+    assert!(fleet.can_promote(), "the window is over, and the pause is about to come");
+    let paused = fleet.step(&FleetEvent::Ended(h0, Outcome::Done));
+    assert!(matches!(paused[..], [FleetCommand::Pause { .. }]), "{paused:?}");
+    assert_eq!(fleet.step(&FleetEvent::Promote), [FleetCommand::Begin(h1.clone())]);
+    assert!(!fleet.can_promote(), "the last wave only prepares");
+    fleet.step(&FleetEvent::Abort);
+    fleet.step(&FleetEvent::Pause);
+    assert!(!fleet.can_promote(), "it goes back");
+}
+
 #[test]
 fn with_all_or_nothing_promote_ends_this_waves_window_and_no_later_one() {
     let mut fleet = fleet(2, &policy(1, 1, true, false), None);

@@ -238,6 +238,72 @@ pub struct HistorySync {
     pub reason: String,
 }
 
+/// What `unlock --json` prints: what stands in the way of an environment.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(title = "Holdfast unlock")]
+pub struct UnlockDocument {
+    /// Rises when a reader of the former version would misread it.
+    pub format_version: u32,
+    /// Locks of the environment: one at the most, while something changes it.
+    pub locks: Vec<LockDocument>,
+    /// Releases that are not tried again before their rendered content changes.
+    pub quarantined: Vec<QuarantineDocument>,
+}
+
+/// A lock.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct LockDocument {
+    /// Its id, for `unlock --lock`.
+    pub id: String,
+    /// Whose it is, for people.
+    pub who: String,
+    /// The process that holds it.
+    pub pid: u32,
+    /// Whether that process lives; the lock of a dead one is taken over by the next sync.
+    pub alive: bool,
+}
+
+/// A release in quarantine.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct QuarantineDocument {
+    /// Its environment.
+    pub environment: EnvironmentName,
+    /// Its app.
+    pub app: AppName,
+    /// Digest of the app's rendered content on all hosts, in hexadecimal.
+    pub digest: String,
+    /// The release, for people.
+    pub release: String,
+    /// Why.
+    pub reason: String,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub at: Timestamp,
+}
+
+/// What `approve --json` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(title = "Holdfast approve")]
+pub struct ApproveDocument {
+    /// Rises when a reader of the former version would misread it.
+    pub format_version: u32,
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// The full id of the commit.
+    pub commit: CommitId,
+    /// The seal of the plan that was agreed to.
+    pub seal: String,
+    /// Whose word it was.
+    pub by: String,
+    /// Who agreed to this plan so far.
+    pub given: Vec<String>,
+    /// How many must.
+    pub required: u32,
+    /// Whether enough people agreed.
+    pub approved: bool,
+    /// Whether the daemon applies it now.
+    pub begins: bool,
+}
+
 /// What `doctor --json` prints.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(title = "Holdfast doctor")]

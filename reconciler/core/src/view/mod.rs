@@ -23,9 +23,10 @@ pub use config_diff::{CONFIG_DIFF_VERSION, ConfigChange, ConfigChangeKind, Confi
 pub use config_diff_views::{config_diff_markdown, config_diff_text};
 pub use diagnostics::{DiagnosticStyle, diagnostics_text};
 pub use documents::{
-    ApprovalDocument, ClosedDocument, DOCUMENT_VERSION, DaemonDocument, DiffDocument, DoctorDocument, DoctorFinding,
-    DoctorVerdict, EnvironmentDocument, FollowedDocument, HistoryDocument, HistorySync, NoticesDocument,
-    ProposalDocument, RunningDocument, StatusDocument, TroubleDocument, ValidateDocument,
+    ApprovalDocument, ApproveDocument, ClosedDocument, DOCUMENT_VERSION, DaemonDocument, DiffDocument, DoctorDocument,
+    DoctorFinding, DoctorVerdict, EnvironmentDocument, FollowedDocument, HistoryDocument, HistorySync, LockDocument,
+    NoticesDocument, ProposalDocument, QuarantineDocument, RunningDocument, StatusDocument, TroubleDocument,
+    UnlockDocument, ValidateDocument,
 };
 pub use explain::{explain_json, explain_text};
 pub use output_schema::{OutputKind, output_schema};

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::documents::{DiffDocument, DoctorDocument, HistoryDocument, StatusDocument, ValidateDocument};
+use super::documents::{
+    ApproveDocument, DiffDocument, DoctorDocument, HistoryDocument, StatusDocument, UnlockDocument, ValidateDocument,
+};
 use super::plan_json::plan_schema;
 use crate::event::SyncEvent;
 use crate::report::Report;
@@ -28,11 +30,15 @@ pub enum OutputKind {
     History,
     /// What `explain --json` prints: a plan with only what is explained.
     Explain,
+    /// What `unlock --json` prints.
+    Unlock,
+    /// What `approve --json` prints.
+    Approve,
 }
 
 impl OutputKind {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Plan,
         Self::Event,
         Self::Report,
@@ -42,6 +48,8 @@ impl OutputKind {
         Self::Validate,
         Self::History,
         Self::Explain,
+        Self::Unlock,
+        Self::Approve,
     ];
 
     /// Returns the word for it, which is also the name of its schema file.
@@ -56,6 +64,8 @@ impl OutputKind {
             Self::Validate => "validate",
             Self::History => "history",
             Self::Explain => "explain",
+            Self::Unlock => "unlock",
+            Self::Approve => "approve",
         }
     }
 }
@@ -71,5 +81,7 @@ pub fn output_schema(kind: OutputKind) -> Value {
         OutputKind::Diff => schemars::schema_for!(DiffDocument).to_value(),
         OutputKind::Validate => schemars::schema_for!(ValidateDocument).to_value(),
         OutputKind::History => schemars::schema_for!(HistoryDocument).to_value(),
+        OutputKind::Unlock => schemars::schema_for!(UnlockDocument).to_value(),
+        OutputKind::Approve => schemars::schema_for!(ApproveDocument).to_value(),
     }
 }

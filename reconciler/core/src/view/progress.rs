@@ -78,7 +78,7 @@ fn describe(kind: &SyncEventKind) -> Option<(String, String, Tone)> {
             let by = if by.is_empty() { String::new() } else { format!(", {by}") };
             ("sync".to_owned(), format!("{environment} to commit {} ({cause}{by})", commit.short()), Tone::Plain)
         }
-        SyncEventKind::Planned { changes, blockers, seal } => {
+        SyncEventKind::Planned { changes, blockers, seal, .. } => {
             let seal = if seal.is_empty() { String::new() } else { format!(" (seal {})", short_seal(seal)) };
             let text = match (changes, blockers.len()) {
                 (0, 0) => format!("nothing to change{seal}"),

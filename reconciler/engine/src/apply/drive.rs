@@ -25,6 +25,9 @@ const INBOX: usize = 1024;
 /// Times a refused confirmation is tried again.
 const CONFIRM_TRIES: u32 = 4;
 
+/// Who decided, in a journal, when a manager did.
+const MANAGER: &str = "manager";
+
 /// How the titles of steps end that only the machine can fail in.
 const MACHINE: [&str; 3] = [PREFLIGHT, PORTS_FREE, IMAGES];
 
@@ -40,6 +43,12 @@ pub(super) struct Member {
     known_until: Option<Phase>,
     confirmation: Confirmation,
     titles: BTreeMap<(Phase, u32), String>,
+    /// We sent it back.
+    sent_back: bool,
+    /// Another manager sent it back, or did not let it begin.
+    overtaken: bool,
+    /// It goes back: what fails from here on is no fault of the release.
+    undoing: bool,
     end: HostEnd,
 }
 
@@ -67,6 +76,9 @@ impl Member {
             known_until: None,
             confirmation,
             titles: BTreeMap::new(),
+            sent_back: false,
+            overtaken: false,
+            undoing: false,
             end: HostEnd::default(),
         }
     }
@@ -80,6 +92,9 @@ impl Member {
             known_until: one.outcome.is_none().then_some(one.phase),
             confirmation: if one.confirms { Confirmation::Due } else { Confirmation::None },
             titles: BTreeMap::new(),
+            sent_back: false,
+            overtaken: false,
+            undoing: false,
             end: HostEnd { outcome: one.outcome, ..HostEnd::default() },
         }
     }
@@ -90,7 +105,14 @@ impl Member {
             JournalEvent::Intent { phase, step, title, .. } => {
                 self.titles.insert((*phase, *step), title.clone());
             }
-            JournalEvent::Failed { phase, step, error, .. } if self.end.failed.is_none() => {
+            JournalEvent::Entered { phase: Phase::Undo } => self.undoing = true,
+            // Of one that somebody before us sent back, too, this says all there is to know.
+            JournalEvent::Decided { decision: Decision::GoBack, by } if by == MANAGER && self.spec.is_some() => {
+                self.overtaken |= !self.sent_back;
+            }
+            JournalEvent::Failed { phase, step, error, .. }
+                if self.end.failed.is_none() && !self.undoing && !self.sent_back && !self.overtaken =>
+            {
                 let title = self.titles.get(&(*phase, *step)).map_or("a step", String::as_str);
                 let environmental = match self.step(*phase, *step) {
                     Some(step) => matches!(step.action, Action::Preflight { .. } | Action::Images { .. }),
@@ -176,7 +198,7 @@ impl<'a> Drive<'a> {
             if let Some(result) = self.result {
                 break result;
             }
-            operator.hold(self.fleet.is_paused().then_some(self.hint.as_str()));
+            operator.stand(self.fleet.is_paused().then_some(self.hint.as_str()), self.fleet.can_promote());
             tokio::select! {
                 message = self.inbox.1.recv() => {
                     let message = message.expect("BUG: this end of the inbox is kept open");
@@ -198,8 +220,13 @@ impl<'a> Drive<'a> {
                 }
             }
         };
+        // Nothing of it is left, and nothing of it failed: the release is as good as before, and the hosts are to be looked at again.
+        let failed = self.members.values().any(|member| member.end.failed.is_some());
+        let met = self.members.values().any(|member| member.overtaken);
+        let overtaken = result == AppResult::RolledBack && met && !failed && !self.aborted;
+        let result = if overtaken { AppResult::Blocked } else { result };
         let hosts = self.members.into_iter().map(|(host, member)| (host, member.end)).collect();
-        AppEnd { result, hosts, aborted: self.aborted, overtaken: false }
+        AppEnd { result, hosts, aborted: self.aborted, overtaken }
     }
 
     fn hear(&mut self, message: Message) {
@@ -207,6 +234,9 @@ impl<'a> Drive<'a> {
             Message::Entry(host, entry) => self.entry(&host, entry),
             Message::Trouble(host, error) => self.trouble(host, error),
             Message::NotBegun(host, reason) => {
+                if let Some(member) = self.members.get_mut(&host) {
+                    member.overtaken = true;
+                }
                 self.trouble(host.clone(), reason.clone());
                 self.ended(&host, Outcome::Abandoned, reason);
             }
@@ -227,9 +257,14 @@ impl<'a> Drive<'a> {
 
     fn entry(&mut self, host: &HostName, entry: JournalEntry) {
         let Some(member) = self.members.get_mut(host) else { return };
+        let before = member.overtaken;
         member.note(&entry);
         let event = entry.event.clone();
         self.ports.tell(SyncEventKind::Host { app: self.app.clone(), host: host.clone(), entry });
+        if member.overtaken && !before {
+            self.trouble(host.clone(), "another manager sent it back".to_owned());
+        }
+        let Some(member) = self.members.get_mut(host) else { return };
         match event {
             JournalEvent::Ended { outcome, reason } => self.ended(host, outcome, reason),
             JournalEvent::Entered { phase } => {
@@ -298,7 +333,8 @@ impl<'a> Drive<'a> {
     }
 
     fn decide(&mut self, host: HostName, decision: Decision, reason: String) {
-        let Some(member) = self.members.get(&host) else { return };
+        let Some(member) = self.members.get_mut(&host) else { return };
+        member.sent_back |= decision == Decision::GoBack;
         let word = match decision {
             Decision::Promote => "promote",
             Decision::Settle => "settle",

@@ -14,7 +14,7 @@ pub(super) enum Message {
     Entry(HostName, JournalEntry),
     /// It could not be asked for a while, or refused something; the work goes on.
     Trouble(HostName, String),
-    /// It refused to begin: nothing happened there.
+    /// It refused to begin, for another manager was there first: nothing happened there.
     NotBegun(HostName, String),
     /// Nobody waits for it any more.
     Lost(HostName, String),
@@ -30,7 +30,8 @@ pub(super) async fn begin_and_follow(ports: Ports, host: HostSpec, id: Transacti
             Ok(()) => return,
             Err(error) => Message::Lost(name, error.to_string()),
         },
-        Told::Refused(fault) => Message::NotBegun(name, fault.message),
+        // It was staged: what is not there any more, another manager has put its own in the place of.
+        Told::Refused(fault) => Message::NotBegun(name, format!("another manager was faster: {}", fault.message)),
         Told::Lost(error) => Message::Lost(name, error.to_string()),
     };
     // Nobody listens any more when the rollout is over.

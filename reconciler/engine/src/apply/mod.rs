@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 use crate::ports::Ports;
 
-pub use operator::{Heard, Operator, OperatorHandle, OperatorVerb, OperatorWord, operator};
+pub use operator::{Heard, Operator, OperatorHandle, OperatorVerb, OperatorWord, nothing_held, operator};
 
 pub use unfinished::unfinished;
 
@@ -95,7 +95,7 @@ pub struct AppEnd {
     pub hosts: BTreeMap<HostName, HostEnd>,
     /// Whether a person sent it back.
     pub aborted: bool,
-    /// Whether another manager was faster and nothing has begun: the hosts are to be looked at again.
+    /// Whether another manager was faster or sent it back, so that nothing of it is left: the hosts are to be looked at again.
     pub overtaken: bool,
 }
 

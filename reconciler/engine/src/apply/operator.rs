@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use holdfast_core::id::AppName;
+use holdfast_core::id::{AppName, EnvironmentName};
 use tokio::sync::mpsc;
 
 /// What a person says to a running rollout.
@@ -16,7 +16,7 @@ pub struct OperatorWord {
 /// The verbs of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OperatorVerb {
-    /// Go on; or end the watch window.
+    /// End what holds the present wave: a pause, or its watch window.
     Promote,
     /// Wait.
     Pause,
@@ -34,8 +34,16 @@ pub enum Heard {
     /// A sync runs, but no rollout that it is meant for. It is kept for this sync where it can still count: an app that is paused
     /// or aborted before its turn is left out.
     NotRolling,
+    /// A rollout that it is meant for runs, but nothing of it is paused and no watch window is open: there is nothing to promote, and the
+    /// word is dropped.
+    NothingHeld,
     /// The sync has just ended.
     Ended,
+}
+
+/// Returns what to say to who promotes where there is nothing to promote.
+pub fn nothing_held(environment: &EnvironmentName) -> String {
+    format!("the rollout in {environment} goes on by itself: nothing is paused and no watch window is open")
 }
 
 /// What both ends know.
@@ -49,6 +57,8 @@ struct Desk {
     aborted: bool,
     /// What the rollout waits for a person with.
     held: Option<String>,
+    /// Whether there is anything to promote.
+    promotable: bool,
 }
 
 /// Where words are spoken into. Cheap to clone.
@@ -83,6 +93,9 @@ impl OperatorHandle {
         }
         desk.aborted |= word.app.is_none() && word.verb == OperatorVerb::Abort;
         let meant = desk.rolling.is_some() && word.app.as_ref().is_none_or(|app| desk.rolling.as_ref() == Some(app));
+        if meant && word.verb == OperatorVerb::Promote && !desk.promotable {
+            return Heard::NothingHeld;
+        }
         if meant {
             return if self.words.send(word).is_ok() { Heard::Yes } else { Heard::Ended };
         }
@@ -94,9 +107,7 @@ impl OperatorHandle {
         }
         Heard::NotRolling
     }
-}
 
-impl OperatorHandle {
     /// Returns what a rollout that waits for a person waits for, and what to type; `None` while it does not wait.
     pub fn held(&self) -> Option<String> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner).held.clone()
@@ -104,9 +115,10 @@ impl OperatorHandle {
 }
 
 impl Operator {
-    /// Says that the rollout waits for a person, or does no longer.
-    pub(super) fn hold(&self, hint: Option<&str>) {
+    /// Says how the rollout stands: what it waits for a person with, and whether there is anything to promote.
+    pub(super) fn stand(&self, hint: Option<&str>, promotable: bool) {
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        desk.promotable = promotable;
         if desk.held.as_deref() != hint {
             desk.held = hint.map(str::to_owned);
         }
@@ -135,7 +147,7 @@ impl Operator {
     /// It is over.
     pub(super) fn end(&mut self) {
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        (desk.rolling, desk.held) = (None, None);
+        (desk.rolling, desk.held, desk.promotable) = (None, None, false);
     }
 
     /// Returns whether an app must not begin any more in this sync.
@@ -162,6 +174,11 @@ mod tests {
         assert_eq!(handle.say(word(Some("mail"), OperatorVerb::Pause)), Heard::NotRolling);
         assert_eq!(handle.say(word(Some("shop"), OperatorVerb::Pause)), Heard::Yes);
         assert_eq!(operator.next().await, OperatorVerb::Pause);
+        assert_eq!(handle.say(word(None, OperatorVerb::Promote)), Heard::NothingHeld);
+        operator.stand(Some("held"), true);
+        assert_eq!(handle.held().as_deref(), Some("held"));
+        assert_eq!(handle.say(word(None, OperatorVerb::Promote)), Heard::Yes);
+        assert_eq!(operator.next().await, OperatorVerb::Promote);
         assert_eq!(handle.say(word(None, OperatorVerb::Resume)), Heard::Yes);
         operator.end();
         assert!(operator.leaves_out(&mail) && !operator.leaves_out(&shop));

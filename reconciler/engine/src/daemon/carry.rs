@@ -12,7 +12,7 @@ use super::control::ControlReply;
 use super::event::{DaemonEvent, Looks, Ran, Response, StoreChange, Token};
 use super::run::{Parts, Voice};
 use super::watch;
-use crate::apply::{OperatorHandle, operator};
+use crate::apply::{Heard, OperatorHandle, nothing_held, operator};
 use crate::ports::EventSink;
 
 /// Those who see the events of each environment.
@@ -152,10 +152,16 @@ impl Carrier {
                 let syncer = Arc::clone(&self.parts.syncer);
                 self.tasks.spawn(async move { syncer.tell(told).await });
             }
-            Response::Say(environment, word) => {
-                if let Some(handle) = self.operators.get(&environment) {
-                    handle.say(word);
-                }
+            Response::Say(token, environment, word) => {
+                let heard = self.operators.get(&environment).map_or(Heard::Ended, |handle| handle.say(word));
+                let Some(token) = token else { return };
+                let reply = match heard {
+                    // What no rollout hears now is kept for the rest of the sync.
+                    Heard::Yes | Heard::NotRolling => ControlReply::Done,
+                    Heard::NothingHeld => ControlReply::Refused { reason: nothing_held(&environment) },
+                    Heard::Ended => ControlReply::Refused { reason: format!("nothing runs in {environment}") },
+                };
+                self.carry(Response::Reply(token, reply));
             }
             Response::Watch(environment, watched) => {
                 // The old set ends before the new one begins.

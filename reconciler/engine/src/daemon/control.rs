@@ -41,7 +41,7 @@ pub enum ControlRequest {
         #[serde(default)]
         app: Option<AppName>,
     },
-    /// Let the running rollout go on, or end its watch window. → [`ControlReply::Done`].
+    /// End the running rollout's pause or watch window. → [`ControlReply::Done`], or refused where there is neither.
     Promote {
         /// Environment.
         environment: EnvironmentName,

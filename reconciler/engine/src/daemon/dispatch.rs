@@ -371,11 +371,11 @@ impl Dispatcher {
                     Some(unknown(&environment))
                 }
             }
-            ControlRequest::Pause { environment, app } => Some(self.say(environment, app, OperatorVerb::Pause, out)),
+            ControlRequest::Pause { environment, app } => self.say(token, environment, app, OperatorVerb::Pause, out),
             ControlRequest::Promote { environment, app } => {
-                Some(self.say(environment, app, OperatorVerb::Promote, out))
+                self.say(token, environment, app, OperatorVerb::Promote, out)
             }
-            ControlRequest::Abort { environment, app } => Some(self.say(environment, app, OperatorVerb::Abort, out)),
+            ControlRequest::Abort { environment, app } => self.say(token, environment, app, OperatorVerb::Abort, out),
             ControlRequest::Suspend { environment, app, by, reason } => {
                 Some(match self.environments.get_mut(&environment) {
                     None => unknown(&environment),
@@ -427,7 +427,7 @@ impl Dispatcher {
         let held = state.running.is_some();
         if held {
             let word = OperatorWord { app: app.clone(), verb: OperatorVerb::Resume };
-            out.push(Response::Say(environment.clone(), word));
+            out.push(Response::Say(None, environment.clone(), word));
         }
         if app.is_none() && state.suspended.take().is_none() {
             if held {
@@ -496,19 +496,20 @@ impl Dispatcher {
 
     fn say(
         &mut self,
+        token: Token,
         environment: EnvironmentName,
         app: Option<AppName>,
         verb: OperatorVerb,
         out: &mut Vec<Response>,
-    ) -> ControlReply {
+    ) -> Option<ControlReply> {
         match self.environments.get(&environment) {
-            None => unknown(&environment),
+            None => Some(unknown(&environment)),
             Some(state) if state.running.is_none() => {
-                ControlReply::Refused { reason: format!("nothing runs in {environment}") }
+                Some(ControlReply::Refused { reason: format!("nothing runs in {environment}") })
             }
             Some(_) => {
-                out.push(Response::Say(environment, OperatorWord { app, verb }));
-                ControlReply::Done
+                out.push(Response::Say(Some(token), environment, OperatorWord { app, verb }));
+                None
             }
         }
     }

@@ -392,7 +392,7 @@ fn a_suspended_app_leaves_the_environment_automatic_and_is_synced_when_resumed()
     let resume = ControlRequest::Resume { environment: name("prod"), app: Some("nps".parse().unwrap()) };
     let out = this.on(DaemonEvent::Control(Token(2), resume));
     let word = OperatorWord { app: Some("nps".parse().unwrap()), verb: OperatorVerb::Resume };
-    assert!(out.contains(&Response::Say(name("prod"), word)), "a held rollout goes on: {out:?}");
+    assert!(out.contains(&Response::Say(None, name("prod"), word)), "a held rollout goes on: {out:?}");
     let written = StoreChange::Resumed(name("prod"), Some("nps".parse().unwrap()));
     assert!(out.contains(&Response::Store(written)), "{out:?}");
     let out = this.ended(&sync, SyncResult::Blocked, SyncVerdict::Settled);
@@ -456,7 +456,7 @@ fn words_reach_a_running_rollout_only() {
     this.looked(&[("prod", automatic('a'))]);
     let out = this.on(DaemonEvent::Control(Token(1), pause()));
     let word = OperatorWord { app: None, verb: OperatorVerb::Pause };
-    assert_eq!(out, [Response::Say(name("prod"), word), Response::Reply(Token(1), ControlReply::Done)]);
+    assert_eq!(out, [Response::Say(Some(Token(1)), name("prod"), word)], "the rollout answers");
     let nowhere = ControlRequest::Abort { environment: name("nowhere"), app: None };
     let out = this.on(DaemonEvent::Control(Token(1), nowhere));
     assert!(matches!(&out[..], [Response::Reply(_, ControlReply::Refused { reason })] if reason.contains("nowhere")));

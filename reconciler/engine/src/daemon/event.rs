@@ -197,8 +197,8 @@ pub enum Response {
     Check(EnvironmentName, CommitId),
     /// Judge the word of who holds a connection, on the plan with this seal, in this name where he speaks for another.
     Approve(Token, EnvironmentName, String, Option<String>),
-    /// Speak to the running job of an environment.
-    Say(EnvironmentName, OperatorWord),
+    /// Speak to the running job of an environment, and answer who said it with what became of it.
+    Say(Option<Token>, EnvironmentName, OperatorWord),
     /// Watch these hosts for an environment, and none it watched before that is not among them.
     Watch(EnvironmentName, Vec<Watched>),
     /// Write this down.

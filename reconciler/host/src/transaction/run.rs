@@ -227,6 +227,10 @@ impl Runner<'_> {
             }
             // The machine sees what was decided, and turns.
             Err(StepError::Stopped) if stop() => Ok(()),
+            // Who was sent back meanwhile did not fail by itself: what was half done when it was told may well fail for that.
+            Err(StepError::Failed(_)) if at.phase != Phase::Settle && self.folder.has_decision(Decision::GoBack) => {
+                Ok(())
+            }
             Err(error) => self.write(failed(at, &error)),
         }
     }

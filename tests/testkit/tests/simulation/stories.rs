@@ -6,7 +6,7 @@ use holdfast_core::plan::Quarantined;
 use holdfast_engine::apply::{Heard, OperatorVerb, OperatorWord, operator};
 use holdfast_engine::rollback::{RollbackRequest, rollback};
 use holdfast_engine::sync::{Expected, sync};
-use holdfast_protocol::{JournalEvent, Outcome};
+use holdfast_protocol::{Decision, JournalEvent, Outcome, Phase, Request};
 
 use super::sample::{Release, host_names, policy, shop};
 use super::*;
@@ -392,6 +392,10 @@ async fn cap_11_two_managers_never_interleave() {
             }
         };
         let (one, two) = tokio::join!(manager("v2", 0), manager("v3", delay_ms));
+        for (who, report) in [("one", &one), ("two", &two)] {
+            let kept = |app: &holdfast_core::report::AppReport| !app.quarantined.is_empty();
+            assert!(!report.apps.values().any(kept), "after {delay_ms} ms, {who} blames a good release: {report:#?}");
+        }
         let serving: std::collections::BTreeSet<_> = served(&fleet).into_values().collect();
         assert_eq!(serving.len(), 1, "after {delay_ms} ms: {:?}\n{one:#?}\n{two:#?}", served(&fleet));
         assert_sound(&fleet);
@@ -411,6 +415,46 @@ async fn cap_11_two_managers_never_interleave() {
         assert_serves(&fleet, "v4");
     }
     assert!(won.len() > 1 || won.contains(&Some("v3".to_owned())), "{won:?}");
+}
+
+/// Another manager takes a rollout for one whose manager is dead, and sends it back: that says nothing about the release.
+#[tokio::test(start_paused = true)]
+async fn cap_11_what_another_manager_sends_back_is_looked_at_again_and_never_quarantined() {
+    for phase in [Phase::Prepare, Phase::Ready, Phase::Watch] {
+        for rule in [together(), policy()] {
+            let fleet = fleet(2);
+            bring(&fleet, 2, &Release::good("v1"), &rule).await;
+            let meddler = {
+                let (fleet, name) = (fleet.clone(), host_names(2)[0].clone());
+                tokio::spawn(async move {
+                    let host = fleet.host(&name);
+                    let known: std::collections::BTreeSet<_> = host.journals().into_keys().collect();
+                    let id = loop {
+                        let entered = |entry: &holdfast_protocol::JournalEntry| matches!(entry.event, JournalEvent::Entered { phase: at } if at == phase);
+                        let mut new = host.journals().into_iter().filter(|(id, _)| !known.contains(id));
+                        match new.find(|(_, journal)| journal.iter().any(entered)) {
+                            Some((id, _)) => break id,
+                            None => tokio::time::sleep(Duration::from_millis(3)).await,
+                        }
+                    };
+                    let spec =
+                        request(shop(2, Some(&Release::good("v2")), &policy())).desired.hosts[&name].host.clone();
+                    let link = fleet.ports().connector.connect(&spec).await.unwrap();
+                    let decide = Request::Decide { id, fence: u64::MAX, decision: Decision::GoBack };
+                    link.call(decide, Duration::from_secs(30)).await.map(drop)
+                })
+            };
+            let report = bring(&fleet, 2, &Release::good("v2"), &rule).await;
+            let told = meddler.await.unwrap();
+            let shop = &report.apps[&"shop".parse().unwrap()];
+            assert_eq!(shop.quarantined, "", "{phase:?}: {report:#?}");
+            assert_sound(&fleet);
+            // What had settled by then stays; all else was looked at again.
+            assert!(told.is_ok(), "{phase:?}: {told:?}");
+            assert_result(&report, SyncResult::Synced);
+            assert_serves(&fleet, "v2");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
