@@ -311,10 +311,15 @@ pub(crate) struct ApproveArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  holdfast status\n  holdfast status prod --json")]
+#[command(
+    after_help = "Examples:\n  holdfast status\n  holdfast status prod --json\n  holdfast status --detailed-exitcode >/dev/null || page-somebody"
+)]
 pub(crate) struct StatusArgs {
     /// Environment; without it, all.
     pub(crate) environment: Option<String>,
+    /// Exit with 2 when an app is not as git says, or not well.
+    #[arg(long)]
+    pub(crate) detailed_exitcode: bool,
     /// Print it as JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -9,7 +9,7 @@ pub(crate) enum Exit {
     Ok = 0,
     /// It failed: a bad file, an unreachable repository, an internal error.
     Failed = 1,
-    /// With `--detailed-exitcode`: there are changes.
+    /// With `--detailed-exitcode`: there are changes, or something is not as it should be.
     Changes = 2,
     /// It was refused before anything changed: a blocker, a stale plan, a lock, a quarantined release.
     Refused = 3,

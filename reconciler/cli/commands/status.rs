@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_core::plan::{PlanOptions, plan, status};
+use holdfast_core::plan::{AppStatus, PlanOptions, plan, status};
 use holdfast_core::view::{
     ApprovalDocument, DOCUMENT_VERSION, EnvironmentDocument, NoticesDocument, ProposalDocument, StatusDocument,
     harmless, status_text,
@@ -44,7 +44,7 @@ pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, E
             setup.revision(commit).await?.config.environments.keys().cloned().collect()
         }
     };
-    let mut all = Vec::new();
+    let (mut all, mut well) = (Vec::new(), true);
     for name in names {
         let revision = setup.revision(setup.known_commit(Some(&name)).await.map_err(reason)?).await?;
         let desired = setup.desired(&revision, &name)?;
@@ -54,6 +54,7 @@ pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, E
             PlanOptions { observed_at: wire.clock.now(), quarantined: &held, allow_prune: true, adopt: false };
         let waiting = wire.store.approval_request(&name).await.or_hint("")?;
         let rows = status(&desired, &live, &plan(&desired, &live, &options));
+        well &= rows.iter().all(AppStatus::is_well);
         let closed = closed_now(&revision, &name, &wire);
         let suspended = suspended(&wire.store, &name).await?;
         let follows = daemon.as_ref().ok().and_then(|daemon| daemon.environment(&name));
@@ -91,6 +92,7 @@ pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, E
     for state in notices.iter().filter(|state| !arguments.json && state.waiting + state.given_up > 0) {
         output.data(&format!("notices to {}: {}", state.sink, counts(state)));
     }
+    let exit = if well || !arguments.detailed_exitcode { Exit::Ok } else { Exit::Changes };
     if arguments.json {
         let notices = notices.into_iter().map(|state| NoticesDocument {
             sink: state.sink,
@@ -103,7 +105,7 @@ pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, E
         let daemon = daemon.ok().map(|daemon| daemon.document());
         let format_version = DOCUMENT_VERSION;
         output.json(&StatusDocument { format_version, environments: all, notices, daemon, unfetched })?;
-        return Ok(Exit::Ok);
+        return Ok(exit);
     }
     match &daemon {
         Ok(daemon) => {
@@ -118,7 +120,7 @@ pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, E
     if let Some(reason) = &unfetched {
         output.say(&format!("warning: {}; shown is what was fetched before", harmless(reason)));
     }
-    Ok(Exit::Ok)
+    Ok(exit)
 }
 
 /// Returns the line about a plan that waits for approval.

@@ -40,6 +40,40 @@ pub fn fingerprint(ciphertext: &str, file: &str) -> String {
     text
 }
 
+/// Returns whether a value is one that guides and images write where a secret is to be put: everybody knows it.
+pub fn is_placeholder(value: &str) -> bool {
+    /// As they are without case, blanks and joiners.
+    const WORDS: [&str; 17] = [
+        "",
+        "admin",
+        "changeit",
+        "default",
+        "guest",
+        "insecure",
+        "minioadmin",
+        "mypassword",
+        "mysecret",
+        "none",
+        "pass",
+        "password",
+        "postgres",
+        "root",
+        "secret",
+        "todo",
+        "user",
+    ];
+    const BEGINNINGS: [&str; 5] = ["changeme", "changethis", "replaceme", "replacethis", "fillin"];
+    let lower = value.trim().to_ascii_lowercase();
+    let joined: String = lower.chars().filter(|c| !matches!(c, '-' | '_' | ' ' | '.')).collect();
+    let digits_of_the_keyboard = joined.len() > 3 && "1234567890".starts_with(&joined);
+    WORDS.contains(&joined.as_str())
+        || digits_of_the_keyboard
+        || BEGINNINGS.iter().any(|beginning| joined.starts_with(beginning))
+        || ["your-", "your_", "your ", "my-secret-", "insert-"].iter().any(|beginning| lower.starts_with(beginning))
+        || (lower.starts_with('<') && lower.ends_with('>'))
+        || lower.chars().all(|c| matches!(c, 'x' | '*' | '.'))
+}
+
 /// A value that came out of decryption. It has no `Display`, `Debug`, `Serialize` or `PartialEq`, and is wiped when dropped.
 pub struct Secret<T: zeroize::Zeroize>(Zeroizing<T>);
 
@@ -58,6 +92,31 @@ impl<T: zeroize::Zeroize> Secret<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cap_50_what_guides_write_for_a_secret_is_known() {
+        for value in [
+            "changeme",
+            "change-me-in-production",
+            "CHANGE_ME",
+            "changeme-generate-with-openssl",
+            "minioadmin",
+            "admin",
+            "password",
+            "your-openai-api-key",
+            "your_secret_here",
+            "<generate>",
+            "xxxxxxxx",
+            "123456",
+            "",
+            "  ",
+        ] {
+            assert!(is_placeholder(value), "{value:?}");
+        }
+        for value in ["s3cr3t-8f", "yourself9!", "correct horse battery staple", "0", "admin7Kq", "/run/secrets/key"] {
+            assert!(!is_placeholder(value), "{value:?}");
+        }
+    }
 
     #[test]
     fn a_fingerprint_is_sixteen_digits_of_ciphertext_and_file() {

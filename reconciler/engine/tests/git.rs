@@ -328,6 +328,31 @@ fn remote(path: &Path) -> Location {
 }
 
 #[tokio::test]
+async fn cap_02_a_branch_moves_staging_and_a_tag_production_and_nothing_else_either() {
+    let repo = Repo::new();
+    let commit = |text: &str, parent: Option<&CommitId>| repo.commit_of(&[("holdfast.yaml", text.as_bytes())], parent);
+    let first = commit("format: 1\n", None);
+    repo.point("refs/heads/develop", &first);
+    repo.point("refs/tags/v1.0.0", &first);
+    let git = repo.open();
+    let followed = || async {
+        let staging = git.resolve(&Track::Branch("develop".to_owned())).await.unwrap();
+        (staging, git.resolve(&Track::Tag("v*".to_owned())).await.unwrap())
+    };
+    assert_eq!(followed().await, (first.clone(), first.clone()));
+    let second = commit("format: 1\n# two\n", Some(&first));
+    repo.point("refs/heads/develop", &second);
+    assert_eq!(followed().await, (second.clone(), first.clone()));
+    let other = commit("format: 1\n# other\n", Some(&second));
+    for reference in ["refs/heads/main", "refs/heads/v2", "refs/tags/nightly", "refs/tags/release-2"] {
+        repo.point(reference, &other);
+        assert_eq!(followed().await, (second.clone(), first.clone()), "{reference}");
+    }
+    repo.point("refs/tags/v1.1.0", &second);
+    assert_eq!(followed().await, (second.clone(), second));
+}
+
+#[tokio::test]
 async fn mirrors_a_remote_over_ssh_without_hooks() {
     let origin = Repo::new();
     let first = origin.commit_of(&[("holdfast.yaml", b"format: 1\n")], None);

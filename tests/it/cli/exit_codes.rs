@@ -52,6 +52,8 @@ fn runs_end_as_the_page_says() {
         (1, &["-C", "/nowhere", "validate"]),
         (2, &["diff", "HEAD~1..HEAD", "--detailed-exitcode"]),
         (2, &["plan", "dev", "--detailed-exitcode"]),
+        (0, &["status", "dev"]),
+        (2, &["status", "dev", "--detailed-exitcode"]),
         (0, &["diff", "HEAD..HEAD", "--detailed-exitcode"]),
         // Not confirmed; blocked; blocked again from a saved plan; nothing runs.
         (3, &["apply", "dev"]),

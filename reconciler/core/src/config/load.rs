@@ -97,6 +97,7 @@ fn environment(
     let rollout = rollout(content.rollout.as_ref(), defaults, selected.len() as u32);
     Some(Environment {
         name: name.clone(),
+        purpose: content.purpose.unwrap_or_default(),
         hosts: selected,
         sync,
         rollout,

@@ -83,6 +83,8 @@ pub struct HostSpec {
 pub struct Environment {
     /// Its name: its folder's.
     pub name: EnvironmentName,
+    /// What it is for.
+    pub purpose: Purpose,
     /// Its hosts, in inventory order.
     pub hosts: Vec<HostName>,
     /// When and how it is synced.
@@ -97,6 +99,30 @@ pub struct Environment {
     pub secrets: BTreeMap<String, SealedValue>,
     /// Where it is declared.
     pub origin: Origin,
+}
+
+/// What an environment is for. What is fit for development alone is refused elsewhere.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// People use it: what nobody said anything about is that.
+    #[default]
+    Production,
+    /// It is as production, for those who look before.
+    Staging,
+    /// Whoever works on it may break it.
+    Development,
+}
+
+impl Purpose {
+    /// Returns the word used in configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Production => "production",
+            Self::Staging => "staging",
+            Self::Development => "development",
+        }
+    }
 }
 
 /// One encrypted value.
@@ -245,6 +271,10 @@ pub struct Component {
     pub files: Vec<FileSpec>,
     /// Its backups.
     pub backups: Vec<BackupPlan>,
+    /// Connections that its database takes.
+    pub max_connections: Option<u32>,
+    /// Connections that each of its replicas may open.
+    pub connections: Option<ConnectionSpec>,
     /// nginx upstream names and what they go to.
     pub upstreams: BTreeMap<String, UpstreamSpec>,
     /// Its variables, stronger than the app's; only the host's are stronger.
@@ -432,6 +462,19 @@ pub enum FileFormat {
     Systemd,
     /// A compose file.
     Compose,
+}
+
+/// The connections to a database that one replica may open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionSpec {
+    /// The component with the database.
+    pub to: ComponentName,
+    /// Processes that have a pool each.
+    pub workers: u32,
+    /// The most that one pool opens.
+    pub pool: u32,
+    /// Where it is written.
+    pub origin: Origin,
 }
 
 /// Where an nginx upstream goes.

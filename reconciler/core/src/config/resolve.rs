@@ -7,7 +7,9 @@ use super::checks;
 use super::claims::{Claims, Resource};
 use super::findings::Findings;
 use super::hosts::{Hosts, Scope};
-use super::model::{App, Component, ComponentKind, FileFormat, FileSpec, Located, SlotPorts, Strategy, UpstreamSpec};
+use super::model::{
+    App, Component, ComponentKind, ConnectionSpec, FileFormat, FileSpec, Located, SlotPorts, Strategy, UpstreamSpec,
+};
 use super::place::{At, Place};
 use super::raw::{self, TemplatePath};
 use super::suggest;
@@ -141,6 +143,8 @@ fn component(
         keep_previous: raw.keep_previous.as_ref().map_or(keep, |keep| keep.value),
         files,
         backups,
+        max_connections: raw.max_connections.as_ref().map(|most| most.value.0),
+        connections: raw.connections.as_ref().and_then(|at| connections(at, siblings, findings)),
         upstreams,
         variables: raw.variables.clone().unwrap_or_default().0,
         origin: name.origin(),
@@ -444,6 +448,31 @@ fn claim_backups(
         let own = format!("{}-{}", siblings.stem, entry.name.value.0);
         claims.claim(Resource::Backup, own, who, &entry.name, hosts);
     }
+}
+
+fn connections(
+    at: &At<raw::Connections>,
+    siblings: &Siblings<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<ConnectionSpec> {
+    let to = &at.value.to;
+    let Some(database) = siblings.components.get(&to.value) else {
+        let known = siblings.components.keys().map(|name| name.as_str());
+        let hint = suggest::hint(to.value.as_str(), "components", known);
+        findings.error_at("unknown-component", to, format!("the app has no component `{}`", to.value), hint);
+        return None;
+    };
+    if database.is_some_and(|database| database.max_connections.is_none() && !database.wrong.any(&["max_connections"]))
+    {
+        let message = format!("the component `{}` does not say how many connections its database takes", to.value);
+        findings.error_at("bad-connections", to, message, "give it `max_connections`, as the database is told it");
+    }
+    Some(ConnectionSpec {
+        to: to.value.clone(),
+        workers: at.value.workers.map_or(1, |workers| workers.0),
+        pool: at.value.pool.0,
+        origin: at.origin(),
+    })
 }
 
 fn upstreams(

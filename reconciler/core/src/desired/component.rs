@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use holdfast_protocol::{Digest, Slot};
 
+use super::fitness::Fitness;
 use super::path::{Place, UNITS};
 use super::resolve::finding;
 use super::values::Sources;
@@ -16,7 +17,7 @@ use crate::config::{
 };
 use crate::diag::{Diagnostics, Origin};
 use crate::id::{AppName, ComponentName, DigestWriter};
-use crate::render::{ComposeContext, Content, Engine, Upstream};
+use crate::render::{ComposeContext, ComposeService, Content, Engine, Upstream};
 
 /// Permission bits of a file that says nothing of its own.
 const MODE: u32 = 0o644;
@@ -129,6 +130,8 @@ impl ComponentResolver<'_> {
                     continue;
                 }
             };
+            let judge = Fitness { config, environment, component, slot };
+            findings.extend(judge.file(spec, &content));
             let file = DesiredFile {
                 mode: if content.has_secret() { spec.mode & SECRET_MODE } else { spec.mode },
                 content,
@@ -154,14 +157,14 @@ impl ComponentResolver<'_> {
                     Ok(compose) => {
                         let path = format!("{directory}/compose.yaml");
                         files.insert(path.clone(), own_file(compose.content, &named.origin, false));
+                        let judge = Fitness { config, environment, component, slot };
+                        findings.extend(judge.services(&compose.services));
                         let services = compose.services.into_iter();
                         made.first_service = compose.first;
                         made.artifacts.project = Some(DesiredProject {
                             name: place.project(),
                             file: path,
-                            services: services
-                                .map(|(name, (digest, image))| (name, DesiredService { digest, image }))
-                                .collect(),
+                            services: services.map(|(name, service)| (name, desired_service(service))).collect(),
                         });
                     }
                     Err(list) => findings.extend(list),
@@ -322,6 +325,15 @@ fn both(blue: Result<Made, Diagnostics>, green: Result<Made, Diagnostics>) -> Re
 
 fn template(named: &Located<String>) -> String {
     format!("templates/{}", named.value)
+}
+
+fn desired_service(service: ComposeService) -> DesiredService {
+    DesiredService {
+        digest: service.digest,
+        image: service.image.value,
+        replicas: service.replicas.value,
+        memory: service.memory,
+    }
 }
 
 pub(super) fn own_file(content: Content, origin: &Origin, nginx: bool) -> DesiredFile {

@@ -3,6 +3,8 @@
 mod backups;
 mod clash;
 mod component;
+mod connections;
+mod fitness;
 mod model;
 mod path;
 mod resolve;

@@ -214,4 +214,8 @@ pub struct DesiredService {
     pub digest: String,
     /// Its image reference.
     pub image: String,
+    /// How many containers it has.
+    pub replicas: u32,
+    /// Bytes of memory that each of them may take; `None` without a limit.
+    pub memory: Option<u64>,
 }

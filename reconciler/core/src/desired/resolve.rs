@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::backups::backups;
 use super::clash::clashes;
 use super::component::{ComponentResolver, Memo};
+use super::connections::over_limit;
 use super::{DesiredApp, DesiredHost, DesiredState};
 use crate::config::{App, Component, ComponentKind, Config, Environment, Strategy};
 use crate::diag::{Diagnostics, Origin, Severity};
@@ -65,6 +66,9 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
         }
         findings.extend(clashes(name, &apps));
         hosts.insert(name.clone(), DesiredHost { host: host.clone(), apps });
+    }
+    for app in environment.apps.values() {
+        findings.extend(over_limit(app, &hosts));
     }
     if findings.has_errors() {
         findings.sort();

@@ -59,6 +59,8 @@ fn component(name: &str, kind: ComponentKind, strategy: Strategy, hosts: &[HostN
         drain: DrainSpec { timeout: Millis(30_000), stop_grace: None },
         prove: None,
         keep_previous: Millis(0),
+        max_connections: None,
+        connections: None,
         files: Vec::new(),
         backups: Vec::new(),
         upstreams: BTreeMap::new(),
@@ -138,6 +140,7 @@ pub(super) fn config() -> Config {
     };
     let environment = Environment {
         name: "prod".parse().unwrap(),
+        purpose: Purpose::Production,
         hosts: names.clone(),
         sync: SyncPolicy {
             mode: SyncMode::Manual,
@@ -226,6 +229,118 @@ fn shown(desired: &DesiredState) -> String {
 #[test]
 fn cap_20_an_environment_is_resolved_for_all_its_hosts() {
     insta::assert_snapshot!(shown(&resolved(&config()).unwrap()));
+}
+
+/// Returns the codes of what is found when the compose file of the web component is another one.
+fn found(purpose: Purpose, strategy: Option<Strategy>, compose: &str) -> Vec<String> {
+    let mut config = change(config(), |app| {
+        let data = app.components.iter_mut().find(|component| component.name.as_str() == "data").unwrap();
+        data.strategy = strategy.unwrap_or(data.strategy);
+    });
+    config.environments.values_mut().next().unwrap().purpose = purpose;
+    config.templates.insert("templates/compose/data.yaml.j2".to_owned(), compose.to_owned());
+    resolved(&config).err().unwrap_or_default().0.into_iter().map(|finding| finding.code).collect()
+}
+
+#[test]
+fn cap_08_a_tag_that_may_move_is_for_development() {
+    let compose = "services: {db: {image: 'grafana/grafana:latest'}}\n";
+    assert_eq!(found(Purpose::Production, None, compose), ["mutable-tag"]);
+    assert_eq!(found(Purpose::Staging, None, compose), ["mutable-tag"]);
+    assert_eq!(found(Purpose::Development, None, compose), [""; 0]);
+}
+
+#[test]
+fn cap_16_a_port_that_is_not_in_the_ledger_is_refused() {
+    let compose = "services: {db: {image: 'postgres:17', ports: ['127.0.0.1:5432:5432']}}\n";
+    assert_eq!(found(Purpose::Production, None, compose), ["undeclared-port"]);
+    assert_eq!(found(Purpose::Production, None, &compose.replace("5432:5432", ":5432")), [""; 0], "any that is free");
+}
+
+#[test]
+fn cap_23_several_replicas_of_a_singleton_are_refused() {
+    let compose = "services: {beat: {image: 'app:v1', deploy: {replicas: 2}}}\n";
+    assert_eq!(found(Purpose::Production, Some(Strategy::Singleton), compose), ["singleton-replicas"]);
+    assert_eq!(found(Purpose::Production, Some(Strategy::Rolling), compose), [""; 0]);
+    let one = compose.replace("replicas: 2", "replicas: 1");
+    assert_eq!(found(Purpose::Production, Some(Strategy::Singleton), &one), [""; 0]);
+}
+
+#[test]
+fn cap_31_debug_and_reload_are_refused_in_production() {
+    for setting in ["DEBUG: 'true'", "API_RELOAD: 'yes'", "APP_DEBUG: 1"] {
+        let compose = format!("services: {{db: {{image: 'app:v1', environment: {{{setting}}}}}}}\n");
+        assert_eq!(found(Purpose::Production, None, &compose), ["development-setting"], "{setting}");
+        assert_eq!(found(Purpose::Staging, None, &compose), [""; 0], "{setting}");
+    }
+    let off = "services: {db: {image: 'app:v1', environment: {DEBUG: 'false', DEBUG_LEVEL: 1}}}\n";
+    assert_eq!(found(Purpose::Production, None, off), [""; 0]);
+}
+
+#[test]
+fn cap_50_placeholders_are_for_development_in_compose_and_in_files() {
+    let compose =
+        "services: {db: {image: 'postgres:17', environment: [POSTGRES_PASSWORD=changeme, POSTGRES_USER=postgres]}}\n";
+    assert_eq!(found(Purpose::Production, None, compose), ["placeholder-secret"]);
+    assert_eq!(found(Purpose::Development, None, compose), [""; 0]);
+    let mut file = config();
+    file.templates.insert(
+        "templates/files/app.env.j2".to_owned(),
+        "JWT_SECRET_KEY=\nTOKEN={{ secrets.db.password }}\n".to_owned(),
+    );
+    let codes: Vec<_> =
+        resolved(&file).unwrap_err().0.into_iter().map(|finding| (finding.code, finding.message)).collect();
+    assert!(
+        codes.len() == 1 && codes[0].0 == "placeholder-secret" && codes[0].1.contains("JWT_SECRET_KEY"),
+        "{codes:?}"
+    );
+}
+
+#[test]
+fn cap_52_a_secret_in_a_file_is_as_strict_as_git_says() {
+    for (wanted, mode) in [(0o644, 0o600), (0o400, 0o400), (0o440, 0o400)] {
+        let mut config = change(config(), |app| {
+            let web = app.components.iter_mut().find(|component| component.name.as_str() == "web").unwrap();
+            web.files[0].mode = wanted;
+        });
+        let template = "GREETING={{ secrets.db.password }}\n".to_owned();
+        config.templates.insert("templates/files/app.env.j2".to_owned(), template);
+        let desired = resolved(&config).unwrap();
+        let app = desired.hosts.values().next().unwrap().apps.values().next().unwrap();
+        let web = app.components.iter().find(|component| component.name.as_str() == "web").unwrap();
+        let file = web.body.artifacts(None).files.iter().find(|(path, _)| path.ends_with("app.env")).unwrap().1;
+        assert_eq!(file.mode, mode, "{wanted:o}");
+    }
+}
+
+#[test]
+fn cap_60_connections_of_all_replicas_and_both_slots_are_held_against_the_database() {
+    // Two hosts, two slots, four workers: 2 × 2 × 4 × 10 = 160.
+    for (most, refused) in [(160, false), (159, true)] {
+        let config = change(config(), |app| {
+            for component in &mut app.components {
+                match component.name.as_str() {
+                    "data" => component.max_connections = Some(most),
+                    "web" => {
+                        let to = "data".parse().unwrap();
+                        component.connections = Some(ConnectionSpec { to, workers: 4, pool: 10, origin: at(12) });
+                    }
+                    _ => {}
+                }
+            }
+        });
+        let found = resolved(&config);
+        assert_eq!(found.is_err(), refused, "{most}");
+        if let Err(findings) = found {
+            let finding = &findings.0[0];
+            assert_eq!((finding.code.as_str(), finding.origin.line), ("too-many-connections", 12));
+            assert!(
+                finding.message.contains("up to 160 connections to `data`, which takes 159"),
+                "{}",
+                finding.message
+            );
+        }
+    }
 }
 
 #[test]

@@ -270,7 +270,7 @@ pub enum Reason {
 /// What stands in the way of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Blocker {
-    /// A stable word: `unreachable`, `missing-tool`, `foreign-nginx-error`, `port-taken`, `no-headroom`, `unfinished-transaction`,
+    /// A stable word: `unreachable`, `missing-tool`, `foreign-nginx-error`, `port-taken`, `no-headroom`, `over-capacity`, `unfinished-transaction`,
     /// `unknown`, `not-a-regular-file`, `foreign-resource`, `quarantined`, `prune-limit`, `unit-masked`, `nginx-not-running`,
     /// `migration-unknown`, `ignore-pattern`.
     pub code: String,

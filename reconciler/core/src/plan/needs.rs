@@ -51,6 +51,7 @@ pub(super) fn app_needs(context: &HostContext<'_>, plan: &HostPlan) -> Vec<Block
     }
     if !plan.changes.is_empty() {
         blockers.extend(headroom(context).into_iter().map(|problem| context.blocker(None, problem)));
+        blockers.extend(capacity(context).map(|problem| context.blocker(None, problem)));
         blockers.extend(nginx(context, plan));
     }
     blockers
@@ -110,6 +111,27 @@ fn headroom(context: &HostContext<'_>) -> Vec<Problem> {
         ));
     }
     problems
+}
+
+/// Returns a problem when the containers of a host may take more memory together than it has. Those with slots count twice: both run
+/// during a switch. Containers without a limit count for nothing.
+fn capacity(context: &HostContext<'_>) -> Option<Problem> {
+    let total = context.report.resources.memory_total;
+    let components = || context.desired.apps.values().flat_map(|app| &app.components);
+    let places = || components().flat_map(|component| places(&component.body));
+    let services = places().flat_map(|artifacts| &artifacts.project).flat_map(|project| project.services.values());
+    let limits = services.map(|service| service.memory.unwrap_or(0).saturating_mul(u64::from(service.replicas)));
+    let wanted = limits.fold(0, u64::saturating_add);
+    // A host that did not say what it has is not held to it.
+    (total > 0 && wanted > total).then(|| {
+        let (wanted, total) = (wanted >> 20, total >> 20);
+        let message = format!(
+            "the containers of {} may take {wanted} MiB of memory here, both slots of what switches counted, and the host has {total} MiB: \
+             lower their limits, or give an app another host",
+            context.environment
+        );
+        ("over-capacity", message)
+    })
 }
 
 fn nginx(context: &HostContext<'_>, plan: &HostPlan) -> Vec<Blocker> {

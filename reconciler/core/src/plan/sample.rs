@@ -168,7 +168,7 @@ pub(crate) fn secret_file(version: &Version) -> DesiredFile {
 fn project(name: &str, file: &str, services: &[(&str, &str)], text: &str) -> DesiredProject {
     let services = services.iter().map(|(service, image)| {
         let digest = DigestWriter::new().field(text).field(service).finish().short();
-        ((*service).to_owned(), DesiredService { digest, image: (*image).to_owned() })
+        ((*service).to_owned(), DesiredService { digest, image: (*image).to_owned(), replicas: 1, memory: None })
     });
     DesiredProject { name: name.to_owned(), file: file.to_owned(), services: services.collect() }
 }

@@ -72,6 +72,11 @@ fn rules<'a>() -> &'a [Rule<ServiceFacts<'a>>] {
                 Some(blocked("foreign-resource", message))
             },
         },
+        // None are wanted, and none are there.
+        Rule {
+            word: "none",
+            judge: |s| (s.desired.replicas == 0 && s.containers().is_empty()).then_some(Verdict::InSync),
+        },
         // The container is gone and git is as before: the same slot is made whole again.
         Rule {
             word: "container-removed",
@@ -83,6 +88,18 @@ fn rules<'a>() -> &'a [Rule<ServiceFacts<'a>>] {
         Rule {
             word: "service-missing",
             judge: |s| s.containers().is_empty().then(|| content(PlanAction::Create, s.reason(), "")),
+        },
+        // Same file, another number of them: whoever brings it up again has the number that git says.
+        Rule {
+            word: "replicas-differ",
+            judge: |s| {
+                let (there, wanted) = (s.containers().len(), s.desired.replicas as usize);
+                let same = s.containers().iter().all(|container| container.digest == s.desired.digest);
+                (there != wanted && same).then(|| {
+                    let note = format!("{there} containers are there, and git says {wanted}");
+                    in_place(PlanAction::Update, Reason::Drifted, note)
+                })
+            },
         },
         // What runs was rendered from something else, or was made by somebody else under our project's name.
         Rule {

@@ -62,6 +62,13 @@ pub struct AppStatus {
     pub backups: Vec<BackupStatus>,
 }
 
+impl AppStatus {
+    /// Returns whether it is as git says, and everything runs.
+    pub fn is_well(&self) -> bool {
+        self.sync == SyncStatus::Synced && self.health == Health::Healthy
+    }
+}
+
 /// Returns the status of every app on every host, in rollout order.
 pub fn status(desired: &DesiredState, live: &LiveState, plan: &Plan) -> Vec<AppStatus> {
     let mut all = Vec::new();

@@ -25,8 +25,8 @@ mod systemd;
 mod token;
 mod writer;
 
-pub(crate) use compose::ComposeContext;
 pub use compose::DIGEST_LABEL;
+pub(crate) use compose::{ComposeContext, ComposeService, Stated};
 pub use content::{Content, Part, Provenance};
 pub use encoding::{Encoding, Unwritable};
 pub(crate) use engine::Engine;

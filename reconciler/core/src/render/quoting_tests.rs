@@ -378,6 +378,8 @@ fn cap_20_compose_refuses_what_nobody_reviewed() {
         ("services:\n  a:\n    image: i\n    env_file:\n      - path: /etc/shadow\n", "compose-env-file", "5:7"),
         ("services:\n  a:\n    image: i\n    environment:\n      - HOME\n", "compose-environment", "5:7"),
         ("services:\n  a:\n    image: i\n    environment:\n      HOME:\n", "compose-environment", "5:7"),
+        ("services:\n  a:\n    image: i\n    depends_on: [b]\n", "compose-depends-on", "4:5"),
+        ("version: '3.8'\nservices: {a: {image: i}}\n", "compose-version", "1:1"),
         ("services:\n  a:\n    image: ${IMAGE}\n", "compose-interpolation", "3:5"),
         ("services:\n  a:\n    image: i\n    command: echo $HOME\n", "compose-interpolation", "4:5"),
         ("name: x\nservices: {a: {image: i}}\n", "compose-name", "1:1"),
@@ -401,6 +403,32 @@ fn cap_20_compose_refuses_what_nobody_reviewed() {
         let (got, at) = problem(FileFormat::Compose, template, "image");
         assert_eq!((got.as_str(), at.as_str()), (code, format!("templates/t.j2:{place}").as_str()), "{template:?}");
     }
+}
+
+#[test]
+fn cap_17_a_port_for_everybody_has_to_say_so() {
+    let template = |port: &str| format!("services:\n  a:\n    image: i\n    ports:\n      - {port}\n");
+    for port in ["'80:80'", "8000", "'8000-8010:8000-8010'", "{target: 80, published: '8080'}"] {
+        let (code, at) = problem(FileFormat::Compose, &template(port), "");
+        assert_eq!((code.as_str(), at.as_str()), ("compose-exposed", "templates/t.j2:5:7"), "{port}");
+    }
+    for port in ["'127.0.0.1:80:80'", "'0.0.0.0:80:80'", "{target: 80, host_ip: 10.0.0.1, published: '8080'}"] {
+        assert!(render(&template(port), FileFormat::Compose, json!({})).is_ok(), "{port}");
+    }
+}
+
+#[test]
+fn cap_22_replicas_that_would_share_a_port_or_a_name_are_refused() {
+    for (more, count) in [
+        ("ports: ['127.0.0.1:8101:80']", "deploy: {replicas: 3}"),
+        ("container_name: a", "deploy: {replicas: 3}"),
+        ("container_name: a", "scale: 2"),
+    ] {
+        let template = format!("services:\n  a:\n    image: i\n    {more}\n    {count}\n");
+        assert_eq!(problem(FileFormat::Compose, &template, "").0, "compose-replicas", "{template}");
+    }
+    let range = "services:\n  a:\n    image: i\n    ports: ['127.0.0.1:8101-8103:80']\n    deploy: {replicas: 3}\n";
+    assert!(render(range, FileFormat::Compose, json!({})).is_ok());
 }
 
 #[test]

@@ -116,6 +116,25 @@ fn cap_01_a_new_commit_is_synced_in_every_automatic_environment_at_once() {
 }
 
 #[test]
+fn cap_02_only_the_environment_that_moved_is_synced() {
+    let mut this = Story::started(&["production", "staging"]);
+    let first = |environment| job(environment, 'a', SyncCause::Commit);
+    this.looked(&[("production", automatic('a')), ("staging", automatic('a'))]);
+    let (result, verdict) = synced();
+    for environment in ["production", "staging"] {
+        assert_eq!(this.ended(&first(environment), result, verdict), []);
+    }
+    let mut pushed = |production, staging| {
+        this.on(DaemonEvent::RepositoryChanged);
+        this.looked(&[("production", automatic(production)), ("staging", automatic(staging))])
+    };
+    let start = |environment, digit| Response::Start(job(environment, digit, SyncCause::Commit));
+    assert_eq!(pushed('a', 'b'), [start("staging", 'b')], "a push to its branch");
+    assert_eq!(pushed('a', 'b'), [], "a push to another branch");
+    assert_eq!(pushed('b', 'b'), [start("production", 'b')], "a tag");
+}
+
+#[test]
 fn cap_11_of_many_commits_during_a_sync_only_the_newest_follows() {
     let mut this = Story::started(&["prod"]);
     let first = job("prod", 'a', SyncCause::Commit);

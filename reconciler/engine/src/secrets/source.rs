@@ -1,8 +1,8 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_core::config::SourceTree;
-use holdfast_core::secret::{Secret, SecretRef, fingerprint};
+use holdfast_core::secret::{Secret, SecretRef, fingerprint, is_placeholder};
 
 use super::{Identities, OpenError, Opened, open};
 use crate::ports::{SecretError, SecretSource};
@@ -11,6 +11,8 @@ use crate::ports::{SecretError, SecretSource};
 pub struct SopsSecrets {
     files: BTreeMap<String, String>,
     identities: Arc<Identities>,
+    /// Files of environments for development: placeholders will do there.
+    lenient: BTreeSet<String>,
     opened: Mutex<BTreeMap<String, Arc<Result<Opened, OpenError>>>>,
 }
 
@@ -23,7 +25,13 @@ impl SopsSecrets {
             .filter(|(path, _)| path.ends_with(".sops.yaml"))
             .filter_map(|(path, bytes)| Some((path.clone(), std::str::from_utf8(bytes).ok()?.to_owned())))
             .collect();
-        Self { files, identities, opened: Mutex::default() }
+        Self { files, identities, lenient: BTreeSet::new(), opened: Mutex::default() }
+    }
+
+    /// Lets well-known placeholders be secrets in these files.
+    pub fn with_placeholders_in(mut self, files: impl IntoIterator<Item = String>) -> Self {
+        self.lenient.extend(files);
+        self
     }
 
     fn opened(&self, file: &str) -> Option<Arc<Result<Opened, OpenError>>> {
@@ -44,6 +52,13 @@ impl SecretSource for SopsSecrets {
         if fingerprint(ciphertext, &secret.file) != secret.fingerprint {
             return Err(fail("it is not the value that was planned with; plan again".to_owned()));
         }
-        text.ok_or_else(|| fail("it is not text in UTF-8; encode it, for example with base64".to_owned()))
+        let text =
+            text.ok_or_else(|| fail("it is not text in UTF-8; encode it, for example with base64".to_owned()))?;
+        if is_placeholder(text.expose()) && !self.lenient.contains(&secret.file) {
+            let reason = "it is empty or a placeholder that everybody knows: give it a value of its own; `purpose: development` in the \
+                          environment allows it";
+            return Err(fail(reason.to_owned()));
+        }
+        Ok(text)
     }
 }

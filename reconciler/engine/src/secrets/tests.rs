@@ -140,6 +140,23 @@ fn a_source_gives_what_was_planned_and_nothing_else() {
 }
 
 #[test]
+fn cap_50_a_placeholder_is_no_secret_but_in_development() {
+    let identity = Identity::generate();
+    let sealed = seal("db: {password: changeme}\n", &[identity.to_public()], NOW, None).unwrap();
+    let opened = open(&sealed, &identities(&identity)).unwrap();
+    let print = fingerprint(opened.value(&path("db.password")).unwrap().1, FILE);
+    let mut tree = SourceTree::default();
+    tree.files.insert(FILE.to_owned(), sealed.into_bytes());
+    let wanted = SecretRef { file: FILE.to_owned(), path: path("db.password"), fingerprint: print };
+    let source = || SopsSecrets::new(&tree, Arc::new(identities(&identity)));
+    let Err(error) = source().reveal(&wanted) else { panic!("it was revealed") };
+    let message = error.to_string();
+    assert!(message.contains("placeholder") && !message.contains("changeme"), "{message}");
+    let lenient = source().with_placeholders_in([FILE.to_owned()]);
+    assert_eq!(lenient.reveal(&wanted).unwrap().expose(), "changeme");
+}
+
+#[test]
 fn limits_hold() {
     let identity = Identity::generate();
     assert!(matches!(refused(&"a: ".repeat(500_000), &identity), OpenError::Form { .. }));

@@ -109,7 +109,10 @@ fn compose(project: &str, service: &str, image: &str, text: &str) -> Artifacts {
         project: Some(DesiredProject {
             name: project.to_owned(),
             file: format!("{folder}/compose.yaml"),
-            services: BTreeMap::from([(service.to_owned(), DesiredService { digest, image: image.to_owned() })]),
+            services: BTreeMap::from([(
+                service.to_owned(),
+                DesiredService { digest, image: image.to_owned(), replicas: 1, memory: None },
+            )]),
         }),
     }
 }

@@ -27,6 +27,8 @@ async fn cap_05_two_releases_and_nothing_left_to_do() {
             assert_eq!(left_to_do(&fleet, &shop(3, Some(&release), &policy)).await, Vec::<String>::new());
             let again = bring(&fleet, 3, &release, &policy).await;
             assert_result(&again, SyncResult::NoChange);
+            let commit = shop(3, Some(&release), &policy).commit.to_string();
+            assert!(fleet.hosts().all(|(_, host)| host.world().ledger.unwrap().apps["prod/shop"].commit == commit));
             let app = &report.apps[&"shop".parse().unwrap()];
             assert!(report.probes().run > 0, "{report:#?}");
             assert!(app.hosts.values().all(|host| host.switch_ms.len() == 1 || name == "v1"), "{app:#?}");

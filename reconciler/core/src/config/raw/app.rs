@@ -5,7 +5,7 @@ use super::check::{Drain, Healthcheck, Migrate, Prove, Watch};
 use super::leaf::{Account, Destination, Identifier, Mode, Release, TemplatePath};
 use super::selector::Selector;
 use super::values::Values;
-use crate::config::decode::{Context, Decode, Must, Named, Port, record};
+use crate::config::decode::{Context, Decode, Must, Named, Port, Whole, record};
 use crate::config::model::{FileFormat, Strategy};
 use crate::config::place::At;
 use crate::config::yaml::{Kind, Node};
@@ -61,10 +61,26 @@ record!(
     /// How long the old slot stays startable, which makes going back a matter of a moment. The next sync after that takes it away,
     /// and the daemon begins one by itself in automatic mode. Default: `24h` with slots.
     keep_previous: Option<At<Millis>>,
+    /// How many connections its database takes, all roles together.
+    max_connections: Option<At<Whole<1, 1_000_000>>>,
+    /// The connections to a database that each of its replicas may open.
+    connections: Option<At<Connections>>,
     /// nginx upstreams by name: what they go to, as `component.port`.
     upstreams: Option<Named<Identifier, At<Upstream>>>,
     /// Variables for its templates; the strongest.
     variables: Option<Values>,
+});
+
+record!(
+    /// The connections to a database that each replica of a component may open: all replicas, twice where both slots run, are held
+    /// against `max_connections` of that database.
+    Connections, "`connections`", {
+    /// The component with the database.
+    to: At<ComponentName>,
+    /// Processes that have a pool each. Default: 1.
+    workers: Option<Whole<1, 10_000>>,
+    /// The most that one pool opens, overflow included.
+    pool: Whole<1, 100_000>,
 });
 
 record!(

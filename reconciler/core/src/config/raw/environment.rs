@@ -5,7 +5,7 @@ use super::selector::Selector;
 use super::values::Values;
 use super::window::Window;
 use crate::config::decode::{Context, Decode, Must, PlainValue, Whole, integer_of, record};
-use crate::config::model::{DriftPolicy, SyncMode};
+use crate::config::model::{DriftPolicy, Purpose, SyncMode};
 use crate::config::place::At;
 use crate::config::yaml::{Kind, Node};
 use crate::time::Millis;
@@ -15,6 +15,9 @@ record!(
     Environment, "an environment", {
     /// Its hosts: labels, or a list of names.
     hosts: Must<At<Selector>>,
+    /// What it is for: `production`, `staging` or `development`. Placeholders for secrets and tags that may move are for `development`
+    /// alone, debug switches are not for `production`. Default: `production`.
+    purpose: Option<Purpose>,
     /// When and how it is synced.
     sync: Option<Sync>,
     /// How a change rolls over its hosts.

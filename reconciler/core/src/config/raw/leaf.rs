@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use crate::config::decode::{Context, Decode, PlainValue, parsed, words};
-use crate::config::model::{DriftPolicy, FileFormat, ProveExpect, Strategy, SyncMode};
+use crate::config::model::{DriftPolicy, FileFormat, ProveExpect, Purpose, Strategy, SyncMode};
 use crate::config::yaml::{Kind, Node};
 use crate::id::{AppName, ComponentName, EnvironmentName, HostName};
 use crate::time::Millis;
@@ -20,6 +20,11 @@ parsed!(Millis, "a duration such as 250ms, 10s, 5m, 1h or 2d", "^[0-9]+(ms|s|m|h
     text.parse().map_err(|error: crate::time::InvalidDuration| error.to_string())
 });
 
+words!(Purpose, "purpose", {
+    "production" => Purpose::Production,
+    "staging" => Purpose::Staging,
+    "development" => Purpose::Development,
+});
 words!(SyncMode, "sync mode", { "manual" => SyncMode::Manual, "automatic" => SyncMode::Automatic, });
 words!(DriftPolicy, "drift policy", {
     "off" => DriftPolicy::Off,

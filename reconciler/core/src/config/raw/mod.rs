@@ -15,7 +15,7 @@ mod selector;
 mod values;
 mod window;
 
-pub(crate) use app::{App, Component, Ports};
+pub(crate) use app::{App, Component, Connections, Ports};
 pub(crate) use backup::{Backup, BackupClass, ClockTime, Day};
 pub(crate) use check::{Drain, Healthcheck, Migrate, Prove, Watch, WebsocketDrain};
 pub(crate) use environment::{Environment, MaxUnavailable, Rollout, Sync};

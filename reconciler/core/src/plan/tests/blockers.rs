@@ -8,7 +8,7 @@ use super::super::ideal::{ask, empty_live, live_as_desired};
 use super::super::sample::{Version, host_name, state};
 use super::super::{LiveHost, PlanOptions, Quarantined, app_digest, plan};
 use super::{codes, lines, plan_of, report};
-use crate::desired::DesiredState;
+use crate::desired::{Body, DesiredState};
 use crate::time::Timestamp;
 
 fn v(release: &str) -> DesiredState {
@@ -256,4 +256,61 @@ fn cap_53_no_migration_is_planned_where_another_host_may_have_run_it() {
     ledger.migrations.insert("prod/nps/web/v2".to_owned());
     let plan = plan_of(&v2, &ran);
     assert_eq!((migrates(&plan), codes(&plan)), (false, Vec::new()));
+}
+
+/// Gives each container of the web component a limit, and each of its services so many replicas.
+fn limited(desired: &mut DesiredState, memory: u64, replicas: u32) {
+    let apps = desired.hosts.values_mut().flat_map(|host| host.apps.values_mut());
+    for component in apps.flat_map(|app| &mut app.components).filter(|component| component.name.as_str() == "web") {
+        let Body::Slots { blue, green } = &mut component.body else { panic!("it has slots") };
+        let services = [blue, green]
+            .into_iter()
+            .flat_map(|place| &mut place.project)
+            .flat_map(|project| project.services.values_mut());
+        services.for_each(|service| (service.memory, service.replicas) = (Some(memory), replicas));
+    }
+}
+
+#[test]
+fn cap_15_limits_over_what_a_host_has_are_refused_with_both_slots_counted() {
+    let gib = 1 << 30;
+    let mut v1 = v("v1");
+    // Two services in two slots.
+    limited(&mut v1, gib, 2);
+    for (total, refused) in [(8 * gib, false), (8 * gib - 1, true), (0, false)] {
+        let mut live = empty_live(&v1);
+        report(&mut live, "web1").resources.memory_total = total;
+        report(&mut live, "web2").resources.memory_total = 0;
+        let plan = plan_of(&v1, &live);
+        assert_eq!(codes(&plan) == ["over-capacity web1 *"], refused, "{total}: {:?}", codes(&plan));
+        if refused {
+            let message = &plan.blockers[0].message;
+            assert!(message.contains("may take 8192 MiB") && message.contains("the host has 8191 MiB"), "{message}");
+        }
+    }
+    // What is there stays; only a change has to fit.
+    let mut live = live_as_desired(&v("v1"));
+    report(&mut live, "web1").resources.memory_total = gib;
+    assert_eq!(codes(&plan_of(&v("v1"), &live)), [""; 0]);
+}
+
+#[test]
+fn cap_21_one_replica_too_few_or_too_many_is_drift_in_place() {
+    let mut v1 = v("v1");
+    limited(&mut v1, 1, 1);
+    let live = live_as_desired(&v1);
+    limited(&mut v1, 1, 2);
+    let plan = plan_of(&v1, &live);
+    let wanted =
+        ["app", "cache"].map(|service| format!("~ service prod-nps-web-blue/{service} [blue] Drifted replicas-differ"));
+    assert_eq!(lines(&plan, "web1"), wanted);
+    let notes: Vec<_> = plan.hosts[&host_name("web1")].changes.iter().map(|change| change.note.as_str()).collect();
+    assert_eq!(notes, ["1 containers are there, and git says 2"; 2]);
+    // None are wanted, and none are there.
+    limited(&mut v1, 1, 0);
+    let mut live = live_as_desired(&v1);
+    for host in ["web1", "web2"] {
+        super::seen(&mut report(&mut live, host).projects, "prod-nps-web-blue").containers.clear();
+    }
+    assert!(plan_of(&v1, &live).is_empty());
 }

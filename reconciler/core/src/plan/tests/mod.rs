@@ -10,8 +10,9 @@ mod slots;
 
 use holdfast_protocol::Observed;
 
-use super::ideal::{plan_of, report};
-use super::{Change, LiveState, Plan, PlanAction, Reason};
+use super::ideal::{live_as_desired, plan_of, report};
+use super::sample::{Version, host_name, state};
+use super::{AppStatus, Change, LiveHost, LiveState, Plan, PlanAction, Reason};
 
 /// Returns one line per change of a host: symbol, key, reason, rule, slot.
 fn lines(plan: &Plan, host: &str) -> Vec<String> {
@@ -114,4 +115,29 @@ fn every_rule_and_blocker_is_documented() {
     assert!(words.len() > 40, "{words:?}");
     let missing: Vec<_> = words.iter().filter(|word| !page.contains(&format!("`{word}`"))).collect();
     assert!(missing.is_empty(), "docs/reference/plan.md lacks {missing:?}");
+}
+
+#[test]
+fn cap_83_only_what_is_as_git_says_and_runs_is_well() {
+    let v1 = state(&["web1", "web2"], &Version::new("v1"));
+    let rows = |live: &LiveState| super::status(&v1, live, &plan_of(&v1, live));
+    let live = live_as_desired(&v1);
+    assert!(rows(&live).iter().all(AppStatus::is_well), "{:#?}", rows(&live));
+    let well = |change: &dyn Fn(&mut LiveState)| {
+        let mut live = live_as_desired(&v1);
+        change(&mut live);
+        rows(&live).iter().map(AppStatus::is_well).collect::<Vec<_>>()
+    };
+    let away = LiveHost::Unreachable { reason: "down".to_owned() };
+    assert_eq!(well(&|live| drop(live.hosts.insert(host_name("web1"), away.clone()))), [false, true]);
+    let stopped = |live: &mut LiveState| {
+        let jobs = seen(&mut report(live, "web1").units, "nps-jobs.service");
+        "failed".clone_into(&mut jobs.active);
+    };
+    assert_eq!(well(&stopped), [false, true]);
+    let edited = |live: &mut LiveState| {
+        let site = seen(&mut report(live, "web2").files, "/etc/nginx/conf.d/prod-nps-edge.conf");
+        site.digest = holdfast_protocol::Digest([7; 32]);
+    };
+    assert_eq!(well(&edited), [true, false]);
 }

@@ -3,12 +3,15 @@
 //! # Source
 //! The Compose specification as of June 2026; interpolation as in compose-go v2.
 
+mod demands;
 mod emit;
+mod service;
 mod yaml;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use self::emit::{Emitter, plain_text};
+pub(crate) use self::service::{ComposeService, Stated};
 use self::yaml::{Kind, Node};
 use super::Content;
 use super::findings::Findings;
@@ -37,8 +40,8 @@ pub(crate) struct ComposeContext<'a> {
 pub(crate) struct ComposeFile {
     /// Its text.
     pub(crate) content: Content,
-    /// By service: digest label and image.
-    pub(crate) services: BTreeMap<String, (String, String)>,
+    /// By name.
+    pub(crate) services: BTreeMap<String, ComposeService>,
     /// The first service as written.
     pub(crate) first: String,
 }
@@ -60,7 +63,8 @@ pub(super) fn compose(
             return None;
         }
     };
-    let mut file = File { rendered, context, findings, services: BTreeMap::new(), first: String::new() };
+    let mut file =
+        File { rendered, context, findings, names: BTreeSet::new(), services: BTreeMap::new(), first: String::new() };
     let root = file.root(&root)?;
     let (services, first) = (file.services, file.first);
     let mut emitter = Emitter { rendered, findings, out: ContentWriter::new() };
@@ -74,7 +78,9 @@ struct File<'a, 'f, 't> {
     rendered: &'a Rendered,
     context: ComposeContext<'a>,
     findings: &'f mut Findings<'t>,
-    services: BTreeMap<String, (String, String)>,
+    /// All services as written.
+    names: BTreeSet<String>,
+    services: BTreeMap<String, ComposeService>,
     first: String,
 }
 
@@ -107,8 +113,9 @@ impl File<'_, '_, '_> {
                     self.sources(&name, value);
                     kept.push((key.clone(), value.clone()));
                 }
-                // Without meaning since 2020.
-                "version" => {}
+                "version" => {
+                    self.error("compose-version", key, "`version` has had no meaning since Compose 2", "take it out");
+                }
                 "name" => self.error(
                     "compose-name",
                     key,
@@ -140,6 +147,7 @@ impl File<'_, '_, '_> {
         if node.entries().is_empty() {
             self.error("compose-shape", node, "`services` is a map with at least one service", "");
         }
+        self.names = node.entries().iter().filter_map(|(key, _)| self.text(key)).collect();
         let mut entries = Vec::new();
         for (key, service) in node.entries() {
             let Some(name) = self.text(key) else { continue };
@@ -179,6 +187,7 @@ impl File<'_, '_, '_> {
                     "a container name can exist once, but this component runs in two slots",
                     "take `container_name` out; other containers reach it by its service name",
                 ),
+                "depends_on" => self.depends_on(name, value),
                 "env_file" => self.env_files(value),
                 "environment" => self.environment(value),
                 _ => {}
@@ -198,8 +207,10 @@ impl File<'_, '_, '_> {
         if self.first.is_empty() {
             name.clone_into(&mut self.first);
         }
+        let image = Stated { value: image, at: self.at(service.get("image").unwrap_or(key)) };
         let digest = self.digest(service, root);
-        self.services.insert(name.to_owned(), (digest.clone(), image));
+        let described = ComposeService { digest: digest.clone(), ..self.demands(name, key, service, image) };
+        self.services.insert(name.to_owned(), described);
         self.labelled(service, &digest)
     }
 

@@ -59,7 +59,12 @@ fn compose(project: &str, text: &str) -> Artifacts {
             file: path,
             services: BTreeMap::from([(
                 "main".to_owned(),
-                DesiredService { digest: format!("digest {text}"), image: format!("image:{text}") },
+                DesiredService {
+                    digest: format!("digest {text}"),
+                    image: format!("image:{text}"),
+                    replicas: 1,
+                    memory: None,
+                },
             )]),
         }),
     }
