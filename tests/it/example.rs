@@ -11,6 +11,15 @@ fn loads_without_a_finding() {
     let config = config.expect("a valid repository has a model");
     assert_eq!(
         config.environments.keys().map(ToString::to_string).collect::<Vec<_>>(),
-        ["numbers-dev", "numbers-prod", "prod", "shia-dev", "shia-prod", "shia-stage"]
+        [
+            "investment-dev",
+            "investment-prod",
+            "numbers-dev",
+            "numbers-prod",
+            "prod",
+            "shia-dev",
+            "shia-prod",
+            "shia-stage"
+        ]
     );
 }

@@ -1,6 +1,7 @@
 //! The five systems as this repository ships them: the definitions of `inventory`, `environments` and `templates`, with nothing
 //! replaced but the hosts' addresses and, by variables of the inventory, the images.
 
+mod investment;
 mod numbers;
 mod shia;
 
@@ -59,6 +60,27 @@ impl Shipped {
     fn assert_plan_is_empty(&self, environment: &str) {
         let plan = self.ops.run_any(&["plan", environment, "--detailed-exitcode"]);
         assert_eq!(plan.status.code(), Some(0), "a second plan of {environment} is empty");
+    }
+}
+
+/// A script on a host that counts until this is dropped: also whoever panics ends it.
+struct Counting<'a> {
+    lab: &'a Lab,
+    host: &'a str,
+}
+
+impl Counting<'_> {
+    /// Runs the script to its end, and returns the two numbers it prints. It has to end when there is `/run/counted`.
+    fn run(lab: &Lab, host: &str, script: &str) -> [u32; 2] {
+        let printed = lab.exec(host, &["bash", "-c", script]);
+        let numbers: Vec<u32> = printed.split_whitespace().map(|word| word.parse().unwrap()).collect();
+        numbers.try_into().unwrap()
+    }
+}
+
+impl Drop for Counting<'_> {
+    fn drop(&mut self) {
+        self.lab.try_run(&["exec", self.host, "--", "touch", "/run/counted"]);
     }
 }
 
