@@ -29,7 +29,10 @@ fn write(ops: &Ops) {
     let line = |nasty: &Nasty| format!("    \"{}\": {}\n", nasty.name, yaml(nasty.value));
     let values: String = corpus().iter().map(line).collect();
     let secrets: String = corpus().iter().filter(|nasty| is_secret(nasty)).map(line).collect();
-    ops.write("environments/prod/environment.yaml", &format!("hosts: {{ role: web }}\nvariables:\n  q:\n{values}"));
+    ops.write(
+        "environments/prod/environment.yaml",
+        &format!("hosts: {{ role: web }}\npurpose: development\nvariables:\n  q:\n{values}"),
+    );
     ops.seal("prod", &format!("q:\n{secrets}"));
     ops.write("environments/prod/quoting.yaml", APP);
 
