@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::desired::{Artifacts, DesiredComponent, DesiredFile, DesiredHost, DesiredState};
 use crate::diag::Origin;
-use crate::id::{AppName, CommitId, EnvironmentName, HostName};
-use crate::plan::unified;
+use crate::id::{AppName, CommitId, DigestWriter, EnvironmentName, HostName};
+use crate::plan::{app_digest, unified};
 
 /// The version of [`ConfigDiff`] as JSON. It rises when a reader of the former version would misread one.
 pub const CONFIG_DIFF_VERSION: u32 = 1;
@@ -30,6 +30,8 @@ pub struct ConfigDiff {
     pub head: CommitId,
     /// The hosts of either, in rollout order of `head`.
     pub hosts: Vec<HostDiff>,
+    /// Digest of what both sides render to and of all that differs, without the commits: who sees the same digest looks at the same.
+    pub digest: String,
 }
 
 /// What differs on one host.
@@ -101,13 +103,28 @@ pub fn desired_diff(base: &DesiredState, head: &DesiredState) -> ConfigDiff {
         .iter()
         .chain(gone)
         .map(|host| HostDiff { host: host.clone(), changes: host_changes(base.hosts.get(host), head.hosts.get(host)) });
+    let hosts: Vec<HostDiff> = hosts.collect();
     ConfigDiff {
+        digest: digest(base, head, &hosts),
         format_version: CONFIG_DIFF_VERSION,
         environment: head.environment.clone(),
         base: base.commit.clone(),
         head: head.commit.clone(),
-        hosts: hosts.collect(),
+        hosts,
     }
+}
+
+/// Returns the digest of a difference. Long texts are not shown to their end: what they render to counts too.
+fn digest(base: &DesiredState, head: &DesiredState, hosts: &[HostDiff]) -> String {
+    let mut writer = DigestWriter::new().field(head.environment.as_str());
+    for side in [base, head] {
+        let apps: BTreeSet<&AppName> = side.hosts.values().flat_map(|host| host.apps.keys()).collect();
+        for app in apps {
+            writer = writer.field(app_digest(side, app).0);
+        }
+    }
+    let shown = serde_json::to_string(hosts).expect("BUG: a difference is plain data");
+    writer.field(shown).finish().to_string()
 }
 
 fn host_changes(base: Option<&DesiredHost>, head: Option<&DesiredHost>) -> Vec<ConfigChange> {

@@ -1,6 +1,8 @@
 //! The difference of two commits, for a terminal and a pull request.
 
-use crate::id::HostName;
+use std::fmt::Write as _;
+
+use crate::id::{HostName, short_seal};
 
 use super::config_diff::{ConfigChange, ConfigChangeKind, ConfigDiff};
 use super::escape::{fenced, html, visible};
@@ -104,7 +106,7 @@ pub fn config_diff_text(diff: &ConfigDiff, style: Style) -> String {
         text.push('\n');
     }
     text.push_str(&style.paint(Paint::Bold, &summary(diff)));
-    text.push('\n');
+    writeln!(text, "\ndigest {}", short_seal(&diff.digest)).expect("BUG: a text takes any text");
     text
 }
 
@@ -112,11 +114,12 @@ pub fn config_diff_text(diff: &ConfigDiff, style: Style) -> String {
 /// it cannot leave.
 pub fn config_diff_markdown(diff: &ConfigDiff) -> String {
     let mut text = format!(
-        "### Changes of `{}` from `{}` to `{}`\n\n**{}**\n\n",
+        "### Changes of `{}` from `{}` to `{}`\n\n**{}** Digest `{}`.\n\n",
         diff.environment,
         diff.base.short(),
         diff.head.short(),
-        summary(diff)
+        summary(diff),
+        short_seal(&diff.digest)
     );
     let groups = groups(diff);
     let mut left = groups.len();

@@ -8,7 +8,7 @@ use super::{
     Style, config_diff_markdown, config_diff_text, desired_diff, explain_text, plan_html, plan_json, plan_markdown,
     plan_schema, plan_text,
 };
-use crate::desired::DesiredState;
+use crate::desired::{Body, DesiredState};
 use crate::plan::ideal::{ask, empty_live, live_as_desired, plan_of, report};
 use crate::plan::sample::{Version, host_name, state};
 use crate::plan::{LiveHost, LiveState, Plan};
@@ -212,6 +212,17 @@ fn cap_04_two_commits_are_compared_without_any_host() {
     insta::assert_snapshot!("diff_wide", config_diff_text(&diff, WIDE));
     insta::assert_snapshot!("diff_markdown", config_diff_markdown(&diff));
     assert!(desired_diff(&base, &base).is_empty());
+    // The digest tells what was looked at: the same from another commit, another with one byte more.
+    assert_eq!(desired_diff(&base, &head).digest, diff.digest);
+    let mut elsewhere = head.clone();
+    elsewhere.commit = "9".repeat(40).parse().unwrap();
+    assert_eq!(desired_diff(&base, &elsewhere).digest, diff.digest);
+    assert_ne!(desired_diff(&head, &base).digest, diff.digest);
+    let mut more = head.clone();
+    let app = more.hosts.values_mut().next().unwrap().apps.values_mut().next().unwrap();
+    let Body::Single(data) = &mut app.components[0].body else { panic!("one place") };
+    data.files.values_mut().next().unwrap().content.parts.push(crate::render::Part::Plain(" ".to_owned()));
+    assert_ne!(desired_diff(&base, &more).digest, diff.digest);
     assert!(config_diff_text(&desired_diff(&base, &base), WIDE).contains("Nothing differs on any of 2 hosts."));
     let there: BTreeSet<String> = diff.hosts.iter().map(|host| host.host.to_string()).collect();
     assert_eq!(there.len(), 3);
