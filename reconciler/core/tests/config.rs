@@ -55,6 +55,19 @@ fn user_keys_and_anchors_are_allowed() {
     assert_eq!(web.healthcheck.as_ref().unwrap().interval.0, 2000, "the map's own key is stronger than a merged one");
 }
 
+#[test]
+fn cap_82_a_smoke_test_asks_the_site_of_the_proof_and_any_other_it_names() {
+    let smoke = "    prove: { port: 8100, host: nps.example, json: release }\n    smoke:\n      - { path: /, contains: NPS }\n      \
+                 - { path: /x, port: 81, host: b.example, status: [301, 302], json: { a.b: 1 } }\n    watch:";
+    let app = include_str!("config/nps.yaml").replace("    watch:", smoke);
+    let config = valid(&[("environments/prod/nps.yaml", &app)]);
+    let web = &config.environments.values().next().unwrap().apps.values().next().unwrap().components[1];
+    let [first, second] = web.smoke.as_slice() else { panic!("{:?}", web.smoke) };
+    assert_eq!((first.port, first.host.as_str(), first.contains.as_str()), (8100, "nps.example", "NPS"));
+    assert_eq!((second.port, second.host.as_str(), second.status.as_slice()), (81, "b.example", &[301, 302][..]));
+    assert_eq!(second.json["a.b"], "1");
+}
+
 /// Cases of wrong input: name, then files that are changed. Each is one snapshot of all findings.
 const WRONG: &[(&str, &[(&str, &str)])] = &[
     (

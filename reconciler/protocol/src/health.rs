@@ -93,6 +93,23 @@ pub struct Prove {
     pub passes: u32,
 }
 
+/// A request through nginx, and what its answer must be, which decides whether a release stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Smoke {
+    /// Loopback port nginx listens on.
+    pub port: u16,
+    /// Path with query.
+    pub path: String,
+    /// `Host` header; empty for `127.0.0.1`.
+    pub host: String,
+    /// Accepted status codes; empty for any 2xx.
+    pub status: Vec<u16>,
+    /// Fields of a JSON answer, by dotted path, and the value each must have (compared as text).
+    pub json: BTreeMap<String, String>,
+    /// Text the answer's body must hold; empty for any.
+    pub contains: String,
+}
+
 /// The watch window after a switch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {

@@ -28,7 +28,7 @@ pub use backup::{
 };
 pub use digest::{Digest, InvalidDigest};
 pub use frame::{FrameError, MAX_FRAME, read_frame, write_frame};
-pub use health::{CommandTarget, HealthCheck, Probe, Prove, Watch};
+pub use health::{CommandTarget, HealthCheck, Probe, Prove, Smoke, Watch};
 pub use hello::{Architecture, Capability, Hello, HelloRequest, Tool};
 pub use journal::{JournalEntry, JournalEvent, Outcome, Phase, UNCONFIRMED};
 pub use ledger::{AppKey, AppRecord, ComponentRecord, FileRecord, Ledger, SlotRecord};

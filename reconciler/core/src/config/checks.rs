@@ -1,11 +1,12 @@
-//! Health checks, proofs, drains, watch windows and migrations with their defaults.
+//! Health checks, proofs, smoke tests, drains, watch windows and migrations with their defaults.
 
 use std::collections::BTreeMap;
 
+use super::decode::Named;
 use super::findings::Findings;
-use super::model::{DrainSpec, HealthSpec, MigrateSpec, ProbeSpec, ProveExpect, ProveSpec, WatchSpec};
+use super::model::{DrainSpec, HealthSpec, MigrateSpec, ProbeSpec, ProveExpect, ProveSpec, SmokeSpec, WatchSpec};
 use super::place::At;
-use super::raw::{self, Identifier, WebsocketDrain};
+use super::raw::{self, FieldPath, Identifier, Scalar, WebsocketDrain};
 use super::suggest;
 use crate::time::Millis;
 
@@ -80,15 +81,12 @@ pub(super) fn health(
         if http.wrong.any(&["port"]) {
             return None;
         }
-        let json = http.json.iter().flat_map(|json| &json.entries);
-        let json: Option<BTreeMap<String, String>> =
-            json.map(|entry| Some((entry.name.value.0.clone(), entry.value.as_ref()?.0.clone()))).collect();
         ProbeSpec::Http {
             port: ports.pick(http.port.as_ref(), check, findings)?,
             path: http.path.0.clone(),
             host: http.host.as_ref().map(|host| host.0.clone()).unwrap_or_default(),
             status: http.status.as_ref().map(|status| status.0.clone()).unwrap_or_default(),
-            json: json?,
+            json: fields(http.json.as_ref())?,
         }
     } else if let Some(tcp) = &raw.tcp {
         ProbeSpec::Tcp { port: ports.pick(tcp.port.as_ref(), check, findings)? }
@@ -143,6 +141,28 @@ pub(super) fn prove(prove: &At<raw::Prove>, findings: &mut Findings<'_>) -> Opti
         json: raw.json.as_ref().map(|json| json.0.clone()).unwrap_or_default(),
         expect: raw.expect.unwrap_or(ProveExpect::Release),
     })
+}
+
+/// Returns the smoke tests. What they do not say of nginx is that of the proof.
+pub(super) fn smoke(raw: &[raw::Smoke], prove: Option<&ProveSpec>) -> Vec<SmokeSpec> {
+    let spec = |raw: &raw::Smoke| SmokeSpec {
+        port: raw.port.map_or_else(|| prove.map_or(80, |prove| prove.port), super::decode::Port::number),
+        path: raw.path.0.clone(),
+        host: raw
+            .host
+            .as_ref()
+            .map_or_else(|| prove.map(|prove| prove.host.clone()).unwrap_or_default(), |host| host.0.clone()),
+        status: raw.status.as_ref().map(|status| status.0.clone()).unwrap_or_default(),
+        json: fields(raw.json.as_ref()).unwrap_or_default(),
+        contains: raw.contains.as_ref().map(|text| text.0.clone()).unwrap_or_default(),
+    };
+    raw.iter().map(spec).collect()
+}
+
+/// Returns the fields of an answer and what each must be; `None` when one of them is wrong.
+fn fields(json: Option<&Named<FieldPath, Scalar>>) -> Option<BTreeMap<String, String>> {
+    let entries = json.iter().flat_map(|json| &json.entries);
+    entries.map(|entry| Some((entry.name.value.0.clone(), entry.value.as_ref()?.0.clone()))).collect()
 }
 
 /// Returns the drain. A host sees connections, not what runs over them: websockets that are waited for until they close make it

@@ -265,6 +265,8 @@ pub struct Component {
     pub drain: DrainSpec,
     /// How nginx is asked which release answers.
     pub prove: Option<ProveSpec>,
+    /// Requests that decide whether the release stays.
+    pub smoke: Vec<SmokeSpec>,
     /// How long the old slot stays startable.
     pub keep_previous: Millis,
     /// Other files it needs, by absolute destination path.
@@ -417,6 +419,23 @@ pub struct ProveSpec {
     pub json: String,
     /// What it must equal.
     pub expect: ProveExpect,
+}
+
+/// A request through nginx and what its answer must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SmokeSpec {
+    /// nginx's port on loopback.
+    pub port: u16,
+    /// Path with query.
+    pub path: String,
+    /// `Host` header; empty for `127.0.0.1`.
+    pub host: String,
+    /// Accepted status codes; empty for any 2xx.
+    pub status: Vec<u16>,
+    /// JSON fields by dotted path, and the value of each.
+    pub json: BTreeMap<String, String>,
+    /// Text the body must hold, or empty.
+    pub contains: String,
 }
 
 /// What a proof must say.

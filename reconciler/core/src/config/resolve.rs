@@ -123,6 +123,7 @@ fn component(
     let port_names = checks::PortNames::of(raw);
     let healthcheck = raw.healthcheck.as_ref().and_then(|check| checks::health(check, &port_names, findings));
     let prove = raw.prove.as_ref().and_then(|prove| checks::prove(prove, findings));
+    let smoke = checks::smoke(raw.smoke.as_deref().unwrap_or_default(), prove.as_ref());
     let drain = checks::drain(raw.drain.as_ref(), findings);
     let upstreams = upstreams(raw, &who, &hosts, siblings, claims, findings);
     let backups = backups::backups(raw, strategy, findings);
@@ -140,6 +141,7 @@ fn component(
         watch: raw.watch.as_ref().map(|watch| checks::watch(&watch.value)),
         drain,
         prove,
+        smoke,
         keep_previous: raw.keep_previous.as_ref().map_or(keep, |keep| keep.value),
         files,
         backups,

@@ -96,6 +96,7 @@ pub(super) fn backups(
         watch: None,
         drain: DrainSpec { timeout: Millis(0), stop_grace: None },
         prove: None,
+        smoke: Vec::new(),
         keep_previous: Millis(0),
         backups: declared,
         origin: component.origin.clone(),

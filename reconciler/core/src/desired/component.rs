@@ -69,6 +69,7 @@ impl ComponentResolver<'_> {
             watch: component.watch.clone(),
             drain: component.drain.clone(),
             prove: component.prove.clone(),
+            smoke: component.smoke.clone(),
             keep_previous: component.keep_previous,
             backups: BTreeMap::new(),
             origin: component.origin.clone(),

@@ -4,7 +4,7 @@ use holdfast_protocol::{BackupSpec, Digest, Slot};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
-    DrainSpec, HealthSpec, HostSpec, MigrateSpec, ProveSpec, Recurrence, RolloutPolicy, SlotPorts, Strategy,
+    DrainSpec, HealthSpec, HostSpec, MigrateSpec, ProveSpec, Recurrence, RolloutPolicy, SlotPorts, SmokeSpec, Strategy,
     SyncPolicy, WatchSpec,
 };
 use crate::diag::Origin;
@@ -78,6 +78,9 @@ pub struct DesiredComponent {
     pub drain: DrainSpec,
     /// How nginx is asked which release answers.
     pub prove: Option<ProveSpec>,
+    /// Requests that decide whether the release stays.
+    #[serde(default)]
+    pub smoke: Vec<SmokeSpec>,
     /// How long the old slot stays startable.
     pub keep_previous: Millis,
     /// Backups by the path of their declaration on the host. Only of the component that another one's backups become.

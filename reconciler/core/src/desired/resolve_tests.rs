@@ -58,6 +58,7 @@ fn component(name: &str, kind: ComponentKind, strategy: Strategy, hosts: &[HostN
         watch: None,
         drain: DrainSpec { timeout: Millis(30_000), stop_grace: None },
         prove: None,
+        smoke: Vec::new(),
         keep_previous: Millis(0),
         max_connections: None,
         connections: None,

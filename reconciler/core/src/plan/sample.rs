@@ -121,6 +121,7 @@ pub(crate) fn component(name: &str, strategy: Strategy, body: Body) -> DesiredCo
         watch: None,
         drain: DrainSpec { timeout: Millis(10_000), stop_grace: None },
         prove: None,
+        smoke: Vec::new(),
         keep_previous: Millis(86_400_000),
         backups: BTreeMap::new(),
         origin: origin("environments/prod/nps.yaml", 5),

@@ -246,6 +246,9 @@ fn settings(component: &DesiredComponent) -> BTreeMap<String, String> {
     if let Some(prove) = &component.prove {
         set("prove", json(serde_json::to_value(prove)));
     }
+    for (number, smoke) in component.smoke.iter().enumerate() {
+        set(&format!("smoke.{}", number + 1), json(serde_json::to_value(smoke)));
+    }
     set("drain.timeout", component.drain.timeout.to_string());
     if let Some(grace) = component.drain.stop_grace {
         set("drain.stop_grace", grace.to_string());

@@ -112,7 +112,12 @@ pub(super) fn apply(world: &mut World, spec: &TransactionSpec, action: &Action) 
             }
         }
         // They take time, or do nothing going forward.
-        Action::Health(_) | Action::Prove(_) | Action::Watch(_) | Action::Drain { .. } | Action::OnUndo(_) => {}
+        Action::Health(_)
+        | Action::Prove(_)
+        | Action::Smoke(_)
+        | Action::Watch(_)
+        | Action::Drain { .. }
+        | Action::OnUndo(_) => {}
     }
     Ok(String::new())
 }

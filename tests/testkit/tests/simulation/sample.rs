@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use holdfast_core::config::{
     Address, DrainSpec, DriftPolicy, HealthSpec, HostSpec, MigrateSpec, ProbeSpec, ProveExpect, ProveSpec,
-    RolloutPolicy, SlotPorts, Strategy, SyncMode, SyncPolicy, WatchSpec,
+    RolloutPolicy, SlotPorts, SmokeSpec, Strategy, SyncMode, SyncPolicy, WatchSpec,
 };
 use holdfast_core::desired::{
     Artifacts, Body, DesiredApp, DesiredComponent, DesiredFile, DesiredHost, DesiredMigration, DesiredProject,
@@ -138,6 +138,7 @@ fn component(name: &str, strategy: Strategy, body: Body) -> DesiredComponent {
         watch: None,
         drain: DrainSpec { timeout: Millis(5_000), stop_grace: None },
         prove: None,
+        smoke: Vec::new(),
         keep_previous: Millis(86_400_000),
         backups: BTreeMap::new(),
         origin: Origin::default(),
@@ -191,6 +192,14 @@ fn app(release: &Release, migrates: bool) -> DesiredApp {
         json: String::new(),
         expect: ProveExpect::Release,
     });
+    web.smoke = vec![SmokeSpec {
+        port: 80,
+        path: "/".to_owned(),
+        host: "shop.example".to_owned(),
+        status: Vec::new(),
+        json: BTreeMap::new(),
+        contains: "Shop".to_owned(),
+    }];
     let worker = |slot: &str| unit(&format!("shop-worker@{slot}.service"), &format!("worker {name}"));
     let worker = component("worker", Strategy::Workers, Body::Slots { blue: worker("blue"), green: worker("green") });
     let beat = component("beat", Strategy::Singleton, Body::Single(unit("shop-beat.service", &format!("beat {name}"))));

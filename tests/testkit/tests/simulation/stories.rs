@@ -38,6 +38,26 @@ async fn cap_05_two_releases_and_nothing_left_to_do() {
     }
 }
 
+/// At the switch of the canary, and on the last host after the others stand.
+#[tokio::test(start_paused = true)]
+async fn cap_82_a_smoke_test_that_fails_sends_everybody_back() {
+    for (failing, touched) in [(0, 1), (2, 3)] {
+        let fleet = fleet(3);
+        bring(&fleet, 3, &Release::good("v1"), &together()).await;
+        fleet.host(&host_names(3)[failing]).break_step("smoke tests");
+        let report = bring(&fleet, 3, &Release::good("v2"), &together()).await;
+        assert_result(&report, SyncResult::RolledBack);
+        assert_serves(&fleet, "v1");
+        let app = &report.apps[&"shop".parse().unwrap()];
+        let switched = app.hosts.values().filter(|host| !host.switch_ms.is_empty()).count();
+        assert_eq!(switched, touched, "{app:#?}");
+        assert!(app.quarantined.contains("smoke tests"), "{}", app.quarantined);
+        fleet.host(&host_names(3)[failing]).repair();
+        let back = bring(&fleet, 3, &Release::good("v1"), &together()).await;
+        assert_result(&back, SyncResult::NoChange);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_old_slot_stays_startable_and_nothing_else_runs() {
     let fleet = fleet(1);

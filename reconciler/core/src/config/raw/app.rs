@@ -1,7 +1,7 @@
 //! `environments/<env>/<app>.yaml`.
 
 use super::backup::{Backup, BackupClass};
-use super::check::{Drain, Healthcheck, Migrate, Prove, Watch};
+use super::check::{Drain, Healthcheck, Migrate, Prove, Smoke, Watch};
 use super::leaf::{Account, Destination, Identifier, Mode, Release, TemplatePath};
 use super::selector::Selector;
 use super::values::Values;
@@ -58,6 +58,8 @@ record!(
     drain: Option<At<Drain>>,
     /// How nginx is asked which release answers.
     prove: Option<At<Prove>>,
+    /// Requests through nginx that decide whether the release stays: after the switch, and once more at the end of the watch window.
+    smoke: Option<Vec<Smoke>>,
     /// How long the old slot stays startable, which makes going back a matter of a moment. The next sync after that takes it away,
     /// and the daemon begins one by itself in automatic mode. Default: `24h` with slots.
     keep_previous: Option<At<Millis>>,

@@ -1,4 +1,4 @@
-//! Health checks, migrations, watch windows, drains and proofs.
+//! Health checks, migrations, watch windows, drains, proofs and smoke tests.
 
 use super::leaf::{Argument, FieldPath, HeaderName, HostHeader, HttpPath, Identifier, Ratio, Scalar, ServiceName};
 use crate::config::decode::{Context, Decode, Named, Port, Whole, record, words};
@@ -132,6 +132,23 @@ record!(
     json: Option<FieldPath>,
     /// What it must equal: `release` or `slot`. Default: `release`.
     expect: Option<ProveExpect>,
+});
+
+record!(
+    /// A request through nginx after the switch, and what its answer must be.
+    Smoke, "a smoke test", {
+    /// nginx's port on loopback. Default: that of `prove`, else 80.
+    port: Option<Port>,
+    /// Path with query.
+    path: HttpPath,
+    /// `Host` header: the site's name. Default: that of `prove`.
+    host: Option<HostHeader>,
+    /// Accepted status codes. Default: any 2xx.
+    status: Option<Statuses>,
+    /// Fields of a JSON answer, by dotted path, and the value each must have.
+    json: Option<Named<FieldPath, Scalar>>,
+    /// Text that the answer's body must hold.
+    contains: Option<Scalar>,
 });
 
 /// Program and arguments.

@@ -17,11 +17,11 @@ mod window;
 
 pub(crate) use app::{App, Component, Connections, Ports};
 pub(crate) use backup::{Backup, BackupClass, ClockTime, Day};
-pub(crate) use check::{Drain, Healthcheck, Migrate, Prove, Watch, WebsocketDrain};
+pub(crate) use check::{Drain, Healthcheck, Migrate, Prove, Smoke, Watch, WebsocketDrain};
 pub(crate) use environment::{Environment, MaxUnavailable, Rollout, Sync};
 pub(crate) use holdfast::{Defaults, Holdfast};
 pub(crate) use inventory::{Host, Inventory};
-pub(crate) use leaf::{Account, EmailAddress, Identifier, LabelKey, LocalPath, TemplatePath};
+pub(crate) use leaf::{Account, EmailAddress, FieldPath, Identifier, LabelKey, LocalPath, Scalar, TemplatePath};
 pub(crate) use manager::{Manager, ManagerApproval, ManagerHttps, ManagerSsh};
 pub(crate) use notices::{ManagerNotice, ManagerSmtp};
 pub(crate) use selector::Selector;

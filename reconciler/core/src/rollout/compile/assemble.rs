@@ -185,6 +185,15 @@ impl Assembly<'_> {
                 steps.push(&target.name, &what, deadline::QUICK_MS, Action::Prove(prove.clone()));
             }
         }
+        self.smoke(steps);
+    }
+
+    /// Asks what decides whether the release stays.
+    fn smoke(&self, steps: &mut Steps) {
+        for target in self.targets.iter().filter(|target| target.is_touched() && !target.place.smoke.is_empty()) {
+            let requests = target.place.smoke.clone();
+            steps.push(&target.name, "smoke tests", deadline::smoke(requests.len()), Action::Smoke(requests));
+        }
     }
 
     /// Returns the watch window: one for the app, as long as its longest, as strict as its strictest.
@@ -202,6 +211,7 @@ impl Assembly<'_> {
         let mut steps = Steps::default();
         let action = Action::Watch(Watch { window_ms, checks, max_error_permille });
         steps.push("", "watch", window_ms.saturating_add(deadline::MARGIN_MS), action);
+        self.smoke(&mut steps);
         steps.into_list()
     }
 

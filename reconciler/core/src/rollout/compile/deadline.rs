@@ -35,6 +35,11 @@ pub(super) fn health(check: &HealthCheck) -> u64 {
         .saturating_add(MARGIN_MS)
 }
 
+/// Returns the time for so many smoke tests: three tries each.
+pub(super) fn smoke(requests: usize) -> u64 {
+    QUICK_MS.saturating_mul(requests as u64).saturating_add(MARGIN_MS)
+}
+
 /// Returns the time for a switch.
 pub(super) fn switch(method: SwitchMethod) -> u64 {
     match method {

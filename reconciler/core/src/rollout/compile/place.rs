@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::{ComponentRecord, Digest, FileRecord, HealthCheck, Prove, Slot, SlotRecord};
+use holdfast_protocol::{ComponentRecord, Digest, FileRecord, HealthCheck, Prove, Slot, SlotRecord, Smoke};
 
 use crate::desired::{DesiredApp, DesiredComponent};
 use crate::render::Content;
@@ -26,6 +26,8 @@ pub(super) struct Place {
     pub(super) health: Option<HealthCheck>,
     /// How nginx is asked for it.
     pub(super) prove: Option<Prove>,
+    /// What is asked of it after the switch. Not in the ledger: going back must not fail by it.
+    pub(super) smoke: Vec<Smoke>,
 }
 
 /// A compose project at a place.
@@ -90,6 +92,7 @@ impl Place {
             release: app.release.clone(),
             health: health::check(component.healthcheck.as_ref(), &units, project.as_ref(), &ports),
             prove: component.prove.as_ref().map(|spec| health::prove(spec, &app.release, slot)),
+            smoke: component.smoke.iter().map(health::smoke).collect(),
             files,
             units,
             project,
@@ -110,6 +113,7 @@ impl Place {
             ports: BTreeMap::new(),
             health: record.health.clone(),
             prove: None,
+            smoke: Vec::new(),
         })
     }
 
@@ -122,6 +126,7 @@ impl Place {
             ports: record.ports.clone(),
             health: record.health.clone(),
             prove: record.prove.clone(),
+            smoke: Vec::new(),
         }
     }
 

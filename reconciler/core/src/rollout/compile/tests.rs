@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 
 use holdfast_protocol::{
     Action, Architecture, Capability, ContainerLive, Digest, Hello, Ledger, LiveReport, NginxLive, Observed,
-    ProjectLive, Resources, Slot, SwitchLive, Tool, TransactionSpec, UnitLive,
+    ProjectLive, Resources, Slot, Step, SwitchLive, Tool, TransactionSpec, UnitLive,
 };
 use insta::assert_snapshot;
 
@@ -43,6 +43,7 @@ fn component(text: &str, strategy: Strategy, body: Body) -> DesiredComponent {
         watch: None,
         drain: DrainSpec { timeout: Millis(5_000), stop_grace: None },
         prove: None,
+        smoke: Vec::new(),
         keep_previous: Millis(86_400_000),
         backups: BTreeMap::new(),
         origin: Origin::default(),
@@ -378,6 +379,27 @@ fn cap_24_a_first_release_starts_in_blue() {
     settle
       record
     ");
+}
+
+/// In the window they come last, so that what breaks in its course is seen.
+#[test]
+fn cap_82_smoke_tests_follow_the_proof_and_the_window() {
+    let mut tested = app("v1");
+    let web = tested.components.iter_mut().find(|component| component.name.as_str() == "web").unwrap();
+    web.smoke = vec![SmokeSpec {
+        port: 80,
+        path: "/".to_owned(),
+        host: "nps.example".to_owned(),
+        status: vec![200],
+        json: BTreeMap::new(),
+        contains: "NPS".to_owned(),
+    }];
+    let spec = spec(&state(vec![tested]), &changes(&["data", "web", "worker", "edge"]), &Ledger::default());
+    let last = |steps: &[Step]| steps.iter().rev().take(2).map(|step| step.title.clone()).collect::<Vec<_>>();
+    assert_eq!(last(&spec.promote), ["web: smoke tests", "web: nginx answers with v1"]);
+    assert_eq!(last(&spec.watch), ["web: smoke tests", "watch"]);
+    let Action::Smoke(requests) = &spec.watch[1].action else { panic!("{:?}", spec.watch) };
+    assert_eq!((requests[0].contains.as_str(), requests[0].status.as_slice()), ("NPS", &[200][..]));
 }
 
 #[test]

@@ -62,22 +62,7 @@ fn probe(work: &Work<'_>, probe: &Probe, timeout: Duration, engine: &mut Engine)
         Probe::Tcp { port } => http::connect(*port, timeout).map(drop),
         Probe::Http { port, path, host, status, json } => {
             let answer = http::get(*port, path, host, timeout)?;
-            let fits =
-                if status.is_empty() { (200..300).contains(&answer.status) } else { status.contains(&answer.status) };
-            if !fits {
-                let body = shown(&answer.body, 200);
-                return Err(format!("port {port}{} answered {}: {body}", shown(path.as_bytes(), 80), answer.status));
-            }
-            for (field, wanted) in json {
-                let found = answer.json(field)?;
-                if found != *wanted {
-                    return Err(format!(
-                        "the answer says `{field}` is `{}`, expected `{wanted}`",
-                        shown(found.as_bytes(), 80)
-                    ));
-                }
-            }
-            Ok(())
+            answer.expect(status, json).map_err(|why| format!("port {port}{}: {why}", shown(path.as_bytes(), 80)))
         }
         Probe::Command { target, argv } => {
             let Some((program, args)) = argv.split_first() else { return Err("the command is empty".to_owned()) };

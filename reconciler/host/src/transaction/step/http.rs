@@ -1,8 +1,11 @@
 //! A tiny HTTP/1.1 client for probes: one request on a fresh connection to this host.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
+
+use crate::exec::shown;
 
 /// The most bytes taken of an answer: a health answer is small, and a wrong one must not fill our memory.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -19,6 +22,25 @@ impl Answer {
     /// Returns the first header of this name.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// Looks whether the answer is what is wanted: one of the status codes, any 2xx where there are none, and these JSON fields.
+    ///
+    /// # Errors
+    /// What is different, for people.
+    pub(super) fn expect(&self, status: &[u16], json: &BTreeMap<String, String>) -> Result<(), String> {
+        let fits = if status.is_empty() { (200..300).contains(&self.status) } else { status.contains(&self.status) };
+        if !fits {
+            return Err(format!("answered {}: {}", self.status, shown(&self.body, 200)));
+        }
+        for (field, wanted) in json {
+            let found = self.json(field)?;
+            if found != *wanted {
+                let found = shown(found.as_bytes(), 80);
+                return Err(format!("the answer says `{field}` is `{found}`, expected `{wanted}`"));
+            }
+        }
+        Ok(())
     }
 
     /// Returns the field of a JSON body at a dotted path, as text; numbers in the path index lists.

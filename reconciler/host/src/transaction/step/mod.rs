@@ -23,6 +23,7 @@ mod nginx;
 mod preflight;
 mod prove;
 mod record;
+mod smoke;
 mod sockets;
 mod switch;
 mod unit;
@@ -169,6 +170,7 @@ fn act(action: &Action) -> Box<dyn Act + '_> {
             Box::new(migrate::Migrate { id, runner, argv, idempotent: *idempotent })
         }
         Action::Prove(question) => Box::new(prove::Prove(question)),
+        Action::Smoke(requests) => Box::new(smoke::Smoke(requests)),
         Action::Watch(window) => Box::new(watch::Watch(window)),
         Action::NginxTest { put, remove } => Box::new(nginx::Test { put, remove }),
         Action::NginxReload => Box::new(nginx::Reload),
