@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use holdfast_core::time::Timestamp;
-use holdfast_core::view::{DOCUMENT_VERSION, HistoryDocument, HistorySync, harmless, progress_line, took};
+use holdfast_core::view::{DOCUMENT_VERSION, HistoryDocument, HistorySync, harmless, in_short, progress_line, took};
 use holdfast_engine::store::{EventSeq, Store, SyncId, SyncRecord};
 
 use crate::args::HistoryArgs;
@@ -87,7 +87,7 @@ fn table(syncs: &[SyncRecord]) -> String {
             sync.cause,
             result,
             length,
-            harmless(&sync.reason)
+            in_short(&harmless(&sync.reason))
         );
     }
     text

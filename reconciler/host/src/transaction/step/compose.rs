@@ -90,7 +90,11 @@ pub(super) fn project_logs(engine: &mut Engine, project: &str) -> String {
         let restarts = container.live.restarts;
         let exit = last_exit(container)
             .map_or_else(String::new, |code| format!(" (it exited with code {code}, {restarts} restarts)"));
-        text + &format!("; log of `{}`{exit} ends: {}", container.live.name, log_tail(&container.live.id))
+        let ends = match log_tail(&container.live.id) {
+            log if log.trim().is_empty() => "is empty".to_owned(),
+            log => format!("ends: {log}"),
+        };
+        text + &format!("; log of `{}`{exit} {ends}", container.live.name)
     })
 }
 
