@@ -8,16 +8,9 @@ use holdfast_testkit::load::{Load, LoadSpec};
 use holdfast_testkit::ops::Ops;
 
 fn load(lab: &Lab) -> Load {
-    Load::start(&LoadSpec {
-        targets: lab.hosts.iter().map(|host| format!("{}:8100", host.address).parse().unwrap()).collect(),
-        host: "chat.example.net".to_owned(),
-        get: "/health".to_owned(),
-        post: "/api/v1/chat".to_owned(),
-        body: r#"{"message":"does it hold?"}"#.to_owned(),
-        connections: 4,
-        pause: Duration::from_millis(60),
-        limit: Duration::from_secs(600),
-    })
+    let targets = lab.hosts.iter().map(|host| format!("{}:8100", host.address).parse().unwrap()).collect();
+    let (pause, limit) = (Duration::from_millis(60), Duration::from_secs(600));
+    Load::start(&LoadSpec::chatbot(targets, "chat.example.net", pause, limit))
 }
 
 fn migration_runs(lab: &Lab) -> String {

@@ -114,16 +114,9 @@ fn cap_31_three_environments_on_one_vps_share_nothing() {
     assert!(open.is_empty(), "ports open to everybody: {open:?}");
 
     // A release of production under load; the other two do not move.
-    let load = Load::start(&LoadSpec {
-        targets: vec![format!("{}:8100", lab.hosts[0].address).parse().unwrap()],
-        host: "chat.example.net".to_owned(),
-        get: "/health".to_owned(),
-        post: "/api/v1/chat".to_owned(),
-        body: r#"{"message":"does it hold?"}"#.to_owned(),
-        connections: 4,
-        pause: Duration::from_millis(60),
-        limit: Duration::from_secs(600),
-    });
+    let targets = vec![format!("{}:8100", lab.hosts[0].address).parse().unwrap()];
+    let (pause, limit) = (Duration::from_millis(60), Duration::from_secs(600));
+    let load = Load::start(&LoadSpec::chatbot(targets, "chat.example.net", pause, limit));
     let release = |from: &str, to: &str| {
         let path = "environments/shia-prod/shia.yaml";
         shipped.edit(path, &format!("release: {from}"), &format!("release: {to}"));

@@ -33,6 +33,22 @@ pub struct LoadSpec {
     pub limit: Duration,
 }
 
+impl LoadSpec {
+    /// Returns what the chatbot of `tests/lab/images` is asked: its health, and a message, over four connections to each target.
+    pub fn chatbot(targets: Vec<SocketAddr>, host: &str, pause: Duration, limit: Duration) -> Self {
+        Self {
+            targets,
+            host: host.to_owned(),
+            get: "/health".to_owned(),
+            post: "/api/v1/chat".to_owned(),
+            body: r#"{"message":"does it hold?"}"#.to_owned(),
+            connections: 4,
+            pause,
+            limit,
+        }
+    }
+}
+
 /// What came of it.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct LoadReport {

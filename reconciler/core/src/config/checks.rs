@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use holdfast_protocol::Smoke;
+
 use super::decode::Named;
 use super::findings::Findings;
-use super::model::{DrainSpec, HealthSpec, MigrateSpec, ProbeSpec, ProveExpect, ProveSpec, SmokeSpec, WatchSpec};
+use super::model::{DrainSpec, HealthSpec, MigrateSpec, ProbeSpec, ProveExpect, ProveSpec, WatchSpec};
 use super::place::At;
 use super::raw::{self, FieldPath, Identifier, Scalar, WebsocketDrain};
 use super::suggest;
@@ -144,8 +146,8 @@ pub(super) fn prove(prove: &At<raw::Prove>, findings: &mut Findings<'_>) -> Opti
 }
 
 /// Returns the smoke tests. What they do not say of nginx is that of the proof.
-pub(super) fn smoke(raw: &[raw::Smoke], prove: Option<&ProveSpec>) -> Vec<SmokeSpec> {
-    let spec = |raw: &raw::Smoke| SmokeSpec {
+pub(super) fn smoke(raw: &[raw::Smoke], prove: Option<&ProveSpec>) -> Vec<Smoke> {
+    let spec = |raw: &raw::Smoke| Smoke {
         port: raw.port.map_or_else(|| prove.map_or(80, |prove| prove.port), super::decode::Port::number),
         path: raw.path.0.clone(),
         host: raw

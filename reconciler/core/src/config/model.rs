@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use holdfast_protocol::Smoke;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -266,7 +267,7 @@ pub struct Component {
     /// How nginx is asked which release answers.
     pub prove: Option<ProveSpec>,
     /// Requests that decide whether the release stays.
-    pub smoke: Vec<SmokeSpec>,
+    pub smoke: Vec<Smoke>,
     /// How long the old slot stays startable.
     pub keep_previous: Millis,
     /// Other files it needs, by absolute destination path.
@@ -419,23 +420,6 @@ pub struct ProveSpec {
     pub json: String,
     /// What it must equal.
     pub expect: ProveExpect,
-}
-
-/// A request through nginx and what its answer must be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SmokeSpec {
-    /// nginx's port on loopback.
-    pub port: u16,
-    /// Path with query.
-    pub path: String,
-    /// `Host` header; empty for `127.0.0.1`.
-    pub host: String,
-    /// Accepted status codes; empty for any 2xx.
-    pub status: Vec<u16>,
-    /// JSON fields by dotted path, and the value of each.
-    pub json: BTreeMap<String, String>,
-    /// Text the body must hold, or empty.
-    pub contains: String,
 }
 
 /// What a proof must say.

@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 
-use holdfast_protocol::{BackupSpec, Digest, Slot};
+use holdfast_protocol::{BackupSpec, Digest, Slot, Smoke};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
-    DrainSpec, HealthSpec, HostSpec, MigrateSpec, ProveSpec, Recurrence, RolloutPolicy, SlotPorts, SmokeSpec, Strategy,
+    DrainSpec, HealthSpec, HostSpec, MigrateSpec, ProveSpec, Recurrence, RolloutPolicy, SlotPorts, Strategy,
     SyncPolicy, WatchSpec,
 };
 use crate::diag::Origin;
@@ -80,7 +80,7 @@ pub struct DesiredComponent {
     pub prove: Option<ProveSpec>,
     /// Requests that decide whether the release stays.
     #[serde(default)]
-    pub smoke: Vec<SmokeSpec>,
+    pub smoke: Vec<Smoke>,
     /// How long the old slot stays startable.
     pub keep_previous: Millis,
     /// Backups by the path of their declaration on the host. Only of the component that another one's backups become.

@@ -30,6 +30,7 @@ pub use live::look;
 
 use crate::exec::{Call, shown};
 use crate::transaction::Host;
+use crate::transaction::begin::own_program;
 use class::Class;
 
 /// Why a backup, a drill or a restore came to nothing.
@@ -99,7 +100,7 @@ pub fn restore_in_unit(host: &Host, request: &RestoreRequest) -> Result<Restored
     if let Some(file) = &request.file {
         class.check_name(file).map_err(refuse)?;
     }
-    let program = std::fs::read_link("/proc/self/exe").map_err(|error| failed(format!("own program: {error}")))?;
+    let program = own_program()?;
     let unit = format!("holdfast-restore-{}", class.name());
     // A failed one of before would keep its name.
     let _ = Call::new("systemctl", ["reset-failed", &format!("{unit}.service")]).output();

@@ -115,7 +115,11 @@ pub(super) fn install_current(host: &Host) -> Result<(), Fault> {
     put().map_err(|error| failed(format!("{}: {error}", link.display())))
 }
 
-fn own_program() -> Result<PathBuf, Fault> {
+/// Returns the path of the running program.
+///
+/// # Errors
+/// `Failed` when it was replaced or removed meanwhile: connect again.
+pub(crate) fn own_program() -> Result<PathBuf, Fault> {
     // `/proc/self/exe` of a replaced file ends in ` (deleted)`; such a path is refused rather than written into a unit.
     let path = fs::read_link("/proc/self/exe").map_err(|error| failed(format!("find the own program: {error}")))?;
     if path.is_file() {

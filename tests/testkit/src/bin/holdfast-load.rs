@@ -9,16 +9,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let host = arguments.next().ok_or("usage: holdfast-load HOST-HEADER ADDRESS:PORT…")?;
     let targets = arguments.map(|target| target.parse()).collect::<Result<Vec<_>, _>>()?;
-    let load = Load::start(&LoadSpec {
-        targets,
-        host,
-        get: "/health".to_owned(),
-        post: "/api/v1/chat".to_owned(),
-        body: r#"{"message":"does it hold?"}"#.to_owned(),
-        connections: 4,
-        pause: Duration::from_millis(100),
-        limit: Duration::from_secs(900),
-    });
+    let (pause, limit) = (Duration::from_millis(100), Duration::from_secs(900));
+    let load = Load::start(&LoadSpec::chatbot(targets, &host, pause, limit));
     // Whoever started the load ends it by closing the pipe; when he dies, the pipe closes too.
     std::io::stdin().read_to_end(&mut Vec::new())?;
     println!("{}", serde_json::to_string(&load.stop())?);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use holdfast_core::config::{
     Address, DrainSpec, DriftPolicy, HealthSpec, HostSpec, MigrateSpec, ProbeSpec, ProveExpect, ProveSpec,
-    RolloutPolicy, SlotPorts, SmokeSpec, Strategy, SyncMode, SyncPolicy, WatchSpec,
+    RolloutPolicy, SlotPorts, Strategy, SyncMode, SyncPolicy, WatchSpec,
 };
 use holdfast_core::desired::{
     Artifacts, Body, DesiredApp, DesiredComponent, DesiredFile, DesiredHost, DesiredMigration, DesiredProject,
@@ -15,6 +15,7 @@ use holdfast_core::id::{HostName, digest_of};
 use holdfast_core::render::{Content, Part};
 use holdfast_core::secret::SecretRef;
 use holdfast_core::time::Millis;
+use holdfast_protocol::Smoke;
 
 /// A release of the shop, and how it behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,7 +193,7 @@ fn app(release: &Release, migrates: bool) -> DesiredApp {
         json: String::new(),
         expect: ProveExpect::Release,
     });
-    web.smoke = vec![SmokeSpec {
+    web.smoke = vec![Smoke {
         port: 80,
         path: "/".to_owned(),
         host: "shop.example".to_owned(),

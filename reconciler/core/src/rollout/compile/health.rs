@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
-use holdfast_protocol::{CommandTarget, HealthCheck, Probe, Prove, Slot, Smoke};
+use holdfast_protocol::{CommandTarget, HealthCheck, Probe, Prove, Slot};
 
-use crate::config::{HealthSpec, ProbeSpec, ProveExpect, ProveSpec, SmokeSpec};
+use crate::config::{HealthSpec, ProbeSpec, ProveExpect, ProveSpec};
 
 use super::place::{Project, is_triggered};
 
@@ -67,18 +67,6 @@ pub(super) fn check(
         units,
         projects,
     })
-}
-
-/// Returns a request through nginx whose answer decides whether the release stays.
-pub(super) fn smoke(spec: &SmokeSpec) -> Smoke {
-    Smoke {
-        port: spec.port,
-        path: spec.path.clone(),
-        host: spec.host.clone(),
-        status: spec.status.clone(),
-        json: spec.json.clone(),
-        contains: spec.contains.clone(),
-    }
 }
 
 /// Returns the question through nginx that this release in this slot answers.

@@ -92,7 +92,7 @@ impl Place {
             release: app.release.clone(),
             health: health::check(component.healthcheck.as_ref(), &units, project.as_ref(), &ports),
             prove: component.prove.as_ref().map(|spec| health::prove(spec, &app.release, slot)),
-            smoke: component.smoke.iter().map(health::smoke).collect(),
+            smoke: component.smoke.clone(),
             files,
             units,
             project,

@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 
 use holdfast_protocol::{
     Action, Architecture, Capability, ContainerLive, Digest, Hello, Ledger, LiveReport, NginxLive, Observed,
-    ProjectLive, Resources, Slot, Step, SwitchLive, Tool, TransactionSpec, UnitLive,
+    ProjectLive, Resources, Slot, Smoke, Step, SwitchLive, Tool, TransactionSpec, UnitLive,
 };
 use insta::assert_snapshot;
 
@@ -386,7 +386,7 @@ fn cap_24_a_first_release_starts_in_blue() {
 fn cap_82_smoke_tests_follow_the_proof_and_the_window() {
     let mut tested = app("v1");
     let web = tested.components.iter_mut().find(|component| component.name.as_str() == "web").unwrap();
-    web.smoke = vec![SmokeSpec {
+    web.smoke = vec![Smoke {
         port: 80,
         path: "/".to_owned(),
         host: "nps.example".to_owned(),

@@ -60,7 +60,9 @@ mod tests {
         let client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
         let (server, _) = listening.accept().unwrap();
         let note = Drain { ports: &[port], timeout_ms: 150 }.apply(&bench.work(), &[]).unwrap();
-        assert!(note.starts_with("1 connections are still open"), "{note}");
+        // At least this one: the kernel may lend the port to a client of a test beside this one, to another address.
+        let open: usize = note.split_once(" connections are still open").expect(&note).0.parse().unwrap();
+        assert!(open >= 1, "{note}");
         drop((client, server));
         let note = Drain { ports: &[port], timeout_ms: 20_000 }.apply(&bench.work(), &[]).unwrap();
         assert!(note.starts_with("no connection left"), "{note}");
