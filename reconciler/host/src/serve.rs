@@ -281,12 +281,18 @@ impl<W: Write + Send + 'static> Channel<W> {
 }
 
 /// What the observation cannot find out itself. Without a fence nothing may be planned, so it fails as a whole.
+///
+/// A transaction may end between two of these questions, so their order matters. Which are open is asked before what they leave
+/// behind: one that shows as over has its record in the ledger that is read after. The other way round the ledger of before would
+/// come with "nothing is open", and a plan from it would take the slot that serves for the idle one. The fence comes first of all:
+/// whatever begins after it holds a higher one, and refuses what was planned without it.
 fn known(transactions: &dyn Transactions, request: &ObserveRequest) -> Result<Known, Fault> {
     let fence = transactions.fence()?;
+    let open = transactions.statuses();
     Ok(Known {
         ledger: transactions.ledger(),
         switches: transactions.switches(),
-        transactions: transactions.statuses(),
+        transactions: open,
         backups: transactions.backups(&request.backups),
         fence,
     })

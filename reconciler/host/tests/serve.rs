@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{PipeReader, PipeWriter, Write, pipe};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,14 +14,25 @@ use holdfast_host::paths::{Root, System};
 use holdfast_host::serve::{Host, Transactions, serve};
 use holdfast_protocol::{
     BackupLive, Decision, Envelope, Fault, FaultKind, FileQuery, FrameError, HelloRequest, HostEvent, JournalEntry,
-    JournalEvent, Ledger, ObserveRequest, Observed, PROTOCOL_VERSION, Reply, Request, RestoreRequest, Restored,
-    StageProblem, SwitchLive, TransactionId, TransactionSpec, TransactionStatus, read_frame, write_frame,
+    JournalEvent, Ledger, ObserveRequest, Observed, Outcome, PROTOCOL_VERSION, Phase, Reply, Request, RestoreRequest,
+    Restored, StageProblem, SwitchLive, TransactionId, TransactionSpec, TransactionStatus, read_frame, write_frame,
 };
 
 /// A transaction side that has one journal entry and then waits to be cancelled; it tells when it was.
 #[derive(Default)]
 struct Waiting {
     cancelled: Arc<(Mutex<bool>, Condvar)>,
+    /// Number of questions about what is there, and before which of them its one transaction comes to its end; it has none else.
+    asked: AtomicUsize,
+    ends_before: Option<usize>,
+}
+
+impl Waiting {
+    /// Counts a question, and returns whether the transaction was over then.
+    fn is_over(&self) -> bool {
+        let question = self.asked.fetch_add(1, Ordering::SeqCst);
+        self.ends_before.is_some_and(|end| question >= end)
+    }
 }
 
 impl Transactions for Waiting {
@@ -66,15 +78,32 @@ impl Transactions for Waiting {
     }
 
     fn statuses(&self) -> Vec<TransactionStatus> {
-        Vec::new()
+        let over = self.is_over();
+        let status = |_| TransactionStatus {
+            id: id("t"),
+            app: "prod/web".to_owned(),
+            release: "v2".to_owned(),
+            fence: 42,
+            phase: if over { Phase::Ended } else { Phase::Settle },
+            outcome: over.then_some(Outcome::Done),
+            running: !over,
+            manager: String::new(),
+            since_ms: 0,
+            followed: false,
+            confirms: false,
+            commit: String::new(),
+        };
+        self.ends_before.map(status).into_iter().collect()
     }
 
     fn ledger(&self) -> Observed<Ledger> {
-        Observed::Absent
+        if self.is_over() { Observed::Seen(Ledger::default()) } else { Observed::Absent }
     }
 
     fn switches(&self) -> Observed<BTreeMap<String, SwitchLive>> {
-        Observed::Seen(BTreeMap::new())
+        let live = SwitchLive { to: 8201 };
+        let moved = self.is_over().then(|| ("prod/web".to_owned(), live));
+        Observed::Seen(moved.into_iter().collect())
     }
 
     fn fence(&self) -> Result<u64, Fault> {
@@ -92,6 +121,10 @@ struct Manager {
 
 impl Manager {
     fn connect() -> Self {
+        Self::to(Waiting::default())
+    }
+
+    fn to(transactions: Waiting) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (input, requests) = pipe().unwrap();
         let (replies, output) = pipe().unwrap();
@@ -104,7 +137,6 @@ impl Manager {
             ..System::real()
         };
         let root = Root::new(folder.path().join("root"));
-        let transactions = Waiting::default();
         let cancelled = Arc::clone(&transactions.cancelled);
         let host = Arc::new(Host::new(root.clone(), Observer::new(root, system), Box::new(transactions)));
         let serving = std::thread::spawn(move || serve(input, output, host));
@@ -165,6 +197,28 @@ fn nothing_is_answered_before_hello_of_this_version() {
         manager.ask(5, Request::Decide { id: id("t"), fence: 1, decision: Decision::Settle }),
         Reply::Decided
     ));
+}
+
+/// Whoever plans from a ledger of before and is told that nothing is open would take the slot that serves for the idle one.
+#[test]
+fn a_transaction_that_shows_as_over_has_left_its_record_whenever_it_ended() {
+    let mut seen = [false; 2];
+    for end in 0..6 {
+        let mut manager = Manager::to(Waiting { ends_before: Some(end), ..Waiting::default() });
+        assert!(matches!(manager.ask(0, hello(PROTOCOL_VERSION)), Reply::Hello(_)));
+        let reply = manager.ask(1, Request::Observe(ObserveRequest::default()));
+        let Reply::Observed(report) = reply else { panic!("no report") };
+        let over = report.transactions[0].outcome.is_some();
+        seen[usize::from(over)] = true;
+        if over {
+            assert!(matches!(report.ledger, Observed::Seen(_)), "over before question {end}: {report:?}");
+            assert!(
+                matches!(&report.switches, Observed::Seen(live) if live.len() == 1),
+                "over before {end}: {report:?}"
+            );
+        }
+    }
+    assert_eq!(seen, [true; 2], "it was seen open, and over");
 }
 
 #[test]
