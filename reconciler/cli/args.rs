@@ -77,6 +77,8 @@ pub(crate) enum Verb {
     Approve(ApproveArgs),
     /// Show what serves on each host, and whether it is what git says.
     Status(StatusArgs),
+    /// Print this manager's state as metrics for Prometheus.
+    Metrics(MetricsArgs),
     /// Show past syncs.
     History(HistoryArgs),
     /// Go back to the release before.
@@ -324,6 +326,13 @@ pub(crate) struct StatusArgs {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  holdfast metrics >holdfast.prom.new && mv holdfast.prom.new holdfast.prom\n\nThe daemon serves the same \
+over HTTP where the manager's configuration says `metrics: { listen: 127.0.0.1:9464 }`."
+)]
+pub(crate) struct MetricsArgs {}
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  holdfast history prod\n  holdfast history prod --sync 12 --json")]

@@ -7,6 +7,7 @@ mod control;
 mod error;
 mod exit;
 mod follower;
+mod metrics;
 mod output;
 mod progress;
 mod report;

@@ -180,6 +180,7 @@ async fn locked(
     let result = report.result.unwrap_or(SyncResult::Failed);
     let reason = reason(&report);
     store.end_sync(id, result, &reason, wire.clock.now()).await.or_hint("")?;
+    store.count_deploys(&environment, &report).await.or_hint("")?;
     wire.herald.tell(of_sync(id.0, &report, &reason)).await;
     store.flush().await.or_hint("")?;
     Ok(report)

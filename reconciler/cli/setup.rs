@@ -11,6 +11,7 @@ use holdfast_core::id::{CommitId, EnvironmentName};
 use holdfast_core::view::{DiagnosticStyle, diagnostics_text};
 use holdfast_engine::git::{GitRepository, Location};
 use holdfast_engine::manager::{DEFAULT_PATH, HttpsOptions, ManagerConfig, SshOptions};
+use holdfast_engine::store::RetentionPolicy;
 
 use crate::args::Common;
 use crate::error::{Error, OrHint};
@@ -78,6 +79,8 @@ impl Setup {
             environments: BTreeMap::new(),
             approvals: BTreeMap::new(),
             notices: Vec::new(),
+            metrics: None,
+            retention: RetentionPolicy::default(),
             signers: None,
             age_key_files: std::env::var_os("SOPS_AGE_KEY_FILE").map(PathBuf::from).into_iter().collect(),
             ssh: SshOptions {

@@ -20,6 +20,7 @@ use holdfast_engine::daemon::{
 use holdfast_engine::git::Location;
 use holdfast_engine::notify::{Courier, deliver};
 use holdfast_engine::ports::{BoxFuture, EventSink};
+use holdfast_engine::scrape::{Exposed, serve};
 use holdfast_engine::sync::WindowConsent;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,7 @@ use super::plan::{Consent, look};
 use crate::approval::approve;
 use crate::error::{Error, OrHint};
 use crate::exit::Exit;
+use crate::metrics::{Exposure, ManagementParts};
 use crate::runner::{self, Work, reason};
 use crate::setup::Setup;
 use crate::wire::Wire;
@@ -64,20 +66,39 @@ pub(crate) async fn run(setup: Setup) -> Result<Exit, Error> {
             _ => None,
         },
         grace: GRACE,
+        retention: manager.retention,
+    };
+    let scraped = match manager.metrics {
+        Some(address) => {
+            let listener = tokio::net::TcpListener::bind(address).await;
+            let hint = "set `metrics.listen` in the configuration to a free port";
+            let taken = |error| Error::user(format!("metrics cannot be served at {address}: {error}"), hint);
+            Some(listener.map_err(taken)?)
+        }
+        None => None,
     };
     let (store, links, clock) = (wire.store.clone(), Arc::clone(&wire.links), Arc::clone(&wire.clock));
     let (herald, courier_clock) = (wire.herald.clone(), Arc::clone(&wire.clock));
     let scratch = setup.manager.state_dir.join("notices");
     let box_ = Arc::new(ManagementBox { setup, wire });
+    let shown = Arc::clone(&box_);
     let parts =
         Parts { store, repository: Arc::clone(&box_) as Arc<dyn Repository>, syncer: box_, connector: links, clock };
     let stop = CancellationToken::new();
+    let scraping = scraped.map(|listener| {
+        let exposure: Arc<dyn Exposed> = Arc::new(Exposure::new(Arc::clone(&shown)));
+        tokio::spawn(serve(listener, exposure, stop.clone()))
+    });
     let couriers =
         tokio::spawn(deliver(Courier { herald, clock: courier_clock, scratch, date: mail_date, stop: stop.clone() }));
     let ran = run_daemon(parts, config).await;
     stop.cancel();
     // What is on its way arrives; what waits is in the store.
     let _ = tokio::time::timeout(LAST_NOTICE, couriers).await;
+    if let Some(scraping) = scraping {
+        // It ends at once; one that panicked has nothing left to say.
+        let _ = scraping.await;
+    }
     ran.or_hint("")?;
     Ok(Exit::Ok)
 }
@@ -86,6 +107,16 @@ pub(crate) async fn run(setup: Setup) -> Result<Exit, Error> {
 struct ManagementBox {
     setup: Setup,
     wire: Wire,
+}
+
+impl ManagementParts for ManagementBox {
+    fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    fn wire(&self) -> &Wire {
+        &self.wire
+    }
 }
 
 impl ManagementBox {

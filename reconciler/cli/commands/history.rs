@@ -53,7 +53,8 @@ async fn one(setup: &Setup, store: &Store, id: SyncId, json: bool) -> Result<Exi
     Ok(Exit::Ok)
 }
 
-fn entry(sync: &SyncRecord) -> HistorySync {
+/// Returns a sync as documents have it.
+pub(crate) fn entry(sync: &SyncRecord) -> HistorySync {
     HistorySync {
         id: sync.id.0,
         environment: sync.environment.clone(),

@@ -12,6 +12,7 @@ mod explain;
 pub(crate) mod history;
 mod hook;
 mod init;
+mod metrics;
 mod notices;
 pub(crate) mod plan;
 mod render;
@@ -42,6 +43,7 @@ pub(crate) async fn run(output: Output, cli: &Cli) -> Result<Exit, Error> {
         Verb::Explain(arguments) => explain::run(&setup()?, arguments).await,
         Verb::Apply(arguments) => apply::run(&setup()?, arguments).await,
         Verb::Approve(arguments) => approve::run(&setup()?, arguments).await,
+        Verb::Metrics(_) => metrics::run(&setup()?).await,
         Verb::Notices(arguments) => notices::run(&setup()?, arguments).await,
         Verb::Status(arguments) => status::run(&setup()?, arguments).await,
         Verb::History(arguments) => history::run(&setup()?, arguments).await,

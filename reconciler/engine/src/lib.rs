@@ -13,6 +13,7 @@ pub mod notify;
 pub mod observe;
 pub mod ports;
 pub mod rollback;
+pub mod scrape;
 pub mod secrets;
 pub mod ssh;
 pub mod store;

@@ -2,6 +2,7 @@
 //! that no commit can change it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use holdfast_core::diag::{Diagnostic, Diagnostics, Origin, Severity};
 use holdfast_core::id::EnvironmentName;
 
 use crate::git::{FetchOptions, GitRepository, Location, Signers, Token, Track};
+use crate::store::RetentionPolicy;
 
 /// Where the file is when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/holdfast/manager.yaml";
@@ -36,6 +38,10 @@ pub struct ManagerConfig {
     pub approvals: BTreeMap<EnvironmentName, ApprovalRule>,
     /// Where people are told what happens.
     pub notices: Vec<NoticeSink>,
+    /// Where the daemon answers Prometheus; `None` when nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// What of the history is kept.
+    pub retention: RetentionPolicy,
     /// Who may sign commits; `None` when signatures are not looked at.
     pub signers: Option<Signers>,
     /// Files with age identities, in the order they are tried.
@@ -138,6 +144,8 @@ impl ManagerConfig {
             environments: file.environments.into_iter().map(|(name, followed)| (name, track(followed))).collect(),
             approvals: file.approvals,
             notices: file.notices,
+            metrics: file.metrics,
+            retention: RetentionPolicy { keep: file.history.at_least, keep_ms: file.history.age.0 },
             age_key_files: file.age_key_files.into_iter().map(PathBuf::from).collect(),
             ssh: SshOptions {
                 config_file: path(file.ssh_config),

@@ -1,13 +1,15 @@
 //! What people say to a rollout that the daemon runs.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::process::Command;
 
 use holdfast_protocol::{JournalEvent, Phase};
 use holdfast_testkit::lab::{Lab, LabHost};
 use holdfast_testkit::ops::{Ops, text};
 use holdfast_testkit::quick;
 
-use super::{Daemon, is, replace};
+use super::{Daemon, configure, is, replace};
 use crate::journals::{all_ended, events, outcome, transactions};
 
 const ENVIRONMENT: &str = "environments/prod/environment.yaml";
@@ -23,15 +25,39 @@ fn is_phase(event: &JournalEvent) -> bool {
     matches!(event, JournalEvent::Entered { .. })
 }
 
+/// Asks as Prometheus does.
+fn scrape(address: SocketAddr) -> String {
+    let url = format!("http://{address}/metrics");
+    let output = Command::new("curl").args(["-sSf", "--max-time", "20", &url]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    text(&output)
+}
+
+/// Returns the value of the first sample of a metric whose labels have all these.
+fn sample(said: &str, name: &str, labels: &[&str]) -> Option<f64> {
+    let of_it = said.lines().filter_map(|line| line.strip_prefix(name)).filter(|rest| rest.starts_with(['{', ' ']));
+    let line = of_it.into_iter().find(|rest| labels.iter().all(|label| rest.contains(label)))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
 #[test]
 #[ignore = "needs the lab"]
 fn people_pause_promote_and_abort_the_daemons_rollout_and_what_it_would_begin() {
     let lab = Lab::up("daw", "web", 2, &["--no-docker"]);
     let ops = Ops::quick(Path::new(env!("CARGO_BIN_EXE_holdfast")), &lab);
     let [first, second] = &lab.hosts[..] else { panic!("two hosts") };
+    let scraped = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    configure(&ops, "metrics", &format!("{{ listen: {scraped} }}"));
     let daemon = Daemon::start(&ops);
     daemon.serves(&lab.hosts, "v1");
     daemon.rests();
+    let begun = scrape(scraped);
+    assert!(
+        sample(&begun, "holdfast_deploys_total", &["app=\"quick\"", &first.name, "result=\"done\""]) >= Some(1.0),
+        "{begun}"
+    );
+    assert_eq!(sample(&begun, "holdfast_drift_changes", &[]), Some(0.0), "{begun}");
+    assert_eq!(sample(&begun, "holdfast_app_health", &[&first.name, "\"Healthy\""]), Some(1.0), "{begun}");
 
     // In the canary's window: held, and then promoted. One word for the canary, also for the pause behind it; one for the next wave.
     replace(&ops, ENVIRONMENT, "canary: 1", "canary: 1, pause_after_canary: true");
@@ -93,6 +119,22 @@ fn people_pause_promote_and_abort_the_daemons_rollout_and_what_it_would_begin() 
     }
     daemon.rests();
     assert!(is(first, "v3") && is(second, "v3"), "nothing begins by itself");
+    daemon.wait("metrics say what came of it all", || {
+        sample(&scrape(scraped), "holdfast_drift_changes", &[]) > Some(0.0)
+    });
+    let (served, printed) = (scrape(scraped), text(&ops.run(&["metrics"])));
+    for said in [&served, &printed] {
+        assert_eq!(sample(said, "holdfast_daemon_up", &[]), Some(1.0), "{said}");
+        assert_eq!(sample(said, "holdfast_environment_paused", &["environment=\"prod\""]), Some(1.0), "{said}");
+        assert_eq!(sample(said, "holdfast_app_quarantined", &["app=\"quick\""]), Some(1.0), "{said}");
+        assert_eq!(sample(said, "holdfast_last_sync_result", &["rolled_back"]), Some(1.0), "{said}");
+        assert_eq!(sample(said, "holdfast_deploys_total", &[&first.name, "rolled_back"]), Some(1.0), "{said}");
+        assert!(sample(said, "holdfast_last_success_timestamp_seconds", &[]) > Some(1.7e9), "{said}");
+        assert!(
+            sample(said, "holdfast_app_info", &["live=\"v3\"", "desired=\"v5\"", &second.name]).is_some(),
+            "{said}"
+        );
+    }
     ops.run(&["resume", "prod"]);
     daemon.serves(&lab.hosts, "v5");
     daemon.rests();

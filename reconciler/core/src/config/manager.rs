@@ -1,5 +1,6 @@
 //! The manager's own configuration, read with the same manners as a repository.
 
+use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::decode::{Named, Wrong};
@@ -34,6 +35,10 @@ pub struct ManagerFile {
     pub approvals: BTreeMap<EnvironmentName, ApprovalRule>,
     /// Where people are told what happens.
     pub notices: Vec<NoticeSink>,
+    /// Where the daemon answers Prometheus; `None` when nowhere. An address of this machine alone.
+    pub metrics: Option<SocketAddr>,
+    /// How long past syncs are remembered.
+    pub history: HistoryKept,
     /// An allowed signers file as `ssh-keygen` reads it; `None` when signatures are not looked at.
     pub allowed_signers: Option<String>,
     /// Files with age identities, in the order they are tried.
@@ -54,6 +59,22 @@ pub struct ManagerFile {
     pub host_program: Option<String>,
     /// Whether a branch may move to a commit that does not follow the last one.
     pub allow_non_fast_forward: bool,
+}
+
+/// How long past syncs are remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryKept {
+    /// All for this time.
+    pub age: Millis,
+    /// So many of each environment whatever their age.
+    pub at_least: u32,
+}
+
+impl Default for HistoryKept {
+    /// 200 syncs of each environment, and everything of the last 90 days.
+    fn default() -> Self {
+        Self { age: Millis(90 * 86_400_000), at_least: 200 }
+    }
 }
 
 /// What an environment follows.
@@ -107,6 +128,12 @@ fn resolve(file: &str, raw: raw::Manager, findings: &mut Findings<'_>) -> Option
         environments.insert(entry.name.value, followed);
     }
     let notices = notices(raw.notices, findings);
+    let metrics = raw.metrics.and_then(|metrics| metrics.listen.0).map(|listen| listen.0);
+    let history = raw.history.map_or_else(HistoryKept::default, |kept| {
+        let usual = HistoryKept::default();
+        let age = within("history.age", kept.age.as_ref(), usual.age.0, findings);
+        HistoryKept { age, at_least: kept.at_least.map_or(usual.at_least, |count| count.0) }
+    });
     let poll_interval = within("poll_interval", raw.poll_interval.as_ref(), 60_000, findings);
     let fetch_timeout = within("fetch_timeout", raw.fetch_timeout.as_ref(), 120_000, findings);
     let ssh = raw.ssh.unwrap_or(raw::ManagerSsh {
@@ -129,6 +156,8 @@ fn resolve(file: &str, raw: raw::Manager, findings: &mut Findings<'_>) -> Option
         environments,
         approvals,
         notices,
+        metrics,
+        history,
         allowed_signers: text(raw.allowed_signers),
         age_key_files: raw.age_key_files.unwrap_or_default().into_iter().map(|path| path.0).collect(),
         ssh_config: text(ssh.config_file),

@@ -36,7 +36,7 @@ mod yaml;
 
 pub use backups::Recurrence;
 pub use load::{FORMAT, load};
-pub use manager::{Followed, ManagerFile, load_manager};
+pub use manager::{Followed, HistoryKept, ManagerFile, load_manager};
 pub use model::*;
 pub use notices::{MailSecurity, NoticeSeverity, NoticeSink, NoticeTarget};
 pub(crate) use resolve::backup_component;

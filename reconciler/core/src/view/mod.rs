@@ -6,6 +6,8 @@ mod diagnostics;
 mod documents;
 mod escape;
 mod explain;
+mod exposition;
+mod metrics;
 mod output_schema;
 mod plan_html;
 mod plan_json;
@@ -29,6 +31,7 @@ pub use documents::{
     UnlockDocument, ValidateDocument,
 };
 pub use explain::{explain_json, explain_text};
+pub use metrics::{EnvironmentMetrics, MetricsSource, ObservedMetrics, Total, metrics_text};
 pub use output_schema::{OutputKind, output_schema};
 pub use plan_html::plan_html;
 pub use plan_json::{plan_json, plan_schema};

@@ -108,6 +108,8 @@ pub struct DaemonConfig {
     pub watched_repository: Option<PathBuf>,
     /// How long running jobs may go on after SIGTERM. Transactions on hosts live on in any case.
     pub grace: Duration,
+    /// What of the history is kept.
+    pub retention: RetentionPolicy,
 }
 
 /// Why the daemon could not run.
@@ -178,7 +180,7 @@ pub async fn run(parts: Parts, config: DaemonConfig) -> Result<(), DaemonError> 
                 None => None,
             },
             () = timer => Some(DaemonEvent::Tick),
-            _ = tidy.tick() => { forget(&store, &clock); None }
+            _ = tidy.tick() => { forget(&store, config.retention, &clock); None }
             // The watchdog is fed by this loop, so that a daemon that decides nothing any more is restarted.
             _ = pet.tick() => { tell(&[NotifyState::Watchdog]); None }
             () = over(&mut end) => break 'run,
@@ -194,10 +196,10 @@ pub async fn run(parts: Parts, config: DaemonConfig) -> Result<(), DaemonError> 
 }
 
 /// Forgets old history, in a task of its own.
-fn forget(store: &Store, clock: &Arc<dyn Clock>) {
+fn forget(store: &Store, policy: RetentionPolicy, clock: &Arc<dyn Clock>) {
     let (store, now) = (store.clone(), clock.now());
     tokio::spawn(async move {
-        match store.prune(RetentionPolicy::default(), now).await {
+        match store.prune(policy, now).await {
             Ok(pruned) if pruned.syncs > 0 => tracing::info!(syncs = pruned.syncs, "old history was forgotten"),
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "old history could not be forgotten"),

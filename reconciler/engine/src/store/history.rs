@@ -7,6 +7,7 @@ use holdfast_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
+use super::totals::{self, Ended};
 use super::worker::{Store, StoreError};
 
 /// The version of the JSON of stored events. Events of other versions are left out when reading.
@@ -144,10 +145,21 @@ impl Store {
         self.call(move |connection| {
             let word = serde_json::to_value(result).map_err(|error| malformed("sync result", &error))?;
             let word = word.as_str().unwrap_or_default();
-            connection.execute(
-                "UPDATE syncs SET ended = ?, result = ?, reason = ? WHERE id = ? AND ended IS NULL",
-                params![stored(at), word, reason, id.0],
-            )?;
+            let transaction = connection.transaction()?;
+            let began: Option<(String, i64)> = transaction
+                .query_row(
+                    "UPDATE syncs SET ended = ?, result = ?, reason = ? WHERE id = ? AND ended IS NULL
+                     RETURNING environment, started",
+                    params![stored(at), word, reason, id.0],
+                    |row| Ok((row.get(0)?, row.get(1)?)),
+                )
+                .optional()?;
+            if let Some((environment, started)) = began {
+                let took_ms = at.since_ms(moment(started));
+                let ended = Ended { environment: &environment, deploy: ("", ""), result: word, took_ms, at };
+                totals::count(&transaction, &ended)?;
+            }
+            transaction.commit()?;
             Ok(())
         })
         .await

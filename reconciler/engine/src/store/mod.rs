@@ -16,6 +16,7 @@ mod notices;
 mod retention;
 mod schema;
 mod standing;
+mod totals;
 mod worker;
 
 pub use approval::{Approval, ApprovalRequest};

@@ -10,7 +10,7 @@ pub struct SchemaVersion(pub u32);
 const APPLICATION: i32 = 0x484c_4446;
 
 /// How each version is made of the one before. Never changed once released, only added to.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE syncs (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -72,6 +72,13 @@ const MIGRATIONS: [&str; 3] = [
     ) STRICT;
     CREATE INDEX notices_due ON notices (sink, due) WHERE state = 'waiting';
     CREATE TABLE conditions (key TEXT PRIMARY KEY, subject TEXT NOT NULL, since INTEGER NOT NULL) STRICT;
+",
+    "
+    CREATE TABLE totals (
+        environment TEXT NOT NULL, app TEXT NOT NULL, host TEXT NOT NULL, result TEXT NOT NULL,
+        count INTEGER NOT NULL, took_ms INTEGER NOT NULL, last_at INTEGER NOT NULL, last_took_ms INTEGER NOT NULL,
+        PRIMARY KEY (environment, app, host, result)
+    ) STRICT;
 ",
 ];
 

@@ -1,5 +1,6 @@
 //! Types of single values.
 
+use core::net::SocketAddr;
 use std::str::FromStr;
 
 use crate::config::decode::{Context, Decode, PlainValue, parsed, words};
@@ -213,6 +214,24 @@ text_type!(
 /// A host's public key as `known_hosts` and `ssh-keyscan` write it, without the host: `ssh-ed25519 AAAA…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostKey(pub(crate) String);
+
+/// An address of this machine alone, and a port: `127.0.0.1:9464`, `"[::1]:9464"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LoopbackAddress(pub(crate) SocketAddr);
+
+parsed!(LoopbackAddress, "an address and a port", "^(127\\.[0-9]+\\.[0-9]+\\.[0-9]+|\\[::1\\]):[0-9]{1,5}$", |text| {
+    let shown: String = text.chars().take(60).collect();
+    let shown = shown.escape_debug();
+    match text.parse::<SocketAddr>() {
+        Ok(address) if !address.ip().is_loopback() => Err(format!(
+            "`{shown}` is open to other machines, and nothing asks them for a password: write an address such as `127.0.0.1:9464`, and \
+             put a proxy before it where others are to read it"
+        )),
+        Ok(address) if address.port() == 0 => Err(format!("`{shown}` has no port: write such as `127.0.0.1:9464`")),
+        Ok(address) => Ok(Self(address)),
+        Err(_) => Err(format!("`{shown}` is no address with a port: write such as `127.0.0.1:9464`")),
+    }
+});
 
 /// Key types that OpenSSH 9 still accepts for hosts.
 const KEY_TYPES: [&str; 7] = [

@@ -1,6 +1,6 @@
 //! The manager's own configuration, `/etc/holdfast/manager.yaml`.
 
-use super::leaf::{Account, EmailAddress, HostKey, LocalPath, RefPattern, Scalar};
+use super::leaf::{Account, EmailAddress, HostKey, LocalPath, LoopbackAddress, RefPattern, Scalar};
 use super::notices::ManagerNotice;
 use crate::config::decode::{Must, Named, Whole, record};
 use crate::config::place::At;
@@ -33,6 +33,10 @@ record!(
     age_key_files: Option<Vec<LocalPath>>,
     /// Where people are told what happens. Default: nowhere.
     notices: Option<Vec<At<ManagerNotice>>>,
+    /// How the daemon tells its own state to Prometheus. Default: not at all.
+    metrics: Option<ManagerMetrics>,
+    /// How long past syncs are remembered.
+    history: Option<ManagerHistory>,
     /// How hosts and the repository are reached.
     ssh: Option<ManagerSsh>,
     /// How a repository at `https://` is reached.
@@ -61,6 +65,22 @@ record!(
     required: Option<Whole<1, 100>>,
     /// Who may, of the `approvers`. Default: all of them.
     by: Option<Vec<At<Account>>>,
+});
+
+record!(
+    /// How the daemon tells its own state to Prometheus.
+    ManagerMetrics, "`metrics`", {
+    /// Where it listens for `GET /metrics`: an address of this machine alone, such as `127.0.0.1:9464`.
+    listen: Must<LoopbackAddress>,
+});
+
+record!(
+    /// How long past syncs are remembered: one is forgotten when it is older than `age` and not among the last `at_least`.
+    ManagerHistory, "`history`", {
+    /// Time that all are kept. Default: `90d`.
+    age: Option<At<Millis>>,
+    /// How many of each environment are kept whatever their age. Default: 200.
+    at_least: Option<Whole<1, 1_000_000>>,
 });
 
 record!(
