@@ -146,6 +146,7 @@ impl Running {
             socket: folder.path().join("run/control"),
             watched_repository: Some(folder.path().join("git")),
             grace: SOON,
+            retention: holdfast_engine::store::RetentionPolicy::default(),
         };
         let daemon = tokio::spawn(run(parts, config));
         Self { folder, repository, syncer, jobs, store, daemon }
@@ -272,6 +273,7 @@ async fn nonsense_is_refused_and_one_daemon_is_enough() {
         socket: config_socket,
         watched_repository: None,
         grace: SOON,
+        retention: holdfast_engine::store::RetentionPolicy::default(),
     };
     let error = run(parts, config).await.unwrap_err();
     assert!(error.to_string().contains("another daemon"), "{error}");
@@ -335,6 +337,7 @@ async fn a_stale_socket_is_replaced_and_an_absent_daemon_is_named() {
         socket: nowhere.to_owned(),
         watched_repository: None,
         grace: SOON,
+        retention: holdfast_engine::store::RetentionPolicy::default(),
     };
     let _daemon = tokio::spawn(run(parts, config));
     let mut client = ControlClient::ask(nowhere, &ControlRequest::Status, SOON).await.unwrap();
