@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use holdfast_protocol::{JournalEvent, Phase};
 use holdfast_testkit::lab::{Lab, LabHost};
@@ -140,4 +141,32 @@ fn people_pause_promote_and_abort_the_daemons_rollout_and_what_it_would_begin() 
     daemon.rests();
     assert!(!daemon.said().contains("paused"));
     ops.assert_plan_is_empty();
+
+    // Nor while a window closes it, until a person takes the responsibility, or git opens it.
+    let windows = closed_now();
+    replace(&ops, ENVIRONMENT, "rollout:", &format!("{windows}rollout:"));
+    ops.release("v6");
+    for said in [ops.push(), daemon.said()] {
+        assert!(said.contains("closed until") && said.contains(ENVIRONMENT), "until when, and by which line: {said}");
+    }
+    let refused = ops.run_any(&["apply", "prod", "--yes"]);
+    assert_eq!(refused.status.code(), Some(7), "{}", text(&refused));
+    assert!(is(first, "v5") && is(second, "v5"), "nobody overrode the window");
+    ops.run(&["apply", "prod", "--yes", "--override-window", "--reason", "the shop is down"]);
+    assert!(is(first, "v6") && is(second, "v6"));
+    let history = text(&ops.run(&["history", "prod", "-n", "1", "--json"]));
+    assert!(history.contains("the shop is down"), "{history}");
+    replace(&ops, ENVIRONMENT, &windows, "");
+    ops.release("v7");
+    ops.push();
+    daemon.serves(&lab.hosts, "v7");
+    daemon.rests();
+    ops.assert_plan_is_empty();
+}
+
+/// Returns windows that close an environment from two hours ago for four hours, and leave it open at another time of the day.
+fn closed_now() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
+    let hour = now.as_secs() / 3600 % 24;
+    format!("windows:\n  - {{ kind: deny, schedule: \"0 {} * * *\", duration: 4h }}\n", (hour + 22) % 24)
 }
