@@ -38,7 +38,7 @@ fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Returns what `holdfast validate` says about files.
-fn said(files: BTreeMap<String, Vec<u8>>) -> String {
+pub(crate) fn said(files: BTreeMap<String, Vec<u8>>) -> String {
     let mut tree = SourceTree::default();
     tree.files.extend(files);
     let (config, mut findings) = load(&tree);

@@ -14,6 +14,8 @@ fn loads_without_a_finding() {
         [
             "investment-dev",
             "investment-prod",
+            "neurocore-prod",
+            "neurocore-stage",
             "numbers-dev",
             "numbers-prod",
             "prod",

@@ -4,5 +4,6 @@ mod architecture;
 mod capabilities;
 mod cases;
 mod cli;
+mod copy;
 mod example;
 mod plan;

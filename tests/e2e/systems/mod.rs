@@ -1,7 +1,9 @@
 //! The five systems as this repository ships them: the definitions of `inventory`, `environments` and `templates`, with nothing
 //! replaced but the hosts' addresses and, by variables of the inventory, the images.
 
+mod foreign;
 mod investment;
+mod neurocore;
 mod numbers;
 mod shia;
 

@@ -191,6 +191,7 @@ impl ComponentResolver<'_> {
                 .and_then(|upstreams| engine.nginx(&template(named), &named.origin, &scope, &upstreams))
             {
                 Ok(content) => {
+                    findings.extend(self.unused(&content));
                     files.insert(place.site(), own_file(content, &named.origin, true));
                 }
                 Err(list) => findings.extend(list),
@@ -239,8 +240,7 @@ impl ComponentResolver<'_> {
                 refuse(message, "use `blue_green`");
                 continue;
             }
-            let valid = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-            if name.is_empty() || !name.chars().all(valid) {
+            if name.is_empty() || !name.chars().all(is_of_a_name) {
                 refuse(format!("`{name}` is no upstream name: letters, digits, `_`, `.` and `-`"), "");
                 continue;
             }
@@ -252,6 +252,25 @@ impl ComponentResolver<'_> {
             upstreams.push(Upstream { name: name.clone(), server });
         }
         if findings.has_errors() { Err(findings) } else { Ok(upstreams) }
+    }
+
+    /// Returns a finding for each upstream that the site passes nothing to: its switches would change nothing.
+    fn unused(&self, site: &Content) -> Diagnostics {
+        let mut findings = Diagnostics::default();
+        let site = site.shown();
+        for (name, spec) in &self.component.upstreams {
+            let declared = format!("upstream {name} {{");
+            let used = site.lines().map(str::trim).any(|line| {
+                !line.starts_with('#') && line != declared && line.split(|c| !is_of_a_name(c)).any(|word| word == name)
+            });
+            if !used {
+                let message =
+                    format!("the site passes nothing to the upstream `{name}`: its releases would never serve");
+                let hint = format!("write `proxy_pass http://{name};` into the template, or take the upstream out");
+                findings.extend(finding("upstream", &spec.origin, message, hint));
+            }
+        }
+        findings
     }
 
     /// Returns a switch for each port that an nginx component of this host names.
@@ -322,6 +341,11 @@ fn both(blue: Result<Made, Diagnostics>, green: Result<Made, Diagnostics>) -> Re
         }
         (Err(list), Ok(_)) | (Ok(_), Err(list)) => Err(list),
     }
+}
+
+/// Whether a character is part of an upstream's name.
+fn is_of_a_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_.-".contains(c)
 }
 
 fn template(named: &Located<String>) -> String {

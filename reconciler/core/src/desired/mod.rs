@@ -7,6 +7,7 @@ mod connections;
 mod fitness;
 mod model;
 mod path;
+mod proof;
 mod resolve;
 mod values;
 

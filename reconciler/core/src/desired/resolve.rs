@@ -4,6 +4,7 @@ use super::backups::backups;
 use super::clash::clashes;
 use super::component::{ComponentResolver, Memo};
 use super::connections::over_limit;
+use super::proof::unproven;
 use super::{DesiredApp, DesiredHost, DesiredState};
 use crate::config::{App, Component, ComponentKind, Config, Environment, Strategy};
 use crate::diag::{Diagnostics, Origin, Severity};
@@ -65,6 +66,7 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
             apps.insert(app.name.clone(), desired);
         }
         findings.extend(clashes(name, &apps));
+        findings.extend(unproven(name, &apps));
         hosts.insert(name.clone(), DesiredHost { host: host.clone(), apps });
     }
     for app in environment.apps.values() {

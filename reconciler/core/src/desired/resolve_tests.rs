@@ -384,7 +384,7 @@ fn hosts_that_differ_get_files_that_differ() {
 
 #[test]
 fn a_site_names_the_hosts_that_have_another_component() {
-    let site = "upstream all {\n{% for name, other in hosts_of.worker | dictsort %}    server {{ other.address }}:1;\n{% endfor %}}\n";
+    let site = "server { location / { proxy_pass http://nps_api; } }\nupstream all {\n{% for name, other in hosts_of.worker | dictsort %}    server {{ other.address }}:1;\n{% endfor %}}\n";
     let worker = |at: usize| -> String {
         let mut config = config();
         config.templates.insert("templates/nginx/nps.conf.j2".to_owned(), site.to_owned());
