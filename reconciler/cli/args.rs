@@ -532,7 +532,7 @@ pub(crate) struct CompletionsArgs {
 /// What to do with secrets.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  holdfast secrets keygen age.key\n  holdfast secrets encrypt --recipient age1… < plain.yaml > environments/prod/secrets.sops.yaml"
+    after_help = "Examples:\n  holdfast secrets keygen age.key\n  holdfast secrets encrypt --recipient age1… < plain.yaml > environments/prod/secrets.sops.yaml\n  holdfast secrets generate prod\n  holdfast secrets rotate prod jwt_key\n  holdfast secrets list prod"
 )]
 pub(crate) struct SecretsArgs {
     /// What to do.
@@ -557,6 +557,43 @@ pub(crate) enum SecretsVerb {
         #[arg(long, required = true)]
         recipient: Vec<String>,
     },
+    /// Make the values that an environment declares under `generate` and that have none yet, in the work tree. Commit them.
+    #[command(after_help = "Examples:\n  holdfast secrets generate prod\n  holdfast secrets generate prod jwt_key")]
+    Generate(MakeSecretsArgs),
+    /// Make generated values anew, in the work tree. Commit them: only what uses them is restarted.
+    #[command(after_help = "Examples:\n  holdfast secrets rotate prod jwt_key")]
+    Rotate(RotateSecretsArgs),
+    /// Show the secrets of an environment: their form, fingerprint and who uses them, never a value.
+    #[command(after_help = "Examples:\n  holdfast secrets list prod\n  holdfast secrets list prod --json")]
+    List(SecretsListArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MakeSecretsArgs {
+    /// Environment.
+    pub(crate) environment: String,
+    /// Names. Without them: all that are declared.
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RotateSecretsArgs {
+    /// Environment.
+    pub(crate) environment: String,
+    /// Names.
+    #[arg(required = true)]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SecretsListArgs {
+    /// Environment.
+    pub(crate) environment: String,
+    #[command(flatten)]
+    pub(crate) revision: RevisionArgs,
+    /// Print it as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -173,7 +173,8 @@ pub(crate) fn show(output: Output, findings: &Diagnostics) {
     }
 }
 
-fn location(text: &str) -> Result<Location, Error> {
+/// Returns what a path or URL means.
+pub(crate) fn location(text: &str) -> Result<Location, Error> {
     // A folder inside a work tree stands for the repository around it, as git itself takes it.
     let path = Path::new(text);
     if path.is_dir() {

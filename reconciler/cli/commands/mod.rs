@@ -19,6 +19,7 @@ mod render;
 mod restore;
 mod rollback;
 mod schema;
+mod secret_files;
 mod secrets;
 mod status;
 mod unlock;
@@ -57,7 +58,7 @@ pub(crate) async fn run(output: Output, cli: &Cli) -> Result<Exit, Error> {
         Verb::Daemon(_) => daemon::run(setup()?).await,
         Verb::Hook(arguments) => hook::run(output, &cli.common, arguments).await,
         Verb::Doctor(arguments) => doctor::run(&setup()?, arguments).await,
-        Verb::Secrets(arguments) => secrets::run(output, arguments),
+        Verb::Secrets(arguments) => secrets::run(output, &cli.common, arguments).await,
         Verb::Schema(arguments) => schema::run(output, arguments),
         Verb::Completions(arguments) => Ok(completions::run(output, arguments)),
         Verb::Demo(_) => demo::run(output).await,

@@ -1,4 +1,4 @@
-//! `holdfast secrets`: age keys, and SOPS files for a repository.
+//! `holdfast secrets`: age keys, SOPS files for a repository, and the values in them.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -9,19 +9,24 @@ use age::secrecy::ExposeSecret;
 use age::x25519::{Identity, Recipient};
 use holdfast_engine::secrets::seal;
 
-use crate::args::{SecretsArgs, SecretsVerb};
+use super::secret_files;
+use crate::args::{Common, SecretsArgs, SecretsVerb};
 use crate::error::{Error, OrHint};
 use crate::exit::Exit;
 use crate::output::Output;
+use crate::setup::Setup;
 
 /// The largest plain file that is encrypted.
 const MAX_PLAIN: u64 = 1024 * 1024;
 
-/// Makes a key, or encrypts.
-pub(crate) fn run(output: Output, arguments: &SecretsArgs) -> Result<Exit, Error> {
+/// Makes a key, encrypts, makes values, or shows what there is.
+pub(crate) async fn run(output: Output, common: &Common, arguments: &SecretsArgs) -> Result<Exit, Error> {
     match &arguments.verb {
         SecretsVerb::Keygen { file } => keygen(output, file),
         SecretsVerb::Encrypt { recipient } => encrypt(output, recipient),
+        SecretsVerb::Generate(arguments) => secret_files::generate_missing(output, common, arguments).await,
+        SecretsVerb::Rotate(arguments) => secret_files::rotate(output, common, arguments),
+        SecretsVerb::List(arguments) => secret_files::list(&Setup::load(output, common)?, arguments).await,
     }
 }
 

@@ -4,6 +4,7 @@ mod exit_codes;
 mod help;
 mod outputs;
 mod schemas;
+mod secrets;
 
 use std::fs;
 use std::path::{Path, PathBuf};

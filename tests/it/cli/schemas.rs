@@ -86,6 +86,7 @@ fn what_verbs_print_is_as_their_schemas_say() {
     place.commit("v2, far away");
     let diff = printed(&place, "diff", &["diff", "HEAD~1..HEAD", "--json"]);
     assert!(diff["environments"][0]["hosts"][0]["changes"].as_array().is_some_and(|all| !all.is_empty()), "{diff:#}");
+    printed(&place, "secrets", &["secrets", "list", "dev", "--json"]);
     let status = printed(&place, "status", &["status", "--json"]);
     let closed = &status["environments"][0]["closed"]["hello"];
     assert_eq!(

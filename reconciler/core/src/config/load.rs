@@ -10,6 +10,7 @@ use super::place::{At, Place};
 use super::raw;
 use super::read::{self, EnvironmentFiles};
 use super::resolve::{self, Surroundings};
+use super::secrets;
 use super::tree::SourceTree;
 use super::windows;
 use crate::diag::{Diagnostics, Origin};
@@ -91,6 +92,7 @@ fn environment(
         }
     }
     let content = files.environment?;
+    let secrets = secrets::secrets(name, content.secrets.as_ref(), files.secrets, findings);
     let mut sync = sync(content.sync.as_ref(), defaults.and_then(|defaults| defaults.sync.as_ref()), findings);
     sync.windows = windows::windows(content.windows.as_deref().unwrap_or_default(), &names, findings);
     let defaults = defaults.and_then(|defaults| defaults.rollout.as_ref());
@@ -103,7 +105,7 @@ fn environment(
         rollout,
         variables: content.variables.unwrap_or_default().0,
         apps,
-        secrets: files.secrets,
+        secrets,
         origin: Origin { file, line: 0, column: 0 },
     })
 }

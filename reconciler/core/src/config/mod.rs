@@ -9,8 +9,8 @@
 //! ```
 //!
 //! # Format
-//! `holdfast.yaml`, `inventory/*.yaml`, `environments/<env>/{environment,secrets.sops,<app>}.yaml`, `templates/**/*.j2`. YAML 1.2;
-//! unknown keys are errors, keys that begin with `x-` are the user's own, in every map that has fixed keys.
+//! `holdfast.yaml`, `inventory/*.yaml`, `environments/<env>/{environment,secrets.sops,<app>}.yaml`,
+//! `environments/<env>/generated/<name>.sops.yaml`, `templates/**/*.j2`. YAML 1.2; unknown keys are errors, keys that begin with `x-` are the user's own, in every map that has fixed keys.
 
 mod backups;
 mod checks;
@@ -28,6 +28,7 @@ mod raw;
 mod read;
 mod resolve;
 mod schema;
+mod secrets;
 mod sops;
 mod suggest;
 mod tree;
@@ -41,5 +42,6 @@ pub use model::*;
 pub use notices::{MailSecurity, NoticeSeverity, NoticeSink, NoticeTarget};
 pub(crate) use resolve::backup_component;
 pub use schema::{FileKind, schema};
+pub use secrets::{DeclaredSecrets, declared_secrets, generated_path};
 pub use suggest::closest;
 pub use tree::{SourceTree, TreeProblem};

@@ -96,7 +96,7 @@ pub struct Environment {
     pub variables: Variables,
     /// Its apps.
     pub apps: BTreeMap<AppName, App>,
-    /// Its `secrets.sops.yaml`: leaf values by dotted name, still encrypted.
+    /// Its secrets: leaf values of `secrets.sops.yaml` and of `generated/` by dotted name, still encrypted.
     pub secrets: BTreeMap<String, SealedValue>,
     /// Where it is declared.
     pub origin: Origin,
@@ -131,6 +131,10 @@ impl Purpose {
 pub struct SealedValue {
     /// What may be shown of it.
     pub secret: crate::secret::SecretRef,
+    /// How it was made; `None` for what somebody supplied.
+    pub generator: Option<crate::secret::Generator>,
+    /// Whether another value needs a consent of its own.
+    pub protected: bool,
     /// Where it is.
     pub origin: Origin,
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::decode::{Context, Decode};
 use super::findings::Findings;
 use super::limits::{MAX_FILE_BYTES, MAX_FILES, MAX_TREE_BYTES};
-use super::model::SealedValue;
 use super::place::Place;
 use super::raw;
+use super::secrets::SecretFiles;
 use super::tree::SourceTree;
 use super::{sops, yaml};
 use crate::id::{AppName, EnvironmentName};
@@ -34,8 +34,8 @@ pub(super) struct EnvironmentFiles<'s> {
     pub(super) environment: Option<raw::Environment>,
     /// The apps by name, with the path of their file.
     pub(super) apps: BTreeMap<AppName, (&'s str, Option<raw::App>)>,
-    /// `secrets.sops.yaml`.
-    pub(super) secrets: BTreeMap<String, SealedValue>,
+    /// `secrets.sops.yaml` and `generated/*.sops.yaml`.
+    pub(super) secrets: SecretFiles<'s>,
 }
 
 /// What a path of the layout holds.
@@ -45,6 +45,7 @@ enum Role<'s> {
     Environment(&'s str),
     App(&'s str, &'s str),
     Secrets(&'s str),
+    Generated(&'s str, &'s str),
     Template,
     /// Not ours.
     Other,
@@ -67,6 +68,9 @@ fn role(path: &str) -> Role<'_> {
         ["inventory", ..] if yaml => Role::Misplaced("move it to `inventory/`: folders in it are not read"),
         ["environments", environment, "environment.yaml"] => Role::Environment(environment),
         ["environments", environment, "secrets.sops.yaml"] => Role::Secrets(environment),
+        ["environments", environment, "generated", file] if file.strip_suffix(".sops.yaml").is_some() => {
+            Role::Generated(environment, file.trim_end_matches(".sops.yaml"))
+        }
         ["environments", _, file] if file.strip_suffix(".sops.yaml").is_some() => {
             Role::Misplaced("the one file of secrets of an environment is `secrets.sops.yaml`")
         }
@@ -134,9 +138,21 @@ pub(super) fn read<'s>(tree: &'s SourceTree, findings: &mut Findings<'s>) -> Fil
                 files.add_app(name, app, path, content, findings);
             }
             Role::Secrets(name) => {
+                let before = findings.len();
                 let content = sops::read(path, text, findings);
+                let broken = findings.len() > before;
                 if let Some(environment) = files.environment(name, path, findings) {
-                    environment.secrets = content;
+                    environment.secrets.supplied = content;
+                    environment.secrets.broken |= broken;
+                }
+            }
+            Role::Generated(name, secret) => {
+                let before = findings.len();
+                let content = sops::read(path, text, findings);
+                let broken = findings.len() > before;
+                if let Some(environment) = files.environment(name, path, findings) {
+                    environment.secrets.generated.insert(secret, (path, content));
+                    environment.secrets.broken |= broken;
                 }
             }
             Role::Other | Role::Misplaced(_) => {}
@@ -184,6 +200,17 @@ impl<'s> Files<'s> {
             Role::App(name, app) => self.add_app(name, app, path, None, findings),
             Role::Template => {
                 self.templates.insert(path.to_owned(), String::new());
+            }
+            Role::Secrets(name) => {
+                if let Some(environment) = self.environment(name, path, findings) {
+                    environment.secrets.broken = true;
+                }
+            }
+            Role::Generated(name, secret) => {
+                if let Some(environment) = self.environment(name, path, findings) {
+                    environment.secrets.generated.insert(*secret, (path, BTreeMap::new()));
+                    environment.secrets.broken = true;
+                }
             }
             _ => {}
         }

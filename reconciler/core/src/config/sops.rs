@@ -111,7 +111,7 @@ fn collect(
         }
         Kind::Scalar { text, .. } if is_encrypted(text) => {
             let secret = SecretRef { file: file.to_owned(), path: path.clone(), fingerprint: fingerprint(text, file) };
-            secrets.insert(name, SealedValue { secret, origin: key.origin(file) });
+            secrets.insert(name, SealedValue { secret, generator: None, protected: false, origin: key.origin(file) });
         }
         Kind::Scalar { text, plain } if text.is_empty() || PlainValue::of(text, *plain) == PlainValue::Null => {
             let hint = "SOPS leaves empty values as they are; take the key away";

@@ -133,6 +133,14 @@ pub enum Body {
     },
 }
 
+impl DesiredComponent {
+    /// Returns the secrets that its files print, in any place, each as often as they do.
+    pub fn secrets(&self) -> impl Iterator<Item = &crate::secret::SecretRef> {
+        let places = [Slot::Blue, Slot::Green].map(|slot| self.body.artifacts(Some(slot)));
+        places.into_iter().flat_map(|artifacts| artifacts.files.values()).flat_map(|file| file.content.secrets())
+    }
+}
+
 impl Body {
     /// Returns the artifacts of a slot, or of the one place.
     pub fn artifacts(&self, slot: Option<Slot>) -> &Artifacts {

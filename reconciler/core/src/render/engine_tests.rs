@@ -28,7 +28,7 @@ pub(super) fn scope(vars: &serde_json::Value) -> Arc<Scope> {
             path: path.split('.').map(str::to_owned).collect(),
             fingerprint: "00112233445566aa".to_owned(),
         };
-        scope.secret(&SealedValue { secret, origin: origin(60) });
+        scope.secret(&SealedValue { secret, generator: None, protected: false, origin: origin(60) });
     }
     Arc::new(scope)
 }

@@ -15,6 +15,7 @@ mod plan_markdown;
 mod plan_rows;
 mod plan_text;
 mod progress;
+mod secrets;
 mod status;
 mod style;
 #[cfg(test)]
@@ -38,5 +39,6 @@ pub use plan_json::{plan_json, plan_schema};
 pub use plan_markdown::plan_markdown;
 pub use plan_text::plan_text;
 pub use progress::{ProgressLine, Tone, harmless, in_short, progress_line, took};
+pub use secrets::{SecretDocument, SecretsDocument};
 pub use status::status_text;
 pub use style::Style;

@@ -6,6 +6,7 @@ use super::documents::{
     ApproveDocument, DiffDocument, DoctorDocument, HistoryDocument, StatusDocument, UnlockDocument, ValidateDocument,
 };
 use super::plan_json::plan_schema;
+use super::secrets::SecretsDocument;
 use crate::event::SyncEvent;
 use crate::report::Report;
 
@@ -34,11 +35,13 @@ pub enum OutputKind {
     Unlock,
     /// What `approve --json` prints.
     Approve,
+    /// What `secrets list --json` prints.
+    Secrets,
 }
 
 impl OutputKind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Plan,
         Self::Event,
         Self::Report,
@@ -50,6 +53,7 @@ impl OutputKind {
         Self::Explain,
         Self::Unlock,
         Self::Approve,
+        Self::Secrets,
     ];
 
     /// Returns the word for it, which is also the name of its schema file.
@@ -66,6 +70,7 @@ impl OutputKind {
             Self::Explain => "explain",
             Self::Unlock => "unlock",
             Self::Approve => "approve",
+            Self::Secrets => "secrets",
         }
     }
 }
@@ -83,5 +88,6 @@ pub fn output_schema(kind: OutputKind) -> Value {
         OutputKind::History => schemars::schema_for!(HistoryDocument).to_value(),
         OutputKind::Unlock => schemars::schema_for!(UnlockDocument).to_value(),
         OutputKind::Approve => schemars::schema_for!(ApproveDocument).to_value(),
+        OutputKind::Secrets => schemars::schema_for!(SecretsDocument).to_value(),
     }
 }

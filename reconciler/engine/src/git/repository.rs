@@ -149,6 +149,22 @@ impl GitRepository {
         work.await.unwrap_or_else(|_| Err(ReadError::Interrupted { commit: commit.clone() }))
     }
 
+    /// Returns the newest commit up to `HEAD` that has a file; `None` when no commit ever had it, or there is no commit yet.
+    ///
+    /// # Errors
+    /// [`RevisionError::Git`] when the repository cannot be read.
+    pub async fn last_commit_with(&self, path: &str) -> Result<Option<CommitId>, RevisionError> {
+        let (git_dir, path) = (self.git_dir.clone(), path.to_owned());
+        self.blocking(move || {
+            let found = objects::open(&git_dir).and_then(|repository| revision::last_with(&repository, &path));
+            found.map_err(|error| RevisionError::Git {
+                path: git_dir.display().to_string(),
+                reason: error.message().to_owned(),
+            })
+        })
+        .await
+    }
+
     /// Returns what people want to know of a commit.
     ///
     /// # Errors

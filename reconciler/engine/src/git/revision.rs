@@ -171,6 +171,26 @@ pub(super) fn follows(repository: &Repository, new: &CommitId, old: &CommitId) -
     repository.graph_descendant_of(new, old)
 }
 
+/// Returns the newest commit up to `HEAD` that has a file.
+pub(super) fn last_with(repository: &Repository, path: &str) -> Result<Option<CommitId>, git2::Error> {
+    let mut walk = repository.revwalk()?;
+    match walk.push_head() {
+        Ok(()) => {}
+        Err(error) if matches!(error.code(), git2::ErrorCode::UnbornBranch | git2::ErrorCode::NotFound) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    walk.set_sorting(git2::Sort::TOPOLOGICAL)?;
+    for oid in walk {
+        let oid = oid?;
+        match repository.find_commit(oid)?.tree()?.get_path(Path::new(path)) {
+            Ok(_) => return Ok(Some(objects::commit_id(oid))),
+            Err(error) if error.code() == git2::ErrorCode::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
 /// Refuses a commit that does not follow the one that was used last.
 pub(super) fn check_forward(
     git_dir: &Path,

@@ -208,3 +208,19 @@ proptest! {
         let _ = open(&text, &Identities::default());
     }
 }
+
+#[test]
+fn cap_48_what_is_generated_opens_and_is_another_each_time() {
+    use holdfast_core::secret::Generator;
+
+    let identity = Identity::generate();
+    let recipients = [identity.to_public()];
+    for generator in Generator::ALL {
+        let files = [(); 2].map(|()| generate("jwt_key", generator, &recipients, NOW).unwrap());
+        let values = files.each_ref().map(|file| text(&open(file, &identities(&identity)).unwrap(), "jwt_key"));
+        assert_ne!(values[0], values[1]);
+        assert!(!files[0].contains(&values[0]));
+        assert_eq!(recipients_of(&files[0]), [identity.to_public().to_string()]);
+    }
+    assert!(recipients_of("a: b\n").is_empty());
+}

@@ -29,6 +29,8 @@ fn example(release: &str) -> DesiredState {
             path: name.split('.').map(str::to_owned).collect(),
             fingerprint: "0123456789abcdef".to_owned(),
         },
+        generator: None,
+        protected: false,
         origin: Origin::default(),
     };
     let secrets = ["database.password", "app.secret_key"].map(|name| (name.to_owned(), secret(name)));

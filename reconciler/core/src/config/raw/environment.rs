@@ -1,6 +1,7 @@
 //! `environments/<env>/environment.yaml`.
 
 use super::leaf::Scalar;
+use super::secrets::Secrets;
 use super::selector::Selector;
 use super::values::Values;
 use super::window::Window;
@@ -24,6 +25,8 @@ record!(
     rollout: Option<Rollout>,
     /// When changes may begin, and when not. Default: at any time.
     windows: Option<Vec<At<Window>>>,
+    /// Secrets that are generated, and secrets that must not change by chance.
+    secrets: Option<Secrets>,
     /// Variables for its templates.
     variables: Option<Values>,
 });

@@ -1,4 +1,8 @@
-//! Secrets: references that everybody may see, and values that cannot be shown.
+//! Secrets: references that everybody may see, values that cannot be shown, and how values are made.
+
+mod generator;
+
+pub use generator::{Generator, RANDOM_BYTES};
 
 use hmac::{Hmac, Mac};
 use holdfast_protocol::Digest;
@@ -6,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// Names one value of an environment's `secrets.sops.yaml`, without its value.
+/// Names one value of an environment's SOPS files, without its value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SecretRef {
     /// The SOPS file, from the repository's root.

@@ -1,0 +1,88 @@
+//! Secrets that are generated and secrets that are protected, in the model.
+
+use std::collections::BTreeMap;
+
+use holdfast_core::config::{Config, SourceTree, declared_secrets, load};
+use holdfast_core::diag::{Diagnostics, Severity};
+use holdfast_core::secret::{Generator, fingerprint};
+
+const ENVIRONMENT: &str = "environments/prod/environment.yaml";
+const GENERATED: &str = "environments/prod/generated/data_key.sops.yaml";
+
+fn repository(secrets: &str, generated: Option<&str>) -> (Option<Config>, Diagnostics) {
+    let sops = include_str!("config/secrets.sops.yaml");
+    let metadata = &sops[sops.find("sops:").unwrap()..];
+    let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut put = |path: &str, text: String| drop(files.insert(path.to_owned(), text.into_bytes()));
+    put("holdfast.yaml", "format: 1\n".to_owned());
+    put("inventory/hosts.yaml", "hosts:\n  here:\n    address: local\n".to_owned());
+    put(ENVIRONMENT, format!("hosts: [here]\n{secrets}"));
+    put("environments/prod/secrets.sops.yaml", sops.to_owned());
+    if let Some(data) = generated {
+        put(GENERATED, format!("data_key: {}\n{metadata}", ciphertext(data)));
+    }
+    load(&SourceTree { files, problems: Vec::new() })
+}
+
+fn ciphertext(data: &str) -> String {
+    format!("ENC[AES256_GCM,data:{data},iv:YY=,tag:UQ=,type:str]")
+}
+
+fn codes(found: &Diagnostics) -> Vec<&str> {
+    found.0.iter().filter(|one| one.severity == Severity::Error).map(|one| one.code.as_str()).collect()
+}
+
+#[test]
+fn cap_48_what_is_generated_is_a_secret_of_its_own_file() {
+    let (config, found) = repository("secrets:\n  generate:\n    data_key: fernet\n", Some("aaaa"));
+    let config = config.unwrap_or_else(|| panic!("{found:?}"));
+    let secrets = &config.environments.values().next().unwrap().secrets;
+    let value = &secrets["data_key"];
+    assert_eq!((value.generator, value.protected), (Some(Generator::Fernet), false));
+    assert_eq!(value.secret.file, GENERATED);
+    assert_eq!(value.secret.fingerprint, fingerprint(&ciphertext("aaaa"), GENERATED));
+    assert!(secrets["database.password"].generator.is_none());
+}
+
+#[test]
+fn cap_48_nothing_is_applied_while_a_value_is_missing() {
+    let (config, found) = repository("secrets:\n  generate:\n    data_key: fernet\n", None);
+    assert!(config.is_none());
+    assert_eq!(codes(&found), ["secret-not-generated"]);
+    assert_eq!(found.0[0].origin.to_string(), format!("{ENVIRONMENT}:4:5"));
+    assert!(found.0[0].hint.contains("holdfast secrets generate prod"), "{}", found.0[0].hint);
+}
+
+#[test]
+fn cap_51_a_protected_secret_changes_only_with_the_fingerprint_that_says_so() {
+    let print = |data: &str| fingerprint(&ciphertext(data), GENERATED);
+    let yaml = |print: &str| {
+        format!("secrets:\n  generate:\n    data_key: fernet\n  protected:\n    data_key: \"{print}\"\n")
+    };
+    let (config, found) = repository(&yaml(&print("aaaa")), Some("aaaa"));
+    let config = config.unwrap_or_else(|| panic!("{found:?}"));
+    assert!(config.environments.values().next().unwrap().secrets["data_key"].protected);
+    // The value changes, and what is meant does not.
+    let (config, found) = repository(&yaml(&print("aaaa")), Some("bbbb"));
+    assert!(config.is_none());
+    assert_eq!(codes(&found), ["protected-secret"]);
+    assert!(found.0[0].hint.contains(&print("bbbb")), "what to write is told: {}", found.0[0].hint);
+    // A consent to that value holds for no other.
+    assert!(repository(&yaml(&print("bbbb")), Some("bbbb")).0.is_some());
+    assert!(repository(&yaml(&print("bbbb")), Some("cccc")).0.is_none());
+    // Nor does it go away with the file.
+    assert_eq!(codes(&repository(&yaml(&print("aaaa")), None).1), ["secret-not-generated"]);
+    assert_eq!(codes(&repository("secrets:\n  protected:\n    data_key: \"0011223344556677\"\n", None).1), [
+        "unknown-secret"
+    ]);
+}
+
+#[test]
+fn what_an_environment_declares_is_read_while_the_rest_is_not_there() {
+    let text = "hosts: [web]\nsecrets:\n  generate:\n    a: hex16\n    b: password\n  protected:\n    a: \"0011223344556677\"\n";
+    let (declared, _) = declared_secrets(ENVIRONMENT, text);
+    let declared = declared.unwrap();
+    assert_eq!(declared.generate.keys().collect::<Vec<_>>(), ["a", "b"]);
+    assert!(declared.protected.contains("a") && declared.recipients.is_empty());
+    assert!(declared_secrets(ENVIRONMENT, "hosts: [web]\nsecrets: { generate: { a: hex17 } }\n").0.is_none());
+}
