@@ -70,7 +70,10 @@ impl Folder {
     fn open(output: Output, common: &Common, name: &str) -> Result<Self, Error> {
         let environment = environment(name)?;
         let Location::Local(root) = location(common.repository.as_deref().unwrap_or("."))? else {
-            return Err(Error::user("secrets are made in a work tree", "clone the repository and name the folder with -C"));
+            return Err(Error::user(
+                "secrets are made in a work tree",
+                "clone the repository and name the folder with -C",
+            ));
         };
         let file = format!("environments/{environment}/environment.yaml");
         let text = fs::read_to_string(root.join(&file)).map_err(|error| {
@@ -109,7 +112,9 @@ impl Folder {
         let Some(commit) = last else { return Ok(()) };
         let id = commit.short();
         Err(Error::refused(
-            format!("`{name}` has a value in commit {id} and none here: a new one would be another than the hosts have"),
+            format!(
+                "`{name}` has a value in commit {id} and none here: a new one would be another than the hosts have"
+            ),
             format!(
                 "`git checkout {id} -- {path}` brings it back; for a new value bring it back and run `holdfast secrets rotate {} {name}`",
                 self.environment

@@ -56,9 +56,8 @@ fn cap_48_nothing_is_applied_while_a_value_is_missing() {
 #[test]
 fn cap_51_a_protected_secret_changes_only_with_the_fingerprint_that_says_so() {
     let print = |data: &str| fingerprint(&ciphertext(data), GENERATED);
-    let yaml = |print: &str| {
-        format!("secrets:\n  generate:\n    data_key: fernet\n  protected:\n    data_key: \"{print}\"\n")
-    };
+    let yaml =
+        |print: &str| format!("secrets:\n  generate:\n    data_key: fernet\n  protected:\n    data_key: \"{print}\"\n");
     let (config, found) = repository(&yaml(&print("aaaa")), Some("aaaa"));
     let config = config.unwrap_or_else(|| panic!("{found:?}"));
     assert!(config.environments.values().next().unwrap().secrets["data_key"].protected);
@@ -72,9 +71,10 @@ fn cap_51_a_protected_secret_changes_only_with_the_fingerprint_that_says_so() {
     assert!(repository(&yaml(&print("bbbb")), Some("cccc")).0.is_none());
     // Nor does it go away with the file.
     assert_eq!(codes(&repository(&yaml(&print("aaaa")), None).1), ["secret-not-generated"]);
-    assert_eq!(codes(&repository("secrets:\n  protected:\n    data_key: \"0011223344556677\"\n", None).1), [
-        "unknown-secret"
-    ]);
+    assert_eq!(
+        codes(&repository("secrets:\n  protected:\n    data_key: \"0011223344556677\"\n", None).1),
+        ["unknown-secret"]
+    );
 }
 
 #[test]

@@ -33,7 +33,11 @@ fn cap_48_a_value_is_made_once_and_anew_only_when_asked() {
     place.commit("declare secrets");
     let ran = place.run(100, &["validate"]);
     assert_eq!(ran.code, 1);
-    assert!(ran.err.contains("secret-not-generated") && ran.err.contains("environments/dev/environment.yaml:3"), "{}", ran.err);
+    assert!(
+        ran.err.contains("secret-not-generated") && ran.err.contains("environments/dev/environment.yaml:3"),
+        "{}",
+        ran.err
+    );
 
     let ran = place.run(80, &["secrets", "generate", "dev", "jwt_key"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "environments/dev/generated/jwt_key.sops.yaml\n"), "{}", ran.err);

@@ -60,7 +60,9 @@ pub(super) fn secrets(
             continue;
         };
         match (values.remove(name), values.is_empty()) {
-            (Some(value), true) => drop(all.insert(name.to_owned(), SealedValue { generator: Some(generator), ..value })),
+            (Some(value), true) => {
+                drop(all.insert(name.to_owned(), SealedValue { generator: Some(generator), ..value }))
+            }
             _ if broken => {}
             _ => {
                 let message = format!("this file is to hold the secret `{name}` and nothing else");
@@ -133,8 +135,10 @@ pub fn declared_secrets(file: &str, text: &str) -> (Option<DeclaredSecrets>, Dia
     let declared = read.map(|environment| {
         let secrets = environment.secrets.as_ref();
         let recipients = secrets.and_then(|secrets| secrets.recipients.as_ref()).into_iter().flatten();
-        let generate = secrets.and_then(|secrets| secrets.generate.as_ref()).into_iter().flat_map(|named| &named.entries);
-        let protected = secrets.and_then(|secrets| secrets.protected.as_ref()).into_iter().flat_map(|named| &named.entries);
+        let generate =
+            secrets.and_then(|secrets| secrets.generate.as_ref()).into_iter().flat_map(|named| &named.entries);
+        let protected =
+            secrets.and_then(|secrets| secrets.protected.as_ref()).into_iter().flat_map(|named| &named.entries);
         DeclaredSecrets {
             recipients: recipients.map(|recipient| recipient.value.0.clone()).collect(),
             generate: generate

@@ -160,7 +160,10 @@ pub(super) fn config() -> Config {
         },
         variables: BTreeMap::from([("domain".to_owned(), variable(json!("nps.example"), 21))]),
         apps: BTreeMap::from([(app.name.clone(), app)]),
-        secrets: BTreeMap::from([("db.password".to_owned(), SealedValue { secret, generator: None, protected: false, origin: at(30) })]),
+        secrets: BTreeMap::from([(
+            "db.password".to_owned(),
+            SealedValue { secret, generator: None, protected: false, origin: at(30) },
+        )]),
         origin: at(1),
     };
     let templates = [

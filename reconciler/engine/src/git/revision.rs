@@ -176,7 +176,9 @@ pub(super) fn last_with(repository: &Repository, path: &str) -> Result<Option<Co
     let mut walk = repository.revwalk()?;
     match walk.push_head() {
         Ok(()) => {}
-        Err(error) if matches!(error.code(), git2::ErrorCode::UnbornBranch | git2::ErrorCode::NotFound) => return Ok(None),
+        Err(error) if matches!(error.code(), git2::ErrorCode::UnbornBranch | git2::ErrorCode::NotFound) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     }
     walk.set_sorting(git2::Sort::TOPOLOGICAL)?;

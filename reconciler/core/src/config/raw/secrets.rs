@@ -34,7 +34,8 @@ parsed!(AgeRecipient, "an age recipient", "^age1[a-z0-9]{58}$", |text| {
         return Ok(Self(text.to_owned()));
     }
     // Somebody may have pasted the key itself.
-    Err("this is no age recipient: it begins with `age1` and has 62 characters; `age-keygen -y KEYFILE` prints it".to_owned())
+    Err("this is no age recipient: it begins with `age1` and has 62 characters; `age-keygen -y KEYFILE` prints it"
+        .to_owned())
 });
 
 /// The dotted name of a secret.
@@ -42,9 +43,8 @@ parsed!(AgeRecipient, "an age recipient", "^age1[a-z0-9]{58}$", |text| {
 pub(crate) struct SecretName(pub(crate) String);
 
 parsed!(SecretName, "the name of a secret", "^[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)*$", |text| {
-    let word = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
-    };
+    let word =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
     if text.len() <= 256 && text.split('.').all(word) {
         return Ok(Self(text.to_owned()));
     }
