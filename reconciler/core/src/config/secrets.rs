@@ -61,7 +61,7 @@ pub(super) fn secrets(
         };
         match (values.remove(name), values.is_empty()) {
             (Some(value), true) => {
-                drop(all.insert(name.to_owned(), SealedValue { generator: Some(generator), ..value }))
+                all.insert(name.to_owned(), SealedValue { generator: Some(generator), ..value });
             }
             _ if broken => {}
             _ => {
