@@ -85,6 +85,8 @@ pub(crate) enum Verb {
     Rollback(RollbackArgs),
     /// Restore a backup beside what is live.
     Restore(RestoreArgs),
+    /// Copy good backups to their off-site hosts now.
+    Offsite(OffsiteArgs),
     /// Hold a running rollout where it is; where none runs, let none begin by itself.
     ///
     /// During a rollout only that one is held: later ones begin as ever. `resume` or `promote` lets it go on.
@@ -382,6 +384,18 @@ pub(crate) struct RestoreArgs {
     /// The backup's file name, as on the host. Default: the newest good one.
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Option<String>,
+    /// Take the copy on the off-site host, as when the host itself was lost.
+    #[arg(long)]
+    pub(crate) offsite: bool,
+    /// With --offsite: the host it was taken on, where that was another one.
+    #[arg(long, value_name = "HOST", requires = "offsite")]
+    pub(crate) taken_on: Option<String>,
+    /// With --offsite: a file with an age identity that can read the copy. Default: the manager's own.
+    #[arg(long, value_name = "FILE", requires = "offsite")]
+    pub(crate) identity: Option<PathBuf>,
+    /// List what can be restored, and restore nothing.
+    #[arg(long)]
+    pub(crate) list: bool,
     /// The host, where the app keeps its data on several.
     #[arg(long, value_name = "HOST")]
     pub(crate) host: Option<String>,
@@ -391,6 +405,20 @@ pub(crate) struct RestoreArgs {
     /// Do not ask.
     #[arg(long, short)]
     pub(crate) yes: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  holdfast offsite prod\n  holdfast offsite prod shop --json\n\n\
+                  The daemon does this by itself every five minutes. Exit status 1 where\n\
+                  a copy failed.")]
+pub(crate) struct OffsiteArgs {
+    /// Environment.
+    pub(crate) environment: String,
+    /// App. Default: all.
+    pub(crate) app: Option<String>,
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -25,6 +25,7 @@ use holdfast_engine::sync::WindowConsent;
 use tokio_util::sync::CancellationToken;
 
 use super::notices::mail_date;
+use super::offsite::look_after;
 use super::plan::{Consent, look};
 use crate::approval::approve;
 use crate::error::{Error, OrHint};
@@ -139,14 +140,15 @@ impl ManagementBox {
         }
         let desired =
             resolve(&config, environment, &commit).map_err(|findings| bad(diagnostics_text(&findings, plain)))?;
-        let watched = desired
+        let watched: Vec<Watched> = desired
             .hosts
             .values()
             .map(|host| Watched { host: host.host.clone(), request: observe_request(host) })
             .collect();
         let approval = manager.approvals.contains_key(environment);
         let apps = config.environments.get(environment).into_iter().flat_map(|env| env.apps.keys().cloned()).collect();
-        Ok(Look { commit, keeps: keeps_previous(&desired), policy: desired.sync, approval, apps, watched })
+        let backups = watched.iter().any(|watched| !watched.request.backups.is_empty());
+        Ok(Look { commit, keeps: keeps_previous(&desired), policy: desired.sync, approval, apps, watched, backups })
     }
 
     async fn work(
@@ -239,6 +241,18 @@ impl Syncer for ManagementBox {
             let blockers =
                 plan.blockers.iter().map(|blocker| format!("{}: {}", blocker.code, blocker.message)).collect();
             Ok(Checked { changes, kept_long_enough, kept_until, blockers })
+        })
+    }
+
+    fn backups<'a>(
+        &'a self,
+        environment: &'a EnvironmentName,
+        commit: &'a CommitId,
+    ) -> BoxFuture<'a, Result<Told, String>> {
+        Box::pin(async move {
+            let revision = self.setup.revision(commit.clone()).await.map_err(|error| error.message)?;
+            let looked = look_after(&self.setup, &self.wire, &revision, environment).await;
+            looked.map(|looked| looked.told(environment, self.wire.clock.now())).map_err(|error| error.message)
         })
     }
 

@@ -14,6 +14,7 @@ mod hook;
 mod init;
 mod metrics;
 mod notices;
+mod offsite;
 pub(crate) mod plan;
 mod render;
 mod restore;
@@ -50,6 +51,7 @@ pub(crate) async fn run(output: Output, cli: &Cli) -> Result<Exit, Error> {
         Verb::History(arguments) => history::run(&setup()?, arguments).await,
         Verb::Rollback(arguments) => rollback::run(&setup()?, arguments).await,
         Verb::Restore(arguments) => restore::run(&setup()?, arguments).await,
+        Verb::Offsite(arguments) => offsite::run(&setup()?, arguments).await,
         Verb::Pause(arguments) => control::pause(&setup()?, arguments).await,
         Verb::Resume(arguments) => control::resume(&setup()?, arguments).await,
         Verb::Promote(arguments) => control::run(&setup()?, arguments, Word::Promote).await,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::config::{NoticeSeverity as Severity, NoticeSink};
 use crate::event::SyncResult;
-use crate::id::{DigestWriter, EnvironmentName, HostName, short_seal};
+use crate::id::{AppName, DigestWriter, EnvironmentName, HostName, short_seal};
 use crate::report::Report;
 use crate::time::Timestamp;
 
@@ -27,7 +27,8 @@ pub const MOST_TRIES: u32 = 16;
 pub struct Notice {
     /// Names the happening: one that is told twice has the same.
     pub id: String,
-    /// What it is about: `synced`, `rolled_back`, `failed`, `blocked`, `awaits_approval`, `drift`, `unreachable`, `git`, `test`.
+    /// What it is about: `synced`, `rolled_back`, `failed`, `blocked`, `awaits_approval`, `drift`, `unreachable`, `git`,
+    /// `backup`, `test`.
     pub kind: String,
     /// Where; `None` when it concerns all.
     pub environment: Option<EnvironmentName>,
@@ -169,6 +170,43 @@ pub fn of_git(environment: &EnvironmentName, problem: Option<(&str, &str)>, at: 
     Told { holds: vec![Condition { key, subject: subject.to_owned(), notice }], ..Told::default() }
 }
 
+/// How a class of backups on one host stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupNews {
+    /// The host.
+    pub host: HostName,
+    /// The app.
+    pub app: AppName,
+    /// The class.
+    pub class: String,
+    /// Whether it, or its copy on another host, is older than was promised.
+    pub late: bool,
+    /// What is wrong; empty when nothing is.
+    pub problem: String,
+}
+
+/// Returns what is told about backups: once for as long as one is in trouble, once more when it gets too old, and again when that
+/// comes back after it was well. A host that said nothing is not among them, and what was told of it holds.
+pub fn of_backups(environment: &EnvironmentName, news: &[BackupNews], at: Timestamp) -> Told {
+    let mut told = Told::default();
+    for BackupNews { host, app, class, late, problem } in news {
+        let key = format!("{environment}/backup/{host}/{app}/{class}");
+        if problem.is_empty() {
+            told.over.push(key);
+            continue;
+        }
+        let (subject, severity, word) = match late {
+            true => ("late", Severity::Error, "is older than was promised"),
+            false => ("trouble", Severity::Warning, "is in trouble"),
+        };
+        let title = format!("the backup `{class}` of {app} in {environment} {word}");
+        let text = format!("{host}: {problem}\nholdfast status {environment}");
+        let notice = notice("backup", (environment, at), severity, &title, &text);
+        told.holds.push(Condition { key, subject: subject.to_owned(), notice });
+    }
+    told
+}
+
 /// Returns a notice that says only that notices arrive.
 pub fn trial(name: &str, at: Timestamp) -> Notice {
     Notice {
@@ -308,6 +346,28 @@ mod tests {
         let told = of_sync(6, &waits, "");
         assert!(told.holds[0].notice.text.contains("holdfast approve prod 777777777777"), "{told:?}");
         assert_eq!((told.holds[1].key.as_str(), told.holds[1].notice.kind.as_str()), ("prod/host/web1", "unreachable"));
+    }
+
+    #[test]
+    fn cap_70_a_backup_that_is_too_old_is_told_as_what_it_is() {
+        let news = |late, problem: &str| BackupNews {
+            host: "web1".parse().unwrap(),
+            app: "shop".parse().unwrap(),
+            class: "database".to_owned(),
+            late,
+            problem: problem.to_owned(),
+        };
+        let told = |news: BackupNews| of_backups(&"prod".parse().unwrap(), &[news], Timestamp(3));
+        let old = told(news(true, "older than its rpo of 60m"));
+        let [held] = &old.holds[..] else { panic!("{old:?}") };
+        assert_eq!((held.key.as_str(), held.subject.as_str()), ("prod/backup/web1/shop/database", "late"));
+        assert_eq!((held.notice.kind.as_str(), held.notice.severity), ("backup", Severity::Error));
+        assert!(held.notice.text.contains("older than its rpo"), "{held:?}");
+        // The age in the text changes from look to look; what holds does not.
+        assert_eq!(told(news(true, "older, 3h")).holds[0].subject, held.subject);
+        let failed = &told(news(false, "the last run failed")).holds[0];
+        assert_eq!((failed.subject.as_str(), failed.notice.severity), ("trouble", Severity::Warning));
+        assert_eq!(told(news(false, "")).over, std::slice::from_ref(&held.key));
     }
 
     #[test]

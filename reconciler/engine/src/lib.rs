@@ -1,6 +1,6 @@
 //! Ports and adapters: git, ssh, store, secrets, observe, apply, sync, daemon.
 //!
-//! `observe`, `apply` and `sync` know the traits of [`ports`] only; `reconciler/cli/wire.rs` is where adapters meet them.
+//! `observe`, `apply`, `sync` and `offsite` know the traits of [`ports`] only; `reconciler/cli/wire.rs` is where adapters meet them.
 
 pub mod apply;
 pub mod clock;
@@ -11,6 +11,7 @@ pub mod local;
 pub mod manager;
 pub mod notify;
 pub mod observe;
+pub mod offsite;
 pub mod ports;
 pub mod rollback;
 pub mod scrape;

@@ -75,6 +75,7 @@ pub(crate) fn unexpected(host: &HostSpec, reply: &Reply) -> LinkError {
         Reply::Decided => "decided",
         Reply::Event(_) => "event",
         Reply::Restored(_) => "restored",
+        Reply::Backup(_) => "backup",
         Reply::Fault(_) => "fault",
     };
     LinkError::Lost { host: host.name.to_string(), reason: format!("it answered `{word}`, which was not asked") }

@@ -44,7 +44,15 @@ impl Repository for FakeRepository {
             prune_limit_percent: 20,
             windows: Vec::new(),
         };
-        let look = Look { commit, policy, approval: false, apps: Vec::new(), watched: Vec::new(), keeps: false };
+        let look = Look {
+            commit,
+            policy,
+            approval: false,
+            apps: Vec::new(),
+            watched: Vec::new(),
+            keeps: false,
+            backups: false,
+        };
         let environments = last.into_keys().map(|name| (name, Ok(look.clone()))).collect();
         Box::pin(async move { Looks { fetched: Ok(()), environments } })
     }

@@ -105,6 +105,11 @@ impl Root {
         self.0.join("backups")
     }
 
+    /// Returns the folder of copies of other hosts' backups. Nothing is ever removed from it but by the pruning of a class.
+    pub fn vault(&self) -> PathBuf {
+        self.0.join("vault")
+    }
+
     /// Returns the name of the host program that stays when its version changes.
     pub fn current_program(&self) -> PathBuf {
         self.0.join("host/current")

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use holdfast_protocol::{
-    BackupLive, Decision, Envelope, Fault, FaultKind, FrameError, HelloRequest, JournalEntry, Ledger, ObserveRequest,
-    Observed, PROTOCOL_VERSION, Reply, Request, RestoreRequest, Restored, StageProblem, SwitchLive, TransactionId,
-    TransactionSpec, TransactionStatus, read_frame, write_frame,
+    BackupLive, BackupReply, BackupRequest, Decision, Envelope, Fault, FaultKind, FrameError, HelloRequest,
+    JournalEntry, Ledger, ObserveRequest, Observed, PROTOCOL_VERSION, Reply, Request, RestoreRequest, Restored,
+    StageProblem, SwitchLive, TransactionId, TransactionSpec, TransactionStatus, read_frame, write_frame,
 };
 
 use crate::blob::{self, Inbox};
@@ -65,6 +65,9 @@ pub trait Transactions: Send + Sync {
 
     /// Restores a backup in a unit of its own, and waits for it.
     fn restore(&self, request: &RestoreRequest) -> Result<Restored, Fault>;
+
+    /// Answers something about backups and their copies.
+    fn backup(&self, request: BackupRequest) -> Result<BackupReply, Fault>;
 
     /// Returns the fence: the highest number a transaction here has carried; 0 when none has.
     fn fence(&self) -> Result<u64, Fault>;
@@ -227,6 +230,7 @@ impl<W: Write + Send + 'static> Channel<W> {
             }
             Request::Confirm(transaction) => transactions.confirm(&transaction, self.opened).map(|()| Reply::Decided),
             Request::Restore(request) => transactions.restore(&request).map(Reply::Restored),
+            Request::Backup(request) => transactions.backup(request).map(Reply::Backup),
             Request::Watch(request) => {
                 self.watch(id, &request, cancel);
                 return None;

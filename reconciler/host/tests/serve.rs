@@ -13,9 +13,10 @@ use holdfast_host::observe::Observer;
 use holdfast_host::paths::{Root, System};
 use holdfast_host::serve::{Host, Transactions, serve};
 use holdfast_protocol::{
-    BackupLive, Decision, Envelope, Fault, FaultKind, FileQuery, FrameError, HelloRequest, HostEvent, JournalEntry,
-    JournalEvent, Ledger, ObserveRequest, Observed, Outcome, PROTOCOL_VERSION, Phase, Reply, Request, RestoreRequest,
-    Restored, StageProblem, SwitchLive, TransactionId, TransactionSpec, TransactionStatus, read_frame, write_frame,
+    BackupLive, BackupReply, BackupRequest, Decision, Envelope, Fault, FaultKind, FileQuery, FrameError, HelloRequest,
+    HostEvent, JournalEntry, JournalEvent, Ledger, ObserveRequest, Observed, Outcome, PROTOCOL_VERSION, Phase, Reply,
+    Request, RestoreRequest, Restored, StageProblem, SwitchLive, TransactionId, TransactionSpec, TransactionStatus,
+    read_frame, write_frame,
 };
 
 /// A transaction side that has one journal entry and then waits to be cancelled; it tells when it was.
@@ -75,6 +76,10 @@ impl Transactions for Waiting {
     fn restore(&self, request: &RestoreRequest) -> Result<Restored, Fault> {
         let file = request.file.clone().unwrap_or_default();
         Ok(Restored { file, safety: String::new(), before: Vec::new(), counted: 0, rows: 0 })
+    }
+
+    fn backup(&self, _: BackupRequest) -> Result<BackupReply, Fault> {
+        Ok(BackupReply::Taken)
     }
 
     fn statuses(&self) -> Vec<TransactionStatus> {

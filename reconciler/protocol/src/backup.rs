@@ -31,6 +31,26 @@ pub struct BackupSpec {
     pub timeout_ms: u64,
     /// How long may lie between two drills, in milliseconds; `None` without drills.
     pub drill_ms: Option<u64>,
+    /// Where copies go; the manager carries them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offsite: Option<OffsiteSpec>,
+}
+
+/// Where copies of the backups of one class go, and how long they are kept there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OffsiteSpec {
+    /// The off-site host's name in the inventory.
+    pub host: String,
+    /// How long a copy is kept, in milliseconds.
+    pub keep_ms: u64,
+    /// How many are kept whatever their age; at least 1.
+    pub at_least: u32,
+    /// How old the backup in the newest copy may get, in milliseconds.
+    pub rpo_ms: u64,
+    /// The age recipients that copies are encrypted to; empty when they are not encrypted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub encrypt_to: Vec<String>,
 }
 
 /// What a backup saves.
@@ -110,6 +130,25 @@ pub struct BackupLive {
     pub drilled: Option<BackupSaid>,
     /// The last drill, when it failed.
     pub drill_failed: Option<BackupSaid>,
+    /// How the copies stood when the manager last looked.
+    pub offsite: Option<OffsiteLive>,
+}
+
+/// How the copies of one class stood.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OffsiteLive {
+    /// The off-site host.
+    pub host: String,
+    /// How long ago what is there was last found out, in milliseconds; `None` when never.
+    pub looked_ms: Option<u64>,
+    /// The newest backup of which there is a copy, with the size of the copy.
+    pub newest: Option<BackupSeen>,
+    /// How many copies there were.
+    pub count: u32,
+    /// How many of them were not encrypted although they should be.
+    pub plain: u32,
+    /// The last round, when it failed.
+    pub failed: Option<BackupSaid>,
 }
 
 /// One good backup.

@@ -22,9 +22,11 @@ mod observe;
 mod slot;
 mod step;
 mod transaction;
+mod vault;
 
 pub use backup::{
-    BackupLive, BackupRecord, BackupSaid, BackupSeen, BackupSource, BackupSpec, RestoreRequest, Restored,
+    BackupLive, BackupRecord, BackupSaid, BackupSeen, BackupSource, BackupSpec, OffsiteLive, OffsiteSpec,
+    RestoreRequest, Restored,
 };
 pub use digest::{Digest, InvalidDigest};
 pub use frame::{FrameError, MAX_FRAME, read_frame, write_frame};
@@ -42,6 +44,7 @@ pub use observe::{FileQuery, ObserveRequest};
 pub use slot::Slot;
 pub use step::{Action, ActiveGoal, FilePut, MigrationRunner, Step, SwitchMethod};
 pub use transaction::{TransactionId, TransactionKind, TransactionSpec};
+pub use vault::{BACKUP_PIECE, BackupReply, BackupRequest, OffsiteHeld, OffsiteNote, VaultKeep, VaultKey, VaultRecord};
 
 /// The version of everything in this crate. The manager delivers the program that speaks its own version, so the two always
 /// match; the number is checked in [`Hello`] all the same. It rises with every incompatible change of a type here.

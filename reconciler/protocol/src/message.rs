@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Digest, Hello, HelloRequest, Hidden, JournalEntry, LiveReport, ObserveRequest, RestoreRequest, Restored,
-    TransactionId, TransactionSpec,
+    BackupReply, BackupRequest, Digest, Hello, HelloRequest, Hidden, JournalEntry, LiveReport, ObserveRequest,
+    RestoreRequest, Restored, TransactionId, TransactionSpec,
 };
 
 /// A message with the number that ties replies to their request.
@@ -71,6 +71,8 @@ pub enum Request {
     /// Restore a backup beside what is live, and put it in its place once it is proven. It goes on when the channel ends.
     /// → [`Reply::Restored`].
     Restore(RestoreRequest),
+    /// Something about backups and their copies. → [`Reply::Backup`].
+    Backup(BackupRequest),
 }
 
 /// A decision of the manager about one transaction.
@@ -113,6 +115,8 @@ pub enum Reply {
     Event(HostEvent),
     /// To [`Request::Restore`].
     Restored(Restored),
+    /// To [`Request::Backup`].
+    Backup(BackupReply),
     /// The request failed. The channel stays usable.
     Fault(Fault),
 }

@@ -62,6 +62,22 @@ impl Lab {
         lab
     }
 
+    /// Boots one more host, with these images loaded, and returns it: `<prefix>1`, of which there must be none yet.
+    ///
+    /// # Panics
+    /// When it cannot be had.
+    pub fn add(&mut self, prefix: &str, options: &[&str]) -> LabHost {
+        let mut arguments = vec!["up", "1", "--name-prefix", prefix];
+        arguments.extend(options);
+        self.run(&arguments);
+        let state = std::env::var("HOLDFAST_LAB_STATE").unwrap_or_else(|_| "/run/holdfast-lab".to_owned());
+        let text =
+            std::fs::read_to_string(Path::new(&state).join(&self.id).join("hosts.json")).expect("the lab's hosts.json");
+        let file: HostsFile = serde_json::from_str(&text).expect("hosts.json is as the lab writes it");
+        self.hosts = file.hosts;
+        self.host(&format!("{prefix}1")).clone()
+    }
+
     /// Runs a verb of the lab and returns its standard output.
     ///
     /// # Panics

@@ -115,6 +115,11 @@ impl Ops {
         ops
     }
 
+    /// Returns the age recipient whose key the manager has.
+    pub fn recipient(&self) -> &str {
+        &self.recipient
+    }
+
     /// Writes a file of the clone.
     ///
     /// # Panics

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::findings::Findings;
-use super::model::{BackupFrom, BackupPlan, Strategy, Weekday};
+use super::hosts::Hosts;
+use super::model::{BackupFrom, BackupPlan, OffsitePlan, Strategy, Weekday};
 use super::place::At;
 use super::raw::{self, BackupClass, ClockTime, Day};
+use super::suggest;
+use crate::id::HostName;
 use crate::time::Millis;
 
 /// What `timeout` is when it is not given: time for a database of some gigabytes.
@@ -76,6 +79,7 @@ impl std::fmt::Display for Recurrence {
 pub(super) fn backups(
     raw: &raw::Component,
     strategy: Option<Strategy>,
+    around: (&Hosts, &[HostName]),
     findings: &mut Findings<'_>,
 ) -> Vec<BackupPlan> {
     let entries = raw.backups.iter().flat_map(|backups| &backups.entries);
@@ -87,7 +91,7 @@ pub(super) fn backups(
             continue;
         }
         let Some(backup) = &entry.value else { continue };
-        all.extend(one(&entry.name, backup, raw, findings));
+        all.extend(one(&entry.name, backup, raw, around, findings));
     }
     all
 }
@@ -96,6 +100,7 @@ fn one(
     name: &At<BackupClass>,
     raw: &raw::Backup,
     component: &raw::Component,
+    around: (&Hosts, &[HostName]),
     findings: &mut Findings<'_>,
 ) -> Option<BackupPlan> {
     let from = source(name, raw, component, findings);
@@ -133,17 +138,82 @@ fn one(
         }
     }
     let keep = raw.keep.as_ref();
+    let keep_age = keep.and_then(|keep| keep.age).unwrap_or(KEEP);
+    let at_least = keep.and_then(|keep| keep.at_least).map_or(3, |least| least.0);
+    let offsite = match &raw.offsite {
+        None => None,
+        Some(at) => {
+            let oldest = Millis(when.longest().0.saturating_add(timeout.0));
+            let promised = rpo.map_or(Millis(oldest.0.saturating_add(when.longest().0)), |at| at.value);
+            let mut offsite = offsite(at, around, findings)?;
+            offsite.rpo = match &at.value.rpo {
+                // The copy comes after the backup, and a round of copies after the one before it.
+                None => Millis(promised.0.saturating_add(HOUR)),
+                Some(at) if at.value <= oldest => {
+                    let message = format!("a backup {when} that may take {timeout} is not copied within {}", at.value);
+                    let hint = format!("say more than {}, or make the period shorter", words(oldest));
+                    findings.error_at("backup-rpo", at, message, hint);
+                    return None;
+                }
+                Some(at) => at.value,
+            };
+            offsite.keep = at.value.keep.as_ref().and_then(|keep| keep.age).unwrap_or(keep_age);
+            offsite.at_least = at.value.keep.as_ref().and_then(|keep| keep.at_least).map_or(at_least, |least| least.0);
+            Some(offsite)
+        }
+    };
     Some(BackupPlan {
         class: name.value.0.clone(),
         from: from?,
         when,
-        keep: keep.and_then(|keep| keep.age).unwrap_or(KEEP),
-        at_least: keep.and_then(|keep| keep.at_least).map_or(3, |least| least.0),
+        keep: keep_age,
+        at_least,
         floor: raw.floor.as_ref().map_or(1, |floor| floor.value.0.max(1)),
         rpo: rpo.map(|at| at.value),
         timeout,
         drill: drill?,
+        offsite,
         origin: name.origin(),
+    })
+}
+
+/// Returns where copies go; how long they are kept and how old they may get is the caller's.
+fn offsite(
+    at: &At<raw::Offsite>,
+    (hosts, own): (&Hosts, &[HostName]),
+    findings: &mut Findings<'_>,
+) -> Option<OffsitePlan> {
+    let host = &at.value.host;
+    if !hosts.all().contains(&host.value) {
+        if hosts.is_complete() {
+            let hint = suggest::hint(host.value.as_str(), "hosts", hosts.all().iter().map(HostName::as_str));
+            let message = format!("there is no host `{}` in the inventory", host.value);
+            findings.error_at("unknown-host", host, message, hint);
+        }
+        return None;
+    }
+    if own.contains(&host.value) {
+        let message =
+            format!("`{}` is the host that the backup is taken on: with it, its copy is lost too", host.value);
+        findings.error_at("bad-backup", host, message, "name another host of the inventory");
+        return None;
+    }
+    let recipients = at.value.encrypt_to.as_deref().unwrap_or_default();
+    if at.value.encrypt_to.is_some() && recipients.is_empty() {
+        let hint = "name a recipient, age1…, or take `encrypt_to` away";
+        findings.error_at("bad-backup", at, "`encrypt_to` names nobody who could read the copies", hint);
+        return None;
+    }
+    if at.value.wrong.any(&["encrypt_to"]) {
+        return None;
+    }
+    let encrypt_to: BTreeSet<String> = recipients.iter().map(|recipient| recipient.value.0.clone()).collect();
+    Some(OffsitePlan {
+        host: host.value.clone(),
+        keep: KEEP,
+        at_least: 1,
+        rpo: Millis(0),
+        encrypt_to: encrypt_to.into_iter().collect(),
     })
 }
 

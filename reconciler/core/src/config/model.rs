@@ -516,8 +516,25 @@ pub struct BackupPlan {
     pub timeout: Millis,
     /// When a restore is tried.
     pub drill: Option<Recurrence>,
+    /// Where copies go.
+    pub offsite: Option<OffsitePlan>,
     /// Where it is declared.
     pub origin: Origin,
+}
+
+/// Where copies of a class of backups go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OffsitePlan {
+    /// The host that keeps them.
+    pub host: HostName,
+    /// How long one is kept there.
+    pub keep: Millis,
+    /// How many are kept there whatever their age.
+    pub at_least: u32,
+    /// How old the backup in the newest copy may get.
+    pub rpo: Millis,
+    /// The age recipients that can read them; sorted, empty when they are not encrypted.
+    pub encrypt_to: Vec<String>,
 }
 
 /// What a backup saves.

@@ -126,7 +126,7 @@ fn component(
     let smoke = checks::smoke(raw.smoke.as_deref().unwrap_or_default(), prove.as_ref());
     let drain = checks::drain(raw.drain.as_ref(), findings);
     let upstreams = upstreams(raw, &who, &hosts, siblings, claims, findings);
-    let backups = backups::backups(raw, strategy, findings);
+    let backups = backups::backups(raw, strategy, (around.hosts, &hosts), findings);
     let (kind, strategy) = (kind?, strategy?);
     claim_backups(name, raw, &who, &hosts, siblings, claims, findings);
     let keep = if strategy.has_slots() { Millis(86_400_000) } else { Millis(0) };

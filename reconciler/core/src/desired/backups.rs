@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_protocol::{BackupSource, BackupSpec};
+use holdfast_protocol::{BackupSource, BackupSpec, OffsiteSpec};
 
 use super::component::own_file;
 use super::path::{Place, UNITS};
 use super::resolve::finding;
 use super::{Artifacts, Body, DesiredBackup, DesiredComponent, DesiredUnit};
-use crate::config::{App, BackupFrom, BackupPlan, Component, DrainSpec, Environment, Recurrence, Strategy};
+use crate::config::{App, BackupFrom, BackupPlan, Component, Config, DrainSpec, Environment, Recurrence, Strategy};
 use crate::diag::Diagnostics;
 use crate::render::Content;
 use crate::time::Millis;
@@ -24,9 +24,9 @@ const DRILL_TIMES: u64 = 4;
 
 /// Returns the component that the backups of a component become; `None` when it has none.
 pub(super) fn backups(
+    config: &Config,
     environment: &Environment,
-    app: &App,
-    component: &Component,
+    (app, component): (&App, &Component),
     made: &DesiredComponent,
 ) -> Result<Option<DesiredComponent>, Diagnostics> {
     if component.backups.is_empty() {
@@ -60,6 +60,13 @@ pub(super) fn backups(
             rpo_ms: plan.rpo.map(|rpo| rpo.0),
             timeout_ms: plan.timeout.0,
             drill_ms: plan.drill.map(|drill| drill.longest().0),
+            offsite: plan.offsite.as_ref().map(|offsite| OffsiteSpec {
+                host: offsite.host.to_string(),
+                keep_ms: offsite.keep.0,
+                at_least: offsite.at_least,
+                rpo_ms: offsite.rpo.0,
+                encrypt_to: offsite.encrypt_to.clone(),
+            }),
         };
         let path = format!("{}/{}.json", place.directory(), plan.class);
         let mut text = serde_json::to_string_pretty(&spec).expect("BUG: plain data always encodes");
@@ -80,7 +87,8 @@ pub(super) fn backups(
             put(format!("{UNITS}/{unit}.timer"), timer(&format!("{what} {about}"), when, what == "backup"));
             artifacts.units.insert(format!("{unit}.timer"), DesiredUnit { enabled: true });
         }
-        declared.insert(path, DesiredBackup { spec, when: plan.when });
+        let offsite = plan.offsite.as_ref().and_then(|offsite| config.hosts.get(&offsite.host)).cloned();
+        declared.insert(path, DesiredBackup { spec, when: plan.when, offsite });
     }
     if findings.has_errors() {
         return Err(findings);

@@ -96,6 +96,9 @@ pub struct DesiredBackup {
     pub spec: BackupSpec,
     /// When it is due.
     pub when: Recurrence,
+    /// How the host that gets copies is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offsite: Option<HostSpec>,
 }
 
 /// A migration and the one host that runs it.

@@ -50,7 +50,7 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
                 let first = environment.hosts.iter().find(|host| component.hosts.contains(host)) == Some(name);
                 let resolver = ComponentResolver { config, environment, host, app, component, first };
                 match resolver.resolve(&mut engine, &mut memo) {
-                    Ok(made) => match backups(environment, app, component, &made) {
+                    Ok(made) => match backups(config, environment, (app, component), &made) {
                         Ok(own) => components.extend(std::iter::once(made).chain(own)),
                         Err(list) => findings.extend(list),
                     },

@@ -34,8 +34,8 @@ mod switches;
 mod text_diff;
 mod units;
 
-pub use backups::BackupStatus;
 pub(crate) use backups::span;
+pub use backups::{BackupStatus, OffsiteStatus, backup_report};
 pub use fleet::{app_digest, drift, plan};
 pub use kept::{keeps_previous, kept_until};
 pub(crate) use model::KEEP_PREVIOUS_OVER;

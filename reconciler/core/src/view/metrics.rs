@@ -287,6 +287,8 @@ mod tests {
             count: 61,
             limit_ms: 3_600_000,
             drilled_ms: Some(200_000_000),
+            offsite: None,
+            late: false,
             problem: String::new(),
         };
         let none = BackupStatus {

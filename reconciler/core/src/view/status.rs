@@ -63,6 +63,12 @@ fn backup_line(backup: &BackupStatus) -> String {
         }
         None => format!("{}: none yet", backup.class),
     };
+    if let Some(copies) = &backup.offsite {
+        let _ = match copies.age_ms {
+            Some(age) => write!(line, "; {} on {}, {} old", copies.count, copies.host, span(age)),
+            None => write!(line, "; none on {} yet", copies.host),
+        };
+    }
     if let Some(age) = backup.drilled_ms {
         let _ = write!(line, "; drill passed {} ago", span(age));
     }
@@ -102,6 +108,7 @@ mod tests {
     use holdfast_protocol::Slot;
 
     use super::*;
+    use crate::plan::OffsiteStatus;
 
     #[test]
     fn cap_83_a_table_says_what_serves_and_what_git_says() {
@@ -138,13 +145,30 @@ web2: chatbot: a \u{fffd}[31mred\u{fffd}[0m note
             count: 61,
             limit_ms: 3_600_000,
             drilled_ms: Some(200_000_000),
+            offsite: Some(OffsiteStatus {
+                host: "vault".to_owned(),
+                newest: "database-0.dump".to_owned(),
+                age_ms: Some(2_520_000),
+                size: 1,
+                count: 40,
+                limit_ms: 3_600_000,
+                encrypted: true,
+                looked_ms: Some(1),
+            }),
+            late: false,
             problem: String::new(),
         };
-        let stale = BackupStatus { age_ms: None, drilled_ms: None, problem: "no \u{1b}".to_owned(), ..backup.clone() };
+        let stale = BackupStatus {
+            age_ms: None,
+            drilled_ms: None,
+            offsite: None,
+            problem: "no \u{1b}".to_owned(),
+            ..backup.clone()
+        };
         let mut row = rows[0].clone();
         row.backups = vec![backup, stale];
         let lines = "\
-web1: chatbot: backup database: 12m old, 1.4 MiB, 61 kept; drill passed 2d ago
+web1: chatbot: backup database: 12m old, 1.4 MiB, 61 kept; 40 on vault, 42m old; drill passed 2d ago
 web1: chatbot: backup database: none yet; no \u{fffd}
 ";
         assert!(status_text(&[row], false).ends_with(lines));

@@ -134,6 +134,21 @@ impl Carrier {
                     drop(events.send(DaemonEvent::Checked(environment, checked)));
                 });
             }
+            Response::Backups(environment, commit) => {
+                let syncer = Arc::clone(&self.parts.syncer);
+                self.tasks.spawn(async move {
+                    let work = {
+                        let environment = environment.clone();
+                        async move { syncer.backups(&environment, &commit).await }
+                    };
+                    let told = AbortOnDropHandle::new(tokio::spawn(work)).await;
+                    let told = told.unwrap_or_else(|error| Err(format!("the look itself failed: {error}")));
+                    if let Err(reason) = &told {
+                        tracing::warn!(%environment, %reason, "the backups could not be looked after");
+                    }
+                    drop(events.send(DaemonEvent::BackedUp(environment, told)));
+                });
+            }
             Response::Approve(token, environment, seal, name) => {
                 let Some((_, uid)) = self.connections.get(&token) else { return };
                 let voice = Voice { uid: *uid, name };

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use holdfast_core::config::DriftPolicy;
 use holdfast_core::id::{AppName, CommitId, EnvironmentName};
+use holdfast_core::notice::Told;
 use holdfast_core::schedule::{NextSync, Queue, SyncCause, SyncVerdict, WantedSync, backoff_ms};
 use holdfast_core::time::Timestamp;
 
@@ -81,7 +82,8 @@ impl Dispatcher {
             let touched = state.touched.map(|at| at.plus_ms(SETTLE_MS));
             let free = state.checking.is_none() && state.running.is_none();
             let moments = [touched, state.next_check, state.next_over].into_iter().flatten();
-            moments.filter(move |_| free).chain(state.opening)
+            let backups = state.next_backups.filter(|_| !state.backing_up);
+            moments.filter(move |_| free).chain(state.opening).chain(backups)
         });
         environments.chain(look).chain(self.wake).min()
     }
@@ -111,6 +113,13 @@ impl Dispatcher {
             DaemonEvent::Ran(job, ran) => self.ran(&job, &ran, now, &mut out),
             DaemonEvent::Checked(name, checked) => {
                 self.checked(name, checked.ok(), now, &mut out);
+            }
+            DaemonEvent::BackedUp(name, told) => {
+                if let Some(state) = self.environments.get_mut(&name) {
+                    state.backing_up = false;
+                }
+                // What is not known now is told when it is.
+                out.extend(told.ok().filter(|told| *told != Told::default()).map(Response::Tell));
             }
             DaemonEvent::Control(token, request) => self.asked(token, request, now, &mut out),
             DaemonEvent::Approved(token, name, approved) => {
@@ -223,6 +232,9 @@ impl Dispatcher {
                     if state.is_automatic() && state.drift_policy() == DriftPolicy::Off {
                         state.touched = None;
                     }
+                    // Soon after the first look; a new commit changes nothing about when.
+                    let declared = state.look.as_ref().is_some_and(|look| look.backups);
+                    state.next_backups = declared.then(|| state.next_backups.unwrap_or(now));
                     if noticed.new_commit {
                         out.push(Response::Store(StoreChange::Seen(name.clone(), commit.clone(), now)));
                     }
@@ -523,6 +535,14 @@ impl Dispatcher {
             self.look(now, out);
         }
         for (name, state) in &mut self.environments {
+            if state.next_backups.is_some_and(|at| at <= now) && !state.backing_up {
+                state.next_backups = Some(now.plus_ms(self.settings.check_ms));
+                // What is on the hosts, rather than what waits: a class that is not there yet has no backups.
+                if let Some(commit) = state.basis().or_else(|| state.seen.clone()) {
+                    state.backing_up = true;
+                    out.push(Response::Backups(name.clone(), commit));
+                }
+            }
             if state.opening.is_some_and(|at| at <= now) {
                 state.opening = None;
                 if let (true, Some(commit)) = (state.is_automatic(), state.seen.clone()) {

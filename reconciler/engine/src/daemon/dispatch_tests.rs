@@ -33,7 +33,7 @@ fn name(text: &str) -> EnvironmentName {
 fn look(digit: char, mode: SyncMode, drift: DriftPolicy) -> Result<Look, LookError> {
     let policy = SyncPolicy { mode, drift, ignore: Vec::new(), prune_limit_percent: 20, windows: Vec::new() };
     let watched = Vec::<Watched>::new();
-    Ok(Look { commit: commit(digit), policy, approval: false, apps: Vec::new(), watched, keeps: false })
+    Ok(Look { commit: commit(digit), policy, approval: false, apps: Vec::new(), watched, keeps: false, backups: false })
 }
 
 fn automatic(digit: char) -> Result<Look, LookError> {
@@ -884,4 +884,27 @@ fn what_is_kept_goes_when_its_time_has_come_also_where_drift_is_off() {
     this.on(DaemonEvent::Checked(name("prod"), Err("no answer".to_owned())));
     assert!(this.dispatcher.deadline().is_none_or(|at| at > this.now));
     assert_eq!(this.status("prod").drift, DriftWord::Unknown, "nobody wants to know of drift");
+}
+
+#[test]
+fn cap_70_backups_are_looked_after_by_the_clock_and_people_are_told() {
+    let mut story = Story::started(&["prod"]);
+    let keeps = automatic('a').map(|look| Look { backups: true, ..look });
+    let backups =
+        |responses: &[Response]| responses.iter().any(|one| *one == Response::Backups(name("prod"), commit('a')));
+    assert!(backups(&story.looked(&[("prod", keeps.clone())])), "beside the first sync");
+    // One look at a time, however long it takes, and beside a job that runs.
+    story.now = story.now.plus_ms(3 * CHECK);
+    assert!(!backups(&story.on(DaemonEvent::Tick)));
+    let old = holdfast_core::notice::of_drift(&name("prod"), "a", 1, story.now);
+    let said = story.dispatcher.handle_event(DaemonEvent::BackedUp(name("prod"), Ok(old.clone())), story.now);
+    assert!(said.contains(&Response::Tell(old)) && backups(&said), "{said:?}");
+    let said = story.dispatcher.handle_event(DaemonEvent::BackedUp(name("prod"), Err("away".to_owned())), story.now);
+    assert!(!said.iter().any(|one| matches!(one, Response::Tell(_))) && !backups(&said), "{said:?}");
+    assert!(story.dispatcher.deadline().unwrap() <= story.now.plus_ms(CHECK));
+    story.now = story.now.plus_ms(CHECK);
+    assert!(backups(&story.on(DaemonEvent::Tick)));
+
+    let mut none = Story::started(&["prod"]);
+    assert!(!backups(&none.looked(&[("prod", automatic('a'))])), "where none are declared nobody looks");
 }

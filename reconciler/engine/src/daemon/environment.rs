@@ -60,6 +60,10 @@ pub(super) struct EnvironmentState {
     pub(super) touched: Option<Timestamp>,
     /// When to look at the hosts even if none says anything.
     pub(super) next_check: Option<Timestamp>,
+    /// Whether backups are being looked after.
+    pub(super) backing_up: bool,
+    /// When to look after them next.
+    pub(super) next_backups: Option<Timestamp>,
     /// When to look whether something was kept long enough.
     pub(super) next_over: Option<Timestamp>,
 }

@@ -33,6 +33,8 @@ pub enum DaemonEvent {
     Ran(Job, Ran),
     /// A check ended.
     Checked(EnvironmentName, Result<Checked, String>),
+    /// A look after the backups ended, with what people are to be told.
+    BackedUp(EnvironmentName, Result<Told, String>),
     /// Somebody asks.
     Control(Token, ControlRequest),
     /// Somebody's word on a plan was judged.
@@ -84,6 +86,8 @@ pub struct Look {
     pub watched: Vec<Watched>,
     /// Whether anything of it is kept for a while after it served, and then cleared away.
     pub keeps: bool,
+    /// Whether it declares backups.
+    pub backups: bool,
 }
 
 /// A host and what matters on it.
@@ -195,6 +199,8 @@ pub enum Response {
     Start(Job),
     /// Find out what a sync would change, without changing anything.
     Check(EnvironmentName, CommitId),
+    /// Look after the backups that a commit declares: copy what is to be copied, and say what is too old.
+    Backups(EnvironmentName, CommitId),
     /// Judge the word of who holds a connection, on the plan with this seal, in this name where he speaks for another.
     Approve(Token, EnvironmentName, String, Option<String>),
     /// Speak to the running job of an environment, and answer who said it with what became of it.

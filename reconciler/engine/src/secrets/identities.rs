@@ -87,6 +87,16 @@ impl Identities {
         self.0.is_empty()
     }
 
+    /// Returns the content of an encrypted file as it is read.
+    ///
+    /// # Errors
+    /// When it is no age file, or none of the identities can read it. Reading fails where it was changed or cut off.
+    pub fn open<R: std::io::Read>(&self, file: R) -> std::io::Result<impl std::io::Read + use<R>> {
+        let decryptor = age::Decryptor::new(file).map_err(std::io::Error::other)?;
+        let identities = self.0.iter().map(|identity| &**identity as &dyn Identity);
+        decryptor.decrypt(identities).map_err(std::io::Error::other)
+    }
+
     /// Decrypts a data key, armoured. `None` when none of the identities fits.
     pub(super) fn data_key(&self, armoured: &str) -> Option<DataKey> {
         if armoured.len() > DATA_KEY {

@@ -224,6 +224,7 @@ fn word(request: &Request) -> &'static str {
         Request::Cancel(_) => "cancel",
         Request::Mask { .. } => "mask",
         Request::Restore(_) => "restore",
+        Request::Backup(_) => "backup",
     }
 }
 

@@ -15,10 +15,10 @@ use crate::paths::{Root, System, create_private, sync_folder};
 use crate::transaction::Host;
 
 /// What a sidecar's name ends in.
-const SIDECAR: &str = ".meta.json";
+pub(super) const SIDECAR: &str = ".meta.json";
 
 /// Only root reads backups.
-const ACCESS: Access = Access { mode: 0o600, owner: None };
+pub(super) const ACCESS: Access = Access { mode: 0o600, owner: None };
 
 /// The version of a sidecar that this program writes.
 const VERSION: u32 = 1;
@@ -196,8 +196,7 @@ impl Class {
         let bytes = fs::read(&sidecar).map_err(at(&sidecar))?;
         let record: BackupRecord =
             serde_json::from_slice(&bytes).map_err(|error| BackupError(format!("{}: {error}", sidecar.display())))?;
-        let own = (&self.spec.environment, &self.spec.app, &self.spec.class, file);
-        if record.version != VERSION || (&record.environment, &record.app, &record.class, record.file.as_str()) != own {
+        if record.file != file || self.check_own(&record).is_err() {
             return fail(format!("{}: it is of another backup", sidecar.display()));
         }
         let path = self.folder.join(file);
@@ -206,6 +205,28 @@ impl Class {
             return fail(format!("{}: it has {} bytes, its sidecar says {}", path.display(), meta.len(), record.size));
         }
         Ok(record)
+    }
+
+    /// Checks that a sidecar is one of this class.
+    pub(super) fn check_own(&self, record: &BackupRecord) -> Result<(), BackupError> {
+        self.check_name(&record.file)?;
+        let own = (&self.spec.environment, &self.spec.app, &self.spec.class);
+        if record.version != VERSION || (&record.environment, &record.app, &record.class) != own {
+            return fail(format!("{} is of another backup than {}", record.file, self.about()));
+        }
+        Ok(())
+    }
+
+    /// Returns the sidecars of all that count, the newest first.
+    pub(super) fn records(&self) -> Result<Vec<BackupRecord>, BackupError> {
+        let mut records: Vec<_> = self.sidecars()?.into_iter().filter_map(|name| self.record(&name).ok()).collect();
+        records.sort_by(|a, b| b.file.cmp(&a.file));
+        Ok(records)
+    }
+
+    /// Puts a small file of ours in its place.
+    pub(super) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), BackupError> {
+        self.disk.replace(path, bytes, ACCESS).map_err(at(path))
     }
 
     /// Returns the newest backup that counts.
@@ -289,16 +310,7 @@ impl Class {
 
     /// `<class>-20261121T020000Z.dump`, and nothing else.
     fn is_ours(&self, name: &str) -> bool {
-        let rest = name.strip_prefix(self.spec.class.as_str()).and_then(|rest| rest.strip_prefix('-'));
-        let stamp = rest.and_then(|rest| rest.strip_suffix(self.spec.source.suffix())?.strip_suffix('.'));
-        stamp.is_some_and(|stamp| {
-            stamp.len() == 16
-                && stamp.bytes().enumerate().all(|(index, byte)| match index {
-                    8 => byte == b'T',
-                    15 => byte == b'Z',
-                    _ => byte.is_ascii_digit(),
-                })
-        })
+        is_stamped(name, &self.spec.class) && name.ends_with(&format!(".{}", self.spec.source.suffix()))
     }
 
     fn names(&self) -> Result<Vec<String>, BackupError> {
@@ -313,4 +325,23 @@ impl Class {
         }
         Ok(names)
     }
+}
+
+/// What names of backups end in, whatever they save.
+const SUFFIXES: [&str; 2] = ["dump", "tar.gz"];
+
+/// Returns whether a name is that of a backup of a class: `<class>-20261121T020000Z.dump`, and nothing else.
+pub(super) fn is_stamped(name: &str, class: &str) -> bool {
+    let rest = name.strip_prefix(class).and_then(|rest| rest.strip_prefix('-'));
+    let stamp = rest.and_then(|rest| {
+        SUFFIXES.iter().find_map(|suffix| rest.strip_suffix(suffix).and_then(|rest| rest.strip_suffix('.')))
+    });
+    stamp.is_some_and(|stamp| {
+        stamp.len() == 16
+            && stamp.bytes().enumerate().all(|(index, byte)| match index {
+                8 => byte == b'T',
+                15 => byte == b'Z',
+                _ => byte.is_ascii_digit(),
+            })
+    })
 }

@@ -46,5 +46,6 @@ fn stand(host: &Host, declaration: &Path, declared_ms: u64) -> Result<BackupLive
         failed: class.noted(Note::Failed).map(said),
         drilled: class.noted(Note::Drilled).map(said),
         drill_failed: class.noted(Note::DrillFailed).map(said),
+        offsite: class.offsite(now),
     })
 }

@@ -7,12 +7,15 @@
 //!
 //! # Format
 //! `backups/<environment>/<app>/<class>/`: `<class>-<time>.dump` or `.tar.gz`, each with `<name>.meta.json`; `failed.json`,
-//! `drilled.json` and `drill-failed.json` say how the last run and drills went.
+//! `drilled.json` and `drill-failed.json` say how the last run and drills went, `offsite.json` how the copies stood. Copies of other
+//! hosts' backups lie in `vault/`.
 
 mod class;
+mod copies;
 mod copy;
 mod files;
 mod live;
+mod piece;
 mod postgres;
 mod restore;
 mod retention;
@@ -20,12 +23,16 @@ mod run;
 mod stamp;
 #[cfg(test)]
 mod tests;
+mod vault;
+#[cfg(test)]
+mod vault_tests;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use holdfast_protocol::{Fault, FaultKind, RestoreRequest, Restored};
 
+pub use copies::answer;
 pub use live::look;
 
 use crate::exec::{Call, shown};

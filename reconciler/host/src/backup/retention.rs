@@ -28,6 +28,21 @@ pub(super) fn expired(good: &[Good], new: &str, now_ms: u64, keep_ms: u64, at_le
         .collect()
 }
 
+/// Returns those of a host's good backups that its off-site host has not and would keep, the newest first.
+///
+/// # Guarantees
+/// The newest of all is always held or wanted. Nothing is wanted that would be over at once.
+pub(super) fn wanted(good: &[Good], held: &[Good], now_ms: u64, keep_ms: u64, at_least: u32) -> Vec<String> {
+    let is_held = |one: &&Good| held.iter().any(|other| other.file == one.file);
+    let mut all: Vec<Good> = held.to_vec();
+    all.extend(good.iter().filter(|one| !is_held(one)).cloned());
+    let Some(newest) = all.iter().max_by_key(|one| (one.taken_at_ms, &one.file)) else { return Vec::new() };
+    let over = expired(&all, &newest.file, now_ms, keep_ms, at_least);
+    let mut missing: Vec<&Good> = good.iter().filter(|one| !is_held(one) && !over.contains(&one.file)).collect();
+    missing.sort_by(|a, b| (b.taken_at_ms, &b.file).cmp(&(a.taken_at_ms, &a.file)));
+    missing.into_iter().map(|one| one.file.clone()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -69,6 +84,30 @@ mod tests {
                     prop_assert!(over.contains(&one.file), "what is over goes");
                 }
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn cap_64_copies_keep_the_last_good_one(
+            all in good(), there in prop::collection::vec(any::<bool>(), 20), now in 0_u64..2000, keep in 0_u64..1500, least in 0_u32..6,
+        ) {
+            let mut held: Vec<Good> = all.iter().zip(&there).filter(|(_, there)| **there).map(|(one, _)| one.clone()).collect();
+            let had = held.clone();
+            let wanted = wanted(&all, &held, now, keep, least);
+            prop_assert!(wanted.iter().all(|file| !had.iter().any(|one| one.file == *file)), "nothing is copied twice");
+            // Copied one after the other, each followed by a pruning, as a round does it.
+            for file in &wanted {
+                held.push(all.iter().find(|one| one.file == *file).unwrap().clone());
+                let over = expired(&held, file, now, keep, least);
+                prop_assert!(!over.contains(file));
+                held.retain(|one| !over.contains(&one.file));
+            }
+            let newest = |list: &[Good]| list.iter().map(|one| one.taken_at_ms).max();
+            prop_assert_eq!(newest(&held), newest(&all), "the newest is there");
+            prop_assert!(held.len() >= all.len().min(least.max(1) as usize));
+            prop_assert!(wanted.iter().all(|file| held.iter().any(|one| one.file == *file)), "nothing is copied in vain");
+            prop_assert!(super::wanted(&all, &held, now, keep, least).is_empty(), "a second round copies nothing");
         }
     }
 

@@ -14,14 +14,14 @@ use crate::paths::{Root, System};
 /// What `pg_restore` makes of the good dump.
 const SQL: &str = "COPY public.users (id) FROM stdin;\n1\n2\n\\.\n";
 
-struct Bench {
+pub(super) struct Bench {
     folder: tempfile::TempDir,
-    root: Root,
+    pub(super) root: Root,
     system: System,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         for name in ["bin", "srv/pdfs", "lib"] {
@@ -62,11 +62,12 @@ impl Bench {
             rpo_ms: None,
             timeout_ms: 20_000,
             drill_ms: None,
+            offsite: None,
         };
         Class::new(&self.root, &self.system, &Disk::new(), spec).unwrap()
     }
 
-    fn database(&self) -> Class {
+    pub(super) fn database(&self) -> Class {
         let word = |text: &str| text.to_owned();
         let (project, service) = (word("prod-shop-data"), word("postgres"));
         self.class(BackupSource::Postgres { project, service, database: word("shop"), user: word("postgres") })

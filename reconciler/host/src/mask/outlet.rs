@@ -33,6 +33,8 @@ impl Masks {
             | Reply::Followed
             | Reply::Decided
             | Reply::Restored(_)
+            // The content of a backup is what was asked for; it is no text for people.
+            | Reply::Backup(_)
             | Reply::Event(_) => reply,
         }
     }

@@ -26,8 +26,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use holdfast_protocol::{
-    BackupLive, Decision, Fault, JournalEntry, Ledger, Observed, RestoreRequest, Restored, StageProblem, SwitchLive,
-    TransactionId, TransactionSpec, TransactionStatus,
+    BackupLive, BackupReply, BackupRequest, Decision, Fault, JournalEntry, Ledger, Observed, RestoreRequest, Restored,
+    StageProblem, SwitchLive, TransactionId, TransactionSpec, TransactionStatus,
 };
 
 pub use host::Host;
@@ -69,6 +69,10 @@ impl Transactions for Host {
 
     fn restore(&self, request: &RestoreRequest) -> Result<Restored, Fault> {
         crate::backup::restore_in_unit(self, request)
+    }
+
+    fn backup(&self, request: BackupRequest) -> Result<BackupReply, Fault> {
+        crate::backup::answer(self, request)
     }
 
     fn statuses(&self) -> Vec<TransactionStatus> {

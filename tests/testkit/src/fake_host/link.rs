@@ -74,9 +74,11 @@ impl FakeLink {
             Request::Begin(id) => self.begin(&id),
             Request::Decide { id, fence, decision } => self.decide(&id, fence, decision),
             Request::Confirm(id) => self.confirm(&id),
-            Request::Follow { .. } | Request::Watch(_) | Request::Cancel(_) | Request::Restore(_) => {
-                Err(self.fault(FaultKind::Refused, "not a request with one answer"))
-            }
+            Request::Follow { .. }
+            | Request::Watch(_)
+            | Request::Cancel(_)
+            | Request::Restore(_)
+            | Request::Backup(_) => Err(self.fault(FaultKind::Refused, "not a request with one answer")),
         }
     }
 

@@ -5,6 +5,7 @@ use crate::config::decode::{Context, Decode, Whole, integer_of, parsed, record};
 use crate::config::model::Weekday;
 use crate::config::place::At;
 use crate::config::yaml::{Kind, Node};
+use crate::id::HostName;
 use crate::time::Millis;
 
 record!(
@@ -30,6 +31,8 @@ record!(
     timeout: Option<At<Millis>>,
     /// When a restore is tried. Default: never.
     drill: Option<At<Drill>>,
+    /// Another host that gets a copy of each.
+    offsite: Option<At<Offsite>>,
 });
 
 record!(
@@ -50,6 +53,19 @@ record!(
     age: Option<Millis>,
     /// How many stay whatever their age. Default: 3.
     at_least: Option<Whole<1, 10_000>>,
+});
+
+record!(
+    /// Where copies go. The manager carries them: the two hosts need not reach each other.
+    Offsite, "`offsite`", {
+    /// The host of the inventory that keeps them; it need not be one of the environment's.
+    host: At<HostName>,
+    /// How long they are kept there. Default: as `keep` of the backup.
+    keep: Option<Keep>,
+    /// How old the backup in the newest copy may get. Default: an hour more than the backup itself.
+    rpo: Option<At<Millis>>,
+    /// The age recipients that can read the copies, such as `age1…`; without one they are not encrypted.
+    encrypt_to: Option<Vec<At<AgeRecipient>>>,
 });
 
 record!(
@@ -102,6 +118,26 @@ parsed!(Folder, "an absolute path", "^/[A-Za-z0-9_.@+:,=~/-]+$", |text| {
         Ok(Self(text.to_owned()))
     } else {
         Err(format!("`{}` is no folder: an absolute path without `.`, `..` and a `/` at its end", shown(text)))
+    }
+});
+
+/// An age recipient: the public half of a key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct AgeRecipient(pub(crate) String);
+
+parsed!(AgeRecipient, "an age recipient", "^age1[02-9ac-hj-np-z]{58}$", |text| {
+    let fits = |c: char| c.is_ascii_lowercase() && !matches!(c, 'b' | 'i' | 'o') || matches!(c, '0' | '2'..='9');
+    match text.strip_prefix("age1") {
+        Some(rest) if rest.len() == 58 && rest.chars().all(fits) => Ok(Self(text.to_owned())),
+        // A secret key is not shown, whoever wrote it here.
+        _ if text.to_ascii_uppercase().starts_with("AGE-SECRET-KEY") => {
+            Err("this is the secret half of a key: take it out of git, make a new one, and write its recipient, age1…"
+                .to_owned())
+        }
+        _ => Err(format!(
+            "`{}` is no age recipient: `age-keygen -y KEYFILE` prints one, age1 and 58 characters",
+            shown(text)
+        )),
     }
 });
 

@@ -17,7 +17,7 @@ mod values;
 mod window;
 
 pub(crate) use app::{App, Component, Connections, Ports};
-pub(crate) use backup::{Backup, BackupClass, ClockTime, Day};
+pub(crate) use backup::{Backup, BackupClass, ClockTime, Day, Offsite};
 pub(crate) use check::{Drain, Healthcheck, Migrate, Prove, Smoke, Watch, WebsocketDrain};
 pub(crate) use environment::{Environment, MaxUnavailable, Rollout, Sync};
 pub(crate) use holdfast::{Defaults, Holdfast};
