@@ -361,6 +361,9 @@ pub(crate) struct RollbackArgs {
     pub(crate) environment: String,
     /// App; may be left out when the environment has one.
     pub(crate) app: Option<String>,
+    /// The release to go back to, one after another. Default: the one before.
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) to: Option<String>,
     /// Do not ask.
     #[arg(long, short)]
     pub(crate) yes: bool,

@@ -42,7 +42,7 @@ pub(crate) enum Work {
         only: Option<AppName>,
     },
     /// Bring an app's release before the present one back.
-    Rollback(AppName),
+    Rollback(AppName, Option<String>),
 }
 
 /// Runs one piece of work; other processes can speak to it.
@@ -128,7 +128,7 @@ async fn locked(
     let store = &wire.store;
     let cause = match &work {
         Work::Sync { cause, .. } => cause.clone(),
-        Work::Rollback(_) => "rollback".to_owned(),
+        Work::Rollback(..) => "rollback".to_owned(),
     };
     let begun = begun(store, &desired).await?;
     // The lock is ours: what has not ended was cut short with its process, and this sync finishes it.
@@ -169,7 +169,7 @@ async fn locked(
             keep_request(wire, &environment, &revision.commit, &report).await?;
             report
         }
-        Work::Rollback(app) => rollback(&ports, &RollbackRequest { desired, app, by }, operator).await,
+        Work::Rollback(app, to) => rollback(&ports, &RollbackRequest { desired, app, to, by }, operator).await,
     };
     for (app, release, reason, content) in recorded.take() {
         let Ok(digest) = content.parse() else { continue };

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use holdfast_testkit::lab::{Lab, wait_until};
-use holdfast_testkit::load::{Load, LoadSpec};
+use holdfast_testkit::load::{Load, LoadSpec, release_at};
 use holdfast_testkit::ops::Ops;
 
 fn load(lab: &Lab) -> Load {
@@ -29,6 +29,11 @@ fn cap_35_v1_then_v2_then_broken_v3_and_back_without_a_lost_request() {
     ops.run(&["apply", "prod", "--yes"]);
     ops.assert_plan_is_empty();
 
+    for host in &lab.hosts {
+        let target = format!("{}:8100", host.address).parse().unwrap();
+        let error = release_at(target, "chat.example.net", "/metrics").unwrap_err().to_string();
+        assert!(error.contains("404"), "metrics are not for everybody: {error}");
+    }
     let load = load(&lab);
     wait_until("v1 answers everywhere", Duration::from_secs(20), || load.report().first_seen.len() == 3);
 

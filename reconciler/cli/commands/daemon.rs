@@ -169,7 +169,7 @@ impl ManagementBox {
                 consent: Consent::default(),
                 only: app.clone(),
             },
-            JobKind::Rollback { app, .. } => Work::Rollback(app.clone()),
+            JobKind::Rollback { app, .. } => Work::Rollback(app.clone(), None),
         };
         runner::run_with(&self.setup, &self.wire, &revision, &job.environment, work, operator, events).await
     }

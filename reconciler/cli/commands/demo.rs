@@ -69,7 +69,7 @@ pub(crate) async fn run(output: Output) -> Result<Exit, Error> {
     expect(output, &apply(output, &fleet, &v3, &mut held).await, SyncResult::Blocked)?;
     say(output, "One command back: v1");
     let app = "chatbot".parse().or_hint("")?;
-    let request = RollbackRequest { desired: v3.clone(), app, by: String::new() };
+    let request = RollbackRequest { desired: v3.clone(), app, to: None, by: String::new() };
     let report = rollback(&ports(output, &fleet), &request, &mut operator().1).await;
     expect(output, &report, SyncResult::Synced)?;
 

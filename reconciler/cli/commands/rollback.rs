@@ -35,18 +35,23 @@ pub(crate) async fn run(setup: &Setup, arguments: &RollbackArgs) -> Result<Exit,
             ));
         }
     };
-    if !arguments.yes
-        && !output
-            .confirm(&format!("Go back to the release of {app} before the present one on all hosts of {environment}?"))
-    {
+    let to = arguments.to.as_ref().map_or_else(
+        || format!("the release of {app} before the present one"),
+        |to| format!("{to} of {app}, one release after another,"),
+    );
+    if !arguments.yes && !output.confirm(&format!("Go back to {to} on all hosts of {environment}?")) {
         return Err(Error::refused("nothing was changed: it was not confirmed", "--yes goes back without asking"));
     }
     let wire = Wire::open(&setup.manager).await?;
-    if let Some(exit) = turn_round(setup, &wire, &environment, &app).await? {
-        return Ok(exit);
+    match turn_round(setup, &wire, &environment, &app).await? {
+        // What it turned round to need not be the one that is wanted.
+        Some(Exit::Ok) if arguments.to.is_some() => {}
+        Some(exit) => return Ok(exit),
+        None => {}
     }
     let watcher = Arc::new(Progress::new(output, arguments.json));
-    let report = runner::run(setup, &wire, &revision, &environment, Work::Rollback(app), watcher).await?;
+    let report =
+        runner::run(setup, &wire, &revision, &environment, Work::Rollback(app, arguments.to.clone()), watcher).await?;
     report::print(output, &report, arguments.json)?;
     Ok(report::exit(&report))
 }

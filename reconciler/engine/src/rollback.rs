@@ -23,12 +23,16 @@ pub struct RollbackRequest {
     pub desired: DesiredState,
     /// The app.
     pub app: AppName,
+    /// The release that is to serve again; `None` for the one before the present one.
+    pub to: Option<String>,
     /// The account that began it; empty where nobody knows.
     pub by: String,
 }
 
 /// Brings the release before the present one back and returns how that went. Git is not changed: the release that was left is
 /// quarantined, so that a daemon does not bring it again.
+///
+/// Further back it is one release after another, each proven before the next, since what a slot holds was made for that slot.
 ///
 /// Hosts go back all at once, since what they leave is not wanted any more.
 pub async fn rollback(ports: &Ports, request: &RollbackRequest, operator: &mut Operator) -> Report {
@@ -39,13 +43,24 @@ pub async fn rollback(ports: &Ports, request: &RollbackRequest, operator: &mut O
         cause: "rollback".to_owned(),
         by: request.by.clone(),
     });
-    let result = go_back(&ports, request, operator).await;
+    let mut result = None;
+    for _ in 0..MOST {
+        result = go_back(&ports, request, operator).await;
+        if result.is_some() {
+            break;
+        }
+    }
+    let result = result.unwrap_or(SyncResult::Failed);
     ports.tell(SyncEventKind::Ended { result });
     recorder.report()
 }
 
-async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operator) -> SyncResult {
-    let RollbackRequest { desired, app, by: _ } = request;
+/// The most releases that are gone back.
+const MOST: u32 = 32;
+
+/// Goes back by one release, where that is not there yet which is wanted. `None` when there is more to do.
+async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operator) -> Option<SyncResult> {
+    let RollbackRequest { desired, app, to, by: _ } = request;
     let specs: BTreeMap<&HostName, &HostSpec> = desired.hosts.iter().map(|(name, host)| (name, &host.host)).collect();
     // What the ledger names is in every answer: nothing that git says is needed to go back.
     let questions = || specs.values().map(|host| ((*host).clone(), ObserveRequest::default())).collect();
@@ -54,7 +69,7 @@ async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operat
     if let Some(why) = left.foreign.get(app) {
         let blockers = vec![format!("busy: {app} {why}")];
         ports.tell(SyncEventKind::Planned { changes: 0, blockers, closed: Vec::new(), seal: String::new() });
-        return SyncResult::Blocked;
+        return Some(SyncResult::Blocked);
     }
     if left.any {
         live = observe(ports, questions()).await;
@@ -65,6 +80,8 @@ async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operat
     let fleet = FleetShape { hosts: order.len() as u32, waves: 1 };
     let (mut hosts, mut missing) = (BTreeMap::new(), Vec::new());
     let (mut left, mut back_to) = (String::new(), String::new());
+    // Where one host cannot get there, none begins.
+    let (mut there, mut unable) = (false, false);
     let key = format!("{}/{app}", desired.environment);
     let mut rollout = desired.rollout.clone();
     rollout.all_or_nothing = false;
@@ -79,6 +96,19 @@ async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operat
             None => continue,
         };
         let Some(record) = report.ledger.seen().and_then(|ledger| ledger.apps.get(&key)) else { continue };
+        if let Some(to) = to {
+            if record.release == *to {
+                there = true;
+                continue;
+            }
+            if !record.releases().any(|kept| kept.release == *to) {
+                let kept: Vec<&str> = record.releases().skip(1).map(|kept| kept.release.as_str()).collect();
+                let kept = if kept.is_empty() { "none".to_owned() } else { kept.join(", ") };
+                missing.push(format!("{name} remembers no release {to} of {app}; before {}: {kept}", record.release));
+                unable = true;
+                continue;
+            }
+        }
         let input = RollbackInput {
             environment: &desired.environment,
             app,
@@ -99,6 +129,13 @@ async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operat
             None => missing.push(format!("{name} remembers no release of {app} before {}", record.release)),
         }
     }
+    if unable {
+        hosts.clear();
+    }
+    if hosts.is_empty() && missing.is_empty() && there {
+        ports.tell(SyncEventKind::Planned { changes: 0, blockers: missing, closed: Vec::new(), seal: String::new() });
+        return Some(SyncResult::Synced);
+    }
     if hosts.is_empty() && missing.is_empty() {
         missing.push(format!("no host of {} has {app}", desired.environment));
     }
@@ -110,10 +147,11 @@ async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operat
         seal: String::new(),
     });
     if hosts.is_empty() {
-        return SyncResult::Blocked;
+        return Some(SyncResult::Blocked);
     }
     let waves = vec![hosts.keys().cloned().collect()];
     let policy = FleetPolicy { all_or_nothing: false, pause_after_first: false, migrating: None };
+    let further = to.as_ref().is_some_and(|to| back_to != *to);
     let end = roll_out(ports, AppRollout { app: app.clone(), release: back_to, hosts, waves, policy }, operator).await;
     if matches!(end.result, AppResult::Done | AppResult::Partial) {
         ports.tell(SyncEventKind::Quarantined {
@@ -123,10 +161,11 @@ async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operat
             content: app_digest(desired, app).to_string(),
         });
     }
-    match end.result {
+    Some(match end.result {
+        AppResult::Done if !blocked && further => return None,
         AppResult::Done if !blocked => SyncResult::Synced,
         AppResult::Blocked => SyncResult::Blocked,
         AppResult::RolledBack => SyncResult::RolledBack,
         AppResult::Done | AppResult::Partial | AppResult::Stuck => SyncResult::Failed,
-    }
+    })
 }

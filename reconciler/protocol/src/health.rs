@@ -50,6 +50,9 @@ pub enum Probe {
         status: Vec<u16>,
         /// Fields of a JSON answer, by dotted path, and the value each must have (compared as text).
         json: BTreeMap<String, String>,
+        /// Headers of the answer by name, and the value each must have.
+        #[serde(default)]
+        headers: BTreeMap<String, String>,
     },
     /// A command exits 0.
     Command {
@@ -57,6 +60,20 @@ pub enum Probe {
         target: CommandTarget,
         /// Program and arguments; no shell.
         argv: Vec<String>,
+    },
+    /// Each of these passes, such as one for each replica.
+    All(Vec<Self>),
+    /// The Celery worker in every container of a service answers a ping that is meant for it alone: on one broker the old release's
+    /// workers answer too.
+    Celery {
+        /// Compose project.
+        project: String,
+        /// Compose service.
+        service: String,
+        /// What `celery --app` is told.
+        app: String,
+        /// The worker's name before the `@`, without which it is `celery`.
+        name: String,
     },
 }
 
@@ -119,4 +136,7 @@ pub struct Watch {
     pub checks: Vec<HealthCheck>,
     /// Share of failed probes over the window, in thousandths, above which the host goes back.
     pub max_error_permille: u32,
+    /// For each check, in their order: milliseconds within which 95 of 100 good answers must come. What is not there has no limit.
+    #[serde(default)]
+    pub max_p95_ms: Vec<Option<u64>>,
 }

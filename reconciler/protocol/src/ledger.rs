@@ -29,8 +29,22 @@ pub struct AppRecord {
     pub transaction: String,
     /// By component.
     pub components: BTreeMap<String, ComponentRecord>,
-    /// What a rollback goes back to. One level deep: its own `previous` is `None`.
+    /// What a rollback goes back to; its own `previous` is the release before that, as many as the app keeps.
     pub previous: Option<Box<AppRecord>>,
+}
+
+impl AppRecord {
+    /// Returns this release and all that are kept from before it, the newest first.
+    pub fn releases(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |record| record.previous.as_deref())
+    }
+
+    /// Returns the images of this release and of all that are kept.
+    pub fn images(&self) -> impl Iterator<Item = &String> {
+        let components = self.releases().flat_map(|record| record.components.values());
+        components
+            .flat_map(|component| component.images.iter().chain(component.slots.values().flat_map(|slot| &slot.images)))
+    }
 }
 
 /// One component as it was applied last.
@@ -48,6 +62,9 @@ pub struct ComponentRecord {
     pub compose_file: String,
     /// Compose services outside slots, with their digests.
     pub services: BTreeMap<String, String>,
+    /// The images of those services.
+    #[serde(default)]
+    pub images: BTreeSet<String>,
     /// How what is outside slots proves to be healthy.
     pub health: Option<HealthCheck>,
     /// Milliseconds open connections are waited for before a slot is stopped.
@@ -78,6 +95,9 @@ pub struct SlotRecord {
     pub compose_file: String,
     /// Compose services with their digests.
     pub services: BTreeMap<String, String>,
+    /// The images of those services.
+    #[serde(default)]
+    pub images: BTreeSet<String>,
     /// Ports by name.
     pub ports: BTreeMap<String, u16>,
     /// How it proves to be healthy.

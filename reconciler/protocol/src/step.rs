@@ -183,6 +183,12 @@ pub enum Action {
         /// How.
         method: SwitchMethod,
     },
+    /// Removes images that no kept release needs. One that a container still uses stays, and that is no failure. There is no undo: the
+    /// transaction has settled.
+    RemoveImages {
+        /// Image references.
+        images: Vec<String>,
+    },
     /// Removes a switch. Undo: puts it back.
     RemoveSwitch {
         /// Listen address.

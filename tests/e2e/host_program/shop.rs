@@ -65,6 +65,7 @@ pub(super) fn health(slot: Slot, passes: u32) -> HealthCheck {
             path: "/".to_owned(),
             host: String::new(),
             status: Vec::new(),
+            headers: BTreeMap::new(),
             json: BTreeMap::new(),
         },
         interval_ms: 100,
@@ -192,7 +193,12 @@ pub(super) fn spec(channel: &mut Channel, id: &str, fence: u64, release: &Releas
         ],
         watch: vec![step(
             "watch",
-            Action::Watch(Watch { window_ms: 400, checks: vec![health(slot, 1)], max_error_permille: 0 }),
+            Action::Watch(Watch {
+                window_ms: 400,
+                checks: vec![health(slot, 1)],
+                max_error_permille: 0,
+                max_p95_ms: Vec::new(),
+            }),
         )],
         settled_gate: false,
         settled_deadline_ms: 60_000,

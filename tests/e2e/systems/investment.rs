@@ -8,7 +8,7 @@ use holdfast_testkit::lab::{Lab, wait_until};
 use holdfast_testkit::load::{Load, LoadSpec};
 use serde_json::json;
 
-use super::{Counting, Shipped, address, ask, asked};
+use super::{Counting, Shipped, address, ask, asked, assert_hidden};
 
 /// The lab's hosts, one after another.
 const HOSTS: [&str; 2] = ["prod-c", "vps"];
@@ -163,6 +163,7 @@ fn serves_what_the_definitions_say(lab: &Lab) {
         }
         assert!(ask(lab, host, site, "/").contains("release v1.0.0"));
         assert!(ask(lab, host, &format!("www.{site}"), "/api/docs").contains("swagger"));
+        assert_hidden(lab, host, 80, site, &["/metrics", "/flower", "/docs", "/openapi.json"]);
         let socket = Command::new("curl")
             .args([
                 "-sim",

@@ -7,6 +7,7 @@ mod investment;
 mod neurocore;
 mod numbers;
 mod shia;
+mod traffic;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -102,6 +103,17 @@ fn ask(lab: &Lab, host: usize, site: &str, path: &str) -> String {
     let body = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{site}{path}: {body}{}", String::from_utf8_lossy(&output.stderr));
     body
+}
+
+/// Asserts that somebody outside gets 404 from a site for what is for those who run it.
+fn assert_hidden(lab: &Lab, host: usize, port: u16, site: &str, paths: &[&str]) {
+    for path in paths {
+        let url = format!("http://{}{path}", address(lab, host, port));
+        let site = format!("Host: {site}");
+        let argv = ["-sS", "--max-time", "20", "-o", "/dev/null", "-w", "%{http_code}", "-H", &site, &url];
+        let output = Command::new("curl").args(argv).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "404", "{site} {path}");
+    }
 }
 
 /// Asks a site for JSON.

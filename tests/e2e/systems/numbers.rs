@@ -10,7 +10,7 @@ use holdfast_testkit::lab::{Lab, wait_until};
 use holdfast_testkit::load::{Load, LoadReport, LoadSpec};
 use serde_json::{Value, json};
 
-use super::{Counting, Shipped, address, ask, asked};
+use super::{Counting, Shipped, address, ask, asked, assert_hidden};
 
 /// The lab's hosts, one after another.
 const HOSTS: [&str; 4] = ["prod-a", "prod-b", "prod-c", "vps"];
@@ -189,8 +189,12 @@ fn serves_what_the_definitions_say(lab: &Lab) {
         let page = ask(lab, host, site, "/");
         assert!(page.contains("release v5.0"), "{page}");
         assert!(ask(lab, host, site, "/assets/app.v5.0.js").contains("v5.0"));
-        let documented = ask(lab, host, site, "/docs").contains("swagger");
-        assert_eq!(documented, debug, "documentation is for development alone");
+        assert_hidden(lab, host, 80, site, &["/metrics", "/flower", "/flower/"]);
+        if debug {
+            assert!(ask(lab, host, site, "/docs").contains("swagger"));
+        } else {
+            assert_hidden(lab, host, 80, site, &["/docs", "/redoc", "/openapi.json"]);
+        }
     }
     assert_eq!(answering(lab).len(), 3, "a backend on each host");
 }

@@ -8,7 +8,7 @@ use holdfast_testkit::lab::{Lab, wait_until};
 use holdfast_testkit::load::{Load, LoadSpec};
 use serde_json::{Value, json};
 
-use super::Shipped;
+use super::{Shipped, assert_hidden};
 
 const IMAGES: [&str; 6] = [
     "registry: lab",
@@ -83,6 +83,7 @@ fn cap_31_three_environments_on_one_vps_share_nothing() {
         assert_eq!(version["release"], json!("v1.0.0"), "{version}");
         assert!(version["log_level"].as_str().unwrap().eq_ignore_ascii_case(level), "{version}");
         assert_eq!(version["debug"], json!(debug), "{version}");
+        assert_hidden(&lab, 0, 8100, site, &["/metrics", "/docs"]);
     }
 
     // A task of one environment is never done by another's workers, and no message is seen elsewhere.

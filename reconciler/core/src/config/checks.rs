@@ -8,7 +8,7 @@ use super::decode::Named;
 use super::findings::Findings;
 use super::model::{DrainSpec, HealthSpec, MigrateSpec, ProbeSpec, ProveExpect, ProveSpec, WatchSpec};
 use super::place::At;
-use super::raw::{self, FieldPath, Identifier, Scalar, WebsocketDrain};
+use super::raw::{self, Identifier, Scalar, WebsocketDrain};
 use super::suggest;
 use crate::time::Millis;
 
@@ -60,20 +60,22 @@ pub(super) fn health(
     findings: &mut Findings<'_>,
 ) -> Option<HealthSpec> {
     let raw = &check.value;
-    if raw.wrong.any(&["http", "tcp", "command", "state"]) {
+    if raw.wrong.any(&["http", "tcp", "command", "celery", "state"]) {
         return None;
     }
     let given = [
         ("http", raw.http.is_some()),
         ("tcp", raw.tcp.is_some()),
         ("command", raw.command.is_some()),
+        ("celery", raw.celery.is_some()),
         ("state", raw.state.is_some()),
     ];
     let given: Vec<&str> = given.iter().filter(|(_, is)| *is).map(|(key, _)| *key).collect();
     if given.len() != 1 {
         let found = if given.is_empty() { "none".to_owned() } else { given.join(" and ") };
-        let message =
-            format!("a healthcheck has one of `http`, `tcp`, `command` and `state`, and this one has {found}");
+        let message = format!(
+            "a healthcheck has one of `http`, `tcp`, `command`, `celery` and `state`, and this one has {found}"
+        );
         let hint =
             "have one of them, such as `http: { path: /health }`, `tcp: { port: api }` or `command: [pg_isready]`";
         findings.error_at("bad-healthcheck", check, message, hint);
@@ -88,12 +90,19 @@ pub(super) fn health(
             path: http.path.0.clone(),
             host: http.host.as_ref().map(|host| host.0.clone()).unwrap_or_default(),
             status: http.status.as_ref().map(|status| status.0.clone()).unwrap_or_default(),
-            json: fields(http.json.as_ref())?,
+            json: fields(http.json.as_ref(), |field| field.0.clone())?,
+            headers: fields(http.headers.as_ref(), |name| name.0.clone())?,
         }
     } else if let Some(tcp) = &raw.tcp {
         ProbeSpec::Tcp { port: ports.pick(tcp.port.as_ref(), check, findings)? }
     } else if let Some(command) = &raw.command {
         ProbeSpec::Command { service: command.service.clone(), argv: command.argv.clone() }
+    } else if let Some(celery) = &raw.celery {
+        ProbeSpec::Celery {
+            service: celery.service.0.clone(),
+            app: celery.app.0.clone(),
+            name: celery.name.as_ref().map_or_else(|| "celery".to_owned(), |name| name.0.clone()),
+        }
     } else {
         if let Some(state) = raw.state.as_ref().filter(|state| !state.value) {
             findings.error_at(
@@ -155,16 +164,16 @@ pub(super) fn smoke(raw: &[raw::Smoke], prove: Option<&ProveSpec>) -> Vec<Smoke>
             .as_ref()
             .map_or_else(|| prove.map(|prove| prove.host.clone()).unwrap_or_default(), |host| host.0.clone()),
         status: raw.status.as_ref().map(|status| status.0.clone()).unwrap_or_default(),
-        json: fields(raw.json.as_ref()).unwrap_or_default(),
+        json: fields(raw.json.as_ref(), |field| field.0.clone()).unwrap_or_default(),
         contains: raw.contains.as_ref().map(|text| text.0.clone()).unwrap_or_default(),
     };
     raw.iter().map(spec).collect()
 }
 
 /// Returns the fields of an answer and what each must be; `None` when one of them is wrong.
-fn fields(json: Option<&Named<FieldPath, Scalar>>) -> Option<BTreeMap<String, String>> {
-    let entries = json.iter().flat_map(|json| &json.entries);
-    entries.map(|entry| Some((entry.name.value.0.clone(), entry.value.as_ref()?.0.clone()))).collect()
+fn fields<K>(named: Option<&Named<K, Scalar>>, name: fn(&K) -> String) -> Option<BTreeMap<String, String>> {
+    let entries = named.iter().flat_map(|named| &named.entries);
+    entries.map(|entry| Some((name(&entry.name.value), entry.value.as_ref()?.0.clone()))).collect()
 }
 
 /// Returns the drain. A host sees connections, not what runs over them: websockets that are waited for until they close make it
@@ -199,9 +208,25 @@ pub(super) fn drain(drain: Option<&At<raw::Drain>>, findings: &mut Findings<'_>)
     DrainSpec { timeout: if until_closed { max } else { timeout }, stop_grace: raw.stop_grace }
 }
 
-/// Returns the watch window.
-pub(super) fn watch(raw: &raw::Watch) -> WatchSpec {
-    WatchSpec { window: raw.window, max_error_permille: raw.max_error_ratio.map_or(10, |ratio| ratio.permille) }
+/// Returns the watch window. Of a check that is wrong, and so unknown, nothing is said.
+pub(super) fn watch(
+    raw: &raw::Watch,
+    check: Option<&HealthSpec>,
+    unknown: bool,
+    findings: &mut Findings<'_>,
+) -> WatchSpec {
+    if let Some(at) = &raw.max_p95
+        && !unknown
+        && check.is_none_or(|check| check.probe == ProbeSpec::State)
+    {
+        let message = "`max_p95` has no effect without a `healthcheck` that asks something";
+        findings.warning("no-effect", &at.file, at.place, message, "give the component one, such as `http`");
+    }
+    WatchSpec {
+        window: raw.window,
+        max_error_permille: raw.max_error_ratio.map_or(10, |ratio| ratio.permille),
+        max_p95: raw.max_p95.as_ref().map(|at| at.value),
+    }
 }
 
 /// Returns the migration.

@@ -24,6 +24,8 @@ mod manager;
 mod model;
 mod notices;
 mod place;
+mod ports;
+mod preview;
 mod raw;
 mod read;
 mod resolve;

@@ -202,6 +202,8 @@ pub struct App {
     pub release: Located<String>,
     /// The hosts it is on, resolved from labels or names, in inventory order.
     pub hosts: Vec<HostName>,
+    /// How many former releases stay on the hosts.
+    pub keep_releases: u32,
     /// Its components in file order, which is the order they are brought up in.
     pub components: Vec<Component>,
     /// Its variables.
@@ -258,8 +260,11 @@ pub struct Component {
     pub strategy: Strategy,
     /// The hosts it is on: a part of the app's hosts.
     pub hosts: Vec<HostName>,
-    /// Loopback ports by name. With slots both are given; without, `blue` is the one port and `green` equals it.
+    /// Loopback ports by name. With slots both are given; without, `blue` is the one port and `green` equals it. Of a range the first
+    /// has the name, and the others [`replica_port`]'s.
     pub ports: BTreeMap<String, SlotPorts>,
+    /// How many of it run side by side in a slot.
+    pub replicas: u16,
     /// How it proves to be healthy. `None`: by the state of its units and containers.
     pub healthcheck: Option<HealthSpec>,
     /// Its migration.
@@ -284,6 +289,8 @@ pub struct Component {
     pub connections: Option<ConnectionSpec>,
     /// nginx upstream names and what they go to.
     pub upstreams: BTreeMap<String, UpstreamSpec>,
+    /// The site that leads to the slot that does not serve.
+    pub preview: Option<PreviewSpec>,
     /// Its variables, stronger than the app's; only the host's are stronger.
     pub variables: Variables,
     /// Where it is declared.
@@ -324,6 +331,24 @@ pub struct SlotPorts {
     pub green: u16,
 }
 
+/// Returns the name of a replica's port, counted from 1: `api`, `api[2]`, `api[3]`. No port can be declared with such a name.
+pub fn replica_port(name: &str, number: u16) -> String {
+    if number < 2 { name.to_owned() } else { format!("{name}[{number}]") }
+}
+
+/// A site that leads to the slot that does not serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviewSpec {
+    /// The site's name.
+    pub host: String,
+    /// nginx's port.
+    pub port: u16,
+    /// Addresses and networks that may see it.
+    pub allow: Vec<String>,
+    /// The upstream whose other slot it shows.
+    pub upstream: String,
+}
+
 /// How a component proves to be healthy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthSpec {
@@ -359,6 +384,8 @@ pub enum ProbeSpec {
         status: Vec<u16>,
         /// Dotted field to text it must have.
         json: BTreeMap<String, String>,
+        /// Header of the answer to text it must have.
+        headers: BTreeMap<String, String>,
     },
     /// A TCP connection to a loopback port.
     Tcp {
@@ -371,6 +398,15 @@ pub enum ProbeSpec {
         service: String,
         /// Program and arguments.
         argv: Vec<String>,
+    },
+    /// A ping that the Celery worker in each container of a service answers.
+    Celery {
+        /// Compose service.
+        service: String,
+        /// What `celery --app` is told.
+        app: String,
+        /// The worker's name before the `@`.
+        name: String,
     },
     /// The state of containers and units only.
     State,
@@ -398,6 +434,8 @@ pub struct WatchSpec {
     pub window: Millis,
     /// Share of failed probes, in thousandths, above which the release goes back.
     pub max_error_permille: u32,
+    /// The time within which 95 of 100 good answers must come.
+    pub max_p95: Option<Millis>,
 }
 
 /// How an old slot drains.

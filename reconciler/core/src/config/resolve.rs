@@ -8,11 +8,12 @@ use super::claims::{Claims, Resource};
 use super::findings::Findings;
 use super::hosts::{Hosts, Scope};
 use super::model::{
-    App, Component, ComponentKind, ConnectionSpec, FileFormat, FileSpec, Located, SlotPorts, Strategy, UpstreamSpec,
+    App, Component, ComponentKind, ConnectionSpec, FileFormat, FileSpec, Located, Strategy, UpstreamSpec,
 };
 use super::place::{At, Place};
 use super::raw::{self, TemplatePath};
 use super::suggest;
+use super::{ports, preview};
 use crate::id::{AppName, ComponentName, EnvironmentName, HostName};
 use crate::time::Millis;
 
@@ -95,6 +96,7 @@ pub(super) fn app(
     complete.then(|| App {
         release: Located { value: release.value.0.clone(), origin: release.origin() },
         hosts: hosts.clone(),
+        keep_releases: content.keep_releases.map_or(3, |keep| keep.0),
         components,
         variables: content.variables.clone().unwrap_or_default().0,
         origin: app.origin(),
@@ -114,7 +116,9 @@ fn component(
     let strategy = strategy(name, raw, findings);
     let hosts = siblings.hosts.get(&name.value).cloned().unwrap_or_default();
     let who = format!("{}/{}", siblings.app, name.value);
-    let ports = ports(raw, strategy, &who, &hosts, claims, findings);
+    let ports = ports::ports(raw, strategy, &who, &hosts, claims, findings);
+    let replicas = ports::replicas(raw, strategy, findings);
+    let preview = preview::preview(name, raw, findings);
     let files = files(raw, &who, &hosts, around, claims, findings);
     if let (Some(kind), Some(strategy)) = (&kind, strategy) {
         fits(name, raw, kind, strategy, findings);
@@ -124,6 +128,10 @@ fn component(
     let healthcheck = raw.healthcheck.as_ref().and_then(|check| checks::health(check, &port_names, findings));
     let prove = raw.prove.as_ref().and_then(|prove| checks::prove(prove, findings));
     let smoke = checks::smoke(raw.smoke.as_deref().unwrap_or_default(), prove.as_ref());
+    let watch = raw.watch.as_ref().map(|watch| {
+        let unknown = raw.healthcheck.is_some() && healthcheck.is_none();
+        checks::watch(&watch.value, healthcheck.as_ref(), unknown, findings)
+    });
     let drain = checks::drain(raw.drain.as_ref(), findings);
     let upstreams = upstreams(raw, &who, &hosts, siblings, claims, findings);
     let backups = backups::backups(raw, strategy, (around.hosts, &hosts), findings);
@@ -136,9 +144,10 @@ fn component(
         strategy,
         hosts,
         ports,
+        replicas,
         healthcheck,
         migrate: raw.migrate.as_ref().map(|migrate| checks::migrate(&migrate.value)),
-        watch: raw.watch.as_ref().map(|watch| checks::watch(&watch.value)),
+        watch,
         drain,
         prove,
         smoke,
@@ -148,6 +157,7 @@ fn component(
         max_connections: raw.max_connections.as_ref().map(|most| most.value.0),
         connections: raw.connections.as_ref().and_then(|at| connections(at, siblings, findings)),
         upstreams,
+        preview,
         variables: raw.variables.clone().unwrap_or_default().0,
         origin: name.origin(),
     })
@@ -321,47 +331,6 @@ fn unit_name(template: &Located<String>, strategy: Strategy, findings: &mut Find
         let message = format!("`{unit}` is a template unit, and the strategy `{}` has no slots", strategy.as_str());
         findings.error_located("bad-unit", template, message, "take the `@` out of the file's name");
     }
-}
-
-fn ports(
-    raw: &raw::Component,
-    strategy: Option<Strategy>,
-    who: &str,
-    hosts: &[HostName],
-    claims: &mut Claims,
-    findings: &mut Findings<'_>,
-) -> BTreeMap<String, SlotPorts> {
-    let mut ports = BTreeMap::new();
-    for entry in raw.ports.iter().flat_map(|ports| &ports.entries) {
-        let Some(at) = &entry.value else { continue };
-        let slots = strategy.is_none_or(Strategy::has_slots);
-        let word = strategy.map_or("", Strategy::as_str);
-        let name = &entry.name.value.0;
-        let pair = match &at.value {
-            raw::Ports::One(port) => {
-                if slots && strategy.is_some() {
-                    let hint = format!("write `{{ blue: {}, green: … }}`", port.value.number());
-                    let message =
-                        format!("the strategy `{word}` runs two slots, and the port `{name}` is given for one");
-                    findings.error_at("bad-port", port, message, hint);
-                }
-                claims.claim(Resource::Port, port.value.number().to_string(), who, port, hosts);
-                SlotPorts { blue: port.value.number(), green: port.value.number() }
-            }
-            raw::Ports::Slots(both) => {
-                if !slots {
-                    let message = format!("the strategy `{word}` has no slots, and the port `{name}` is given for two");
-                    findings.error_at("bad-port", at, message, format!("write `{name}: {}`", both.blue.value.number()));
-                }
-                for port in [&both.blue, &both.green] {
-                    claims.claim(Resource::Port, port.value.number().to_string(), who, port, hosts);
-                }
-                SlotPorts { blue: both.blue.value.number(), green: both.green.value.number() }
-            }
-        };
-        ports.insert(name.clone(), pair);
-    }
-    ports
 }
 
 fn files(

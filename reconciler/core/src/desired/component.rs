@@ -7,17 +7,17 @@ use holdfast_protocol::{Digest, Slot};
 use super::fitness::Fitness;
 use super::path::{Place, UNITS};
 use super::resolve::finding;
+use super::traffic;
 use super::values::Sources;
 use super::{
-    Artifacts, Body, DesiredComponent, DesiredFile, DesiredMigration, DesiredProject, DesiredService, DesiredSwitch,
-    DesiredUnit, SWITCH_ADDRESS,
+    Artifacts, Body, DesiredComponent, DesiredFile, DesiredMigration, DesiredProject, DesiredService, DesiredUnit,
 };
 use crate::config::{
-    App, Component, ComponentKind, Config, Environment, FileFormat, FileSpec, HostSpec, Located, ProbeSpec, Strategy,
+    App, Component, ComponentKind, Config, Environment, FileFormat, FileSpec, HostSpec, Located, ProbeSpec,
 };
 use crate::diag::{Diagnostics, Origin};
 use crate::id::{AppName, ComponentName, DigestWriter};
-use crate::render::{ComposeContext, ComposeService, Content, Engine, Upstream};
+use crate::render::{ComposeContext, ComposeService, Content, Engine};
 
 /// Permission bits of a file that says nothing of its own.
 const MODE: u32 = 0o644;
@@ -59,10 +59,11 @@ impl ComponentResolver<'_> {
             (Body::Single(made.artifacts), made.first_service)
         };
         self.services(&body)?;
+        traffic::replicas(component, &body)?;
         Ok(DesiredComponent {
             name: component.name.clone(),
             strategy: component.strategy,
-            ports: component.ports.clone(),
+            ports: traffic::ports_in_use(component),
             switches: self.switches(),
             healthcheck: component.healthcheck.clone(),
             migrate: self.migration(&body, &first_service)?,
@@ -98,7 +99,7 @@ impl ComponentResolver<'_> {
         let key = (self.app.name.clone(), component.name.clone(), slot);
         if let Some(made) = memo.get(&key) {
             // What the upstreams go to may still be missing on this host.
-            self.upstreams()?;
+            self.edge()?;
             return Ok(made.clone());
         }
         let made = self.made(engine, slot)?;
@@ -157,9 +158,10 @@ impl ComponentResolver<'_> {
                 match engine.compose(&template(named), &named.origin, &scope, context) {
                     Ok(compose) => {
                         let path = format!("{directory}/compose.yaml");
-                        files.insert(path.clone(), own_file(compose.content, &named.origin, false));
+                        let texts = files.iter().map(|(path, file)| (path.as_str(), file.content.shown())).collect();
                         let judge = Fitness { config, environment, component, slot };
-                        findings.extend(judge.services(&compose.services));
+                        findings.extend(judge.services(&compose.services, &texts));
+                        files.insert(path.clone(), own_file(compose.content, &named.origin, false));
                         let services = compose.services.into_iter();
                         made.first_service = compose.first;
                         made.artifacts.project = Some(DesiredProject {
@@ -186,16 +188,15 @@ impl ComponentResolver<'_> {
                     }
                 }
             }
-            ComponentKind::Nginx { template: named } => match self
-                .upstreams()
-                .and_then(|upstreams| engine.nginx(&template(named), &named.origin, &scope, &upstreams))
-            {
-                Ok(content) => {
-                    findings.extend(self.unused(&content));
-                    files.insert(place.site(), own_file(content, &named.origin, true));
+            ComponentKind::Nginx { template: named } => {
+                match self.edge().and_then(|edge| engine.nginx(&template(named), &named.origin, &scope, &edge)) {
+                    Ok(content) => {
+                        findings.extend(self.unused(&content));
+                        files.insert(place.site(), own_file(content, &named.origin, true));
+                    }
+                    Err(list) => findings.extend(list),
                 }
-                Err(list) => findings.extend(list),
-            },
+            }
         }
         if findings.has_errors() { Err(findings) } else { Ok(made) }
     }
@@ -210,91 +211,16 @@ impl ComponentResolver<'_> {
         Ok(path)
     }
 
-    fn sibling(&self, name: &crate::id::ComponentName) -> Option<&Component> {
-        self.app.components.iter().find(|component| component.name == *name)
-    }
-
-    fn upstreams(&self) -> Result<Vec<Upstream>, Diagnostics> {
-        let mut findings = Diagnostics::default();
-        let mut upstreams = Vec::new();
-        for (name, spec) in &self.component.upstreams {
-            let mut refuse =
-                |message: String, hint: &str| findings.extend(finding("upstream", &spec.origin, message, hint));
-            let Some(target) = self.sibling(&spec.component) else {
-                refuse(format!("there is no component `{}` in this app", spec.component), "");
-                continue;
-            };
-            let Some(ports) = target.ports.get(&spec.port) else {
-                refuse(format!("the component `{}` has no port `{}`", spec.component, spec.port), "");
-                continue;
-            };
-            if !target.hosts.contains(&self.host.name) {
-                let message =
-                    format!("the component `{}` is not on {}, but this one is", spec.component, self.host.name);
-                refuse(message, "give both the same hosts");
-                continue;
-            }
-            if target.strategy == Strategy::Workers {
-                let message =
-                    format!("the component `{}` has the strategy `workers`, which switches no traffic", spec.component);
-                refuse(message, "use `blue_green`");
-                continue;
-            }
-            if name.is_empty() || !name.chars().all(is_of_a_name) {
-                refuse(format!("`{name}` is no upstream name: letters, digits, `_`, `.` and `-`"), "");
-                continue;
-            }
-            let server = if target.strategy.has_slots() {
-                format!("{SWITCH_ADDRESS}:{}", ports.blue)
-            } else {
-                format!("127.0.0.1:{}", ports.blue)
-            };
-            upstreams.push(Upstream { name: name.clone(), server });
-        }
-        if findings.has_errors() { Err(findings) } else { Ok(upstreams) }
-    }
-
-    /// Returns a finding for each upstream that the site passes nothing to: its switches would change nothing.
-    fn unused(&self, site: &Content) -> Diagnostics {
-        let mut findings = Diagnostics::default();
-        let site = site.shown();
-        for (name, spec) in &self.component.upstreams {
-            let declared = format!("upstream {name} {{");
-            let used = site.lines().map(str::trim).any(|line| {
-                !line.starts_with('#') && line != declared && line.split(|c| !is_of_a_name(c)).any(|word| word == name)
-            });
-            if !used {
-                let message =
-                    format!("the site passes nothing to the upstream `{name}`: its releases would never serve");
-                let hint = format!("write `proxy_pass http://{name};` into the template, or take the upstream out");
-                findings.extend(finding("upstream", &spec.origin, message, hint));
-            }
-        }
-        findings
-    }
-
-    /// Returns a switch for each port that an nginx component of this host names.
-    fn switches(&self) -> BTreeMap<String, DesiredSwitch> {
-        if self.component.strategy != Strategy::BlueGreen {
-            return BTreeMap::new();
-        }
-        let edges = self.app.components.iter().filter(|edge| edge.hosts.contains(&self.host.name));
-        edges
-            .flat_map(|edge| edge.upstreams.values())
-            .filter(|upstream| upstream.component == self.component.name)
-            .filter_map(|upstream| {
-                let ports = *self.component.ports.get(&upstream.port)?;
-                let switch = DesiredSwitch { port: upstream.port.clone(), ports };
-                Some((format!("{SWITCH_ADDRESS}:{}", ports.blue), switch))
-            })
-            .collect()
-    }
-
     /// Checks that services named by probes exist.
     fn services(&self, body: &Body) -> Result<(), Diagnostics> {
         let Some(check) = &self.component.healthcheck else { return Ok(()) };
         match (&check.probe, &body.artifacts(None).project) {
-            (ProbeSpec::Command { service, .. }, Some(project))
+            (ProbeSpec::Celery { .. }, None) => {
+                let hint = "on the host itself it is `command: [celery, …, inspect, ping]`";
+                let message = "the health check `celery` asks in containers, and the component has no compose file";
+                Err(finding("unknown-service", &self.component.origin, message, hint))
+            }
+            (ProbeSpec::Command { service, .. } | ProbeSpec::Celery { service, .. }, Some(project))
                 if !service.is_empty() && !project.services.contains_key(service) =>
             {
                 let message =
@@ -343,11 +269,6 @@ fn both(blue: Result<Made, Diagnostics>, green: Result<Made, Diagnostics>) -> Re
     }
 }
 
-/// Whether a character is part of an upstream's name.
-fn is_of_a_name(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "_.-".contains(c)
-}
-
 fn template(named: &Located<String>) -> String {
     format!("templates/{}", named.value)
 }
@@ -357,6 +278,7 @@ fn desired_service(service: ComposeService) -> DesiredService {
         digest: service.digest,
         image: service.image.value,
         replicas: service.replicas.value,
+        published: service.published.iter().filter_map(|port| port.value.ports.filter(|_| port.value.tcp)).collect(),
         memory: service.memory,
     }
 }

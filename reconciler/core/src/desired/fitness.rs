@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_protocol::Slot;
 
+use super::tuning::{Mismatch, mismatches};
 use crate::config::{Component, Config, Environment, FileFormat, FileSpec, Purpose, SlotPorts, Strategy};
 use crate::diag::{Diagnostics, Origin};
 use crate::render::{ComposeService, Content, Stated};
@@ -23,12 +24,19 @@ pub(super) struct Fitness<'a> {
 
 impl Fitness<'_> {
     /// Returns what is wrong with the services of its compose file.
-    pub(super) fn services(&self, services: &BTreeMap<String, ComposeService>) -> Diagnostics {
+    pub(super) fn services(
+        &self,
+        services: &BTreeMap<String, ComposeService>,
+        files: &BTreeMap<&str, String>,
+    ) -> Diagnostics {
         let mut findings = Diagnostics::default();
         for (name, service) in services {
             self.image(&service.image, &mut findings);
             self.alone(name, &service.replicas, &mut findings);
             self.ports(service, &mut findings);
+            for Mismatch { at, message, hint } in mismatches(self.component, name, service, files) {
+                self.error("database-settings", &at, message, &hint, &mut findings);
+            }
             for setting in &service.environment {
                 let (key, value) = &setting.value;
                 self.setting(key, value, &setting.at, &mut findings);

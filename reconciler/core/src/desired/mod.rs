@@ -9,6 +9,8 @@ mod model;
 mod path;
 mod proof;
 mod resolve;
+mod traffic;
+mod tuning;
 mod values;
 
 pub use model::*;

@@ -51,6 +51,8 @@ pub struct DesiredApp {
     pub release: String,
     /// Where the release is written.
     pub release_origin: Origin,
+    /// How many former releases stay on the host for a rollback.
+    pub keep_releases: u32,
     /// Its components in the order they are brought up: stateful first, nginx last, else as written.
     pub components: Vec<DesiredComponent>,
 }
@@ -64,7 +66,7 @@ pub struct DesiredComponent {
     pub strategy: Strategy,
     /// What it is made of.
     pub body: Body,
-    /// Ports by name.
+    /// Ports by name, those that are listened on: of a range as many as there are replicas.
     pub ports: BTreeMap<String, SlotPorts>,
     /// Switches to its ports, by listen address. Only for blue-green components that an nginx upstream names.
     pub switches: BTreeMap<String, DesiredSwitch>,
@@ -115,9 +117,9 @@ pub struct DesiredMigration {
 /// One switch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DesiredSwitch {
-    /// Name in `ports`.
+    /// Name in `ports`; with ` preview` behind it, it goes to the slot that does not serve.
     pub port: String,
-    /// Both ends.
+    /// Where it goes while blue serves, and while green does.
     pub ports: SlotPorts,
 }
 
@@ -230,6 +232,8 @@ pub struct DesiredService {
     pub image: String,
     /// How many containers it has.
     pub replicas: u32,
+    /// TCP ports of the host that its containers share out among themselves: the first and the last of each row.
+    pub published: Vec<(u16, u16)>,
     /// Bytes of memory that each of them may take; `None` without a limit.
     pub memory: Option<u64>,
 }

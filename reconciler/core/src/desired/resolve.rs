@@ -61,6 +61,7 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
                 name: app.name.clone(),
                 release: app.release.value.clone(),
                 release_origin: app.release.origin.clone(),
+                keep_releases: app.keep_releases,
                 components,
             };
             apps.insert(app.name.clone(), desired);

@@ -53,6 +53,7 @@ fn component(name: &str, kind: ComponentKind, strategy: Strategy, hosts: &[HostN
         strategy,
         hosts: hosts.to_vec(),
         ports: BTreeMap::new(),
+        replicas: 1,
         healthcheck: None,
         migrate: None,
         watch: None,
@@ -65,6 +66,7 @@ fn component(name: &str, kind: ComponentKind, strategy: Strategy, hosts: &[HostN
         files: Vec::new(),
         backups: Vec::new(),
         upstreams: BTreeMap::new(),
+        preview: None,
         variables: Variables::new(),
         origin: at(5),
     }
@@ -132,6 +134,7 @@ pub(super) fn config() -> Config {
         fingerprint: "0123456789abcdef".to_owned(),
     };
     let app = App {
+        keep_releases: 3,
         name: "nps".parse().unwrap(),
         release: located("v4.0.0", 2),
         hosts: names.clone(),
@@ -181,11 +184,11 @@ pub(super) fn config() -> Config {
     }
 }
 
-fn resolved(config: &Config) -> Result<DesiredState, Diagnostics> {
+pub(super) fn resolved(config: &Config) -> Result<DesiredState, Diagnostics> {
     resolve(config, &"prod".parse().unwrap(), &"0123456789012345678901234567890123456789".parse().unwrap())
 }
 
-fn change(mut config: Config, change: impl FnOnce(&mut App)) -> Config {
+pub(super) fn change(mut config: Config, change: impl FnOnce(&mut App)) -> Config {
     let environment = config.environments.values_mut().next().unwrap();
     change(environment.apps.values_mut().next().unwrap());
     config

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::path::Place;
-use crate::config::{Address, App, Component, Config, Environment, HostSpec};
+use crate::config::{Address, App, Component, Config, Environment, HostSpec, SlotPorts, replica_port};
 use crate::render::Scope;
 
 /// Everything a component's values are taken from.
@@ -19,7 +19,7 @@ pub(super) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// Returns the values: `release`, `slot`, `port.NAME`, `env`, `app`, `component`, `dir`, `host.{name,address,labels}`,
+    /// Returns the values: `release`, `slot`, `port.NAME`, `ports.NAME`, `replicas`, `env`, `app`, `component`, `dir`, `host.{name,address,labels}`,
     /// `hosts.NAME.{address,labels}`, `hosts_of.COMPONENT.NAME.{address,labels}`, `vars.NAME`, `secrets.DOTTED.NAME`.
     ///
     /// A variable is taken from the strongest place that has it, as a whole: host, component, app, environment, `holdfast.yaml`. The
@@ -35,13 +35,19 @@ impl Sources<'_> {
         if let Some(slot) = place.slot {
             scope.text(&["slot"], slot.as_str(), &component.origin);
         }
+        scope.number(&["replicas"], component.replicas, &component.origin);
         scope.map(&["port"]);
-        for (name, ports) in &component.ports {
-            let port = match place.slot {
-                Some(holdfast_protocol::Slot::Green) => ports.green,
-                _ => ports.blue,
-            };
-            scope.number(&["port", name], port, &component.origin);
+        scope.map(&["ports"]);
+        let number = |ports: &SlotPorts| match place.slot {
+            Some(holdfast_protocol::Slot::Green) => ports.green,
+            _ => ports.blue,
+        };
+        for (name, ports) in component.ports.iter().filter(|(name, _)| !name.contains('[')) {
+            let first = number(ports);
+            let last = component.ports.get(&replica_port(name, component.replicas)).map_or(first, number);
+            let row = if last == first { first.to_string() } else { format!("{first}-{last}") };
+            scope.number(&["port", name], first, &component.origin);
+            scope.text(&["ports", name], &row, &component.origin);
         }
         host_values(&mut scope, &["host"], host);
         scope.text(&["host", "name"], host.name.as_str(), &host.origin);

@@ -105,6 +105,7 @@ pub(crate) fn app(version: &Version, first: bool) -> DesiredApp {
         name: "nps".parse().unwrap(),
         release: version.release.clone(),
         release_origin: origin("environments/prod/nps.yaml", 2),
+        keep_releases: 3,
         components,
     }
 }
@@ -169,7 +170,10 @@ pub(crate) fn secret_file(version: &Version) -> DesiredFile {
 fn project(name: &str, file: &str, services: &[(&str, &str)], text: &str) -> DesiredProject {
     let services = services.iter().map(|(service, image)| {
         let digest = DigestWriter::new().field(text).field(service).finish().short();
-        ((*service).to_owned(), DesiredService { digest, image: (*image).to_owned(), replicas: 1, memory: None })
+        (
+            (*service).to_owned(),
+            DesiredService { digest, image: (*image).to_owned(), replicas: 1, published: Vec::new(), memory: None },
+        )
     });
     DesiredProject { name: name.to_owned(), file: file.to_owned(), services: services.collect() }
 }

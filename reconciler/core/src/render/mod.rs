@@ -26,11 +26,11 @@ mod token;
 mod writer;
 
 pub use compose::DIGEST_LABEL;
-pub(crate) use compose::{ComposeContext, ComposeService, Stated};
+pub(crate) use compose::{ComposeContext, ComposeService, Stated, bytes};
 pub use content::{Content, Part, Provenance};
 pub use encoding::{Encoding, Unwritable};
 pub(crate) use engine::Engine;
-pub(crate) use nginx::Upstream;
+pub(crate) use nginx::{Edge, Preview, Upstream};
 pub use reveal::{RevealError, Revealed};
 pub(crate) use scope::Scope;
 

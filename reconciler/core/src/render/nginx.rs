@@ -15,8 +15,55 @@ use super::writer::ContentWriter;
 pub(crate) struct Upstream {
     /// Its name.
     pub(crate) name: String,
-    /// Address and port.
-    pub(crate) server: String,
+    /// Address and port of each server.
+    pub(crate) servers: Vec<String>,
+}
+
+/// What stands around the text of a site's template.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Edge {
+    /// Above it.
+    pub(crate) upstreams: Vec<Upstream>,
+    /// Below it.
+    pub(crate) preview: Option<Preview>,
+}
+
+/// A site that leads to the slot that does not serve. All of it was read from typed configuration and needs no quotes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Preview {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) allow: Vec<String>,
+    /// Its upstream, and the servers of that.
+    pub(crate) upstream: Upstream,
+}
+
+impl Upstream {
+    // No keepalive: an idle connection to the leaving slot would be used after the switch.
+    fn text(&self) -> String {
+        let servers: String = self.servers.iter().map(|server| format!("    server {server};\n")).collect();
+        format!("upstream {} {{\n{servers}}}\n", self.name)
+    }
+}
+
+impl Preview {
+    /// # Source
+    /// ngx_http_access_module, and nginx's own page on WebSocket proxying: `Upgrade` is passed on where a client sends it.
+    fn text(&self) -> String {
+        let Self { host, port, allow, upstream } = self;
+        let name = &upstream.name;
+        let allow: String = allow.iter().map(|network| format!("    allow {network};\n")).collect();
+        format!(
+            "{}map $http_upgrade $holdfast_{name} {{\n    default upgrade;\n    '' '';\n}}\n\
+             server {{\n    listen {port};\n    server_name {host};\n{allow}    deny all;\n    location / {{\n        \
+             proxy_pass http://{name};\n        proxy_http_version 1.1;\n        proxy_set_header Host $http_host;\n        \
+             proxy_set_header X-Real-IP $remote_addr;\n        \
+             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n        \
+             proxy_set_header X-Forwarded-Proto $scheme;\n        proxy_set_header Upgrade $http_upgrade;\n        \
+             proxy_set_header Connection $holdfast_{name};\n    }}\n}}\n",
+            upstream.text()
+        )
+    }
 }
 
 /// Directives that load code into nginx.
@@ -31,14 +78,18 @@ enum Lexeme {
 }
 
 /// Turns a rendered text into an nginx file.
-pub(super) fn nginx(rendered: &Rendered, upstreams: &[Upstream], findings: &mut Findings<'_>) -> Content {
+pub(super) fn nginx(rendered: &Rendered, edge: &Edge, findings: &mut Findings<'_>) -> Content {
     let mut file = File { rendered, findings, out: ContentWriter::new(), line: 1 };
     file.out.text("# Managed by Holdfast. Changes made here are undone.\n");
-    for Upstream { name, server } in upstreams {
-        // No keepalive: an idle connection to the leaving slot would be used after the switch.
-        file.out.text(&format!("upstream {name} {{\n    server {server};\n}}\n"));
+    for upstream in &edge.upstreams {
+        file.out.text(&upstream.text());
     }
     file.all();
+    if let Some(preview) = &edge.preview {
+        // The template may end without a line break.
+        file.out.text("\n");
+        file.out.text(&preview.text());
+    }
     file.out.finish()
 }
 

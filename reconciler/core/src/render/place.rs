@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::compose::{ComposeContext, ComposeFile, compose};
 use super::envfile::{Dialect, env_file};
 use super::findings::Findings;
-use super::nginx::{Upstream, nginx};
+use super::nginx::{Edge, nginx};
 use super::plain::plain;
 use super::systemd::systemd;
 use super::{Content, Engine, Scope};
@@ -39,11 +39,11 @@ impl Engine<'_> {
         file: &str,
         used_at: &Origin,
         scope: &Arc<Scope>,
-        upstreams: &[Upstream],
+        edge: &Edge,
     ) -> Result<Content, Diagnostics> {
         let rendered = self.render(file, used_at, scope)?;
         let mut findings = Findings::new(self.templates());
-        let content = nginx(&rendered, upstreams, &mut findings);
+        let content = nginx(&rendered, edge, &mut findings);
         if findings.len() == 0 { Ok(content) } else { Err(findings.finish()) }
     }
 
@@ -64,7 +64,7 @@ impl Engine<'_> {
             FileFormat::Plain => plain(&rendered, &mut findings),
             FileFormat::ComposeEnv => env_file(&rendered, Dialect::Compose, &mut findings),
             FileFormat::SystemdEnv => env_file(&rendered, Dialect::Systemd, &mut findings),
-            FileFormat::Nginx => nginx(&rendered, &[], &mut findings),
+            FileFormat::Nginx => nginx(&rendered, &Edge::default(), &mut findings),
             FileFormat::Systemd => systemd(&rendered, &mut findings),
             FileFormat::Compose => {
                 let nothing = std::collections::BTreeMap::new();

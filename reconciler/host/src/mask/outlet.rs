@@ -120,8 +120,7 @@ fn why<T>(observed: &mut Observed<T>) -> Option<&mut String> {
 fn told(ledger: &Observed<Ledger>) -> BTreeMap<String, Vec<Digest>> {
     let mut told: BTreeMap<String, Vec<Digest>> = BTreeMap::new();
     for app in ledger.seen().into_iter().flat_map(|ledger| ledger.apps.values()) {
-        for component in app.previous.as_deref().into_iter().chain([app]).flat_map(|record| record.components.values())
-        {
+        for component in app.releases().flat_map(|record| record.components.values()) {
             let slots = component.slots.values().flat_map(|slot| &slot.files);
             for (path, file) in component.files.iter().chain(slots) {
                 told.entry(path.clone()).or_default().push(file.digest);

@@ -71,6 +71,7 @@ pub(super) fn apply(world: &mut World, spec: &TransactionSpec, action: &Action) 
     match action {
         Action::Preflight { ports_free, .. } => preflight(world, ports_free)?,
         Action::Images { images } => world.images.extend(images.iter().cloned()),
+        Action::RemoveImages { images } => world.images.retain(|image| !images.contains(image)),
         Action::PutFile(file) => put(world, file)?,
         Action::RemoveFile { path } => drop(world.files.remove(path)),
         Action::DaemonReload => daemon_reload(world),

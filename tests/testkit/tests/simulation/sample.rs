@@ -112,7 +112,7 @@ fn compose(project: &str, service: &str, image: &str, text: &str) -> Artifacts {
             file: format!("{folder}/compose.yaml"),
             services: BTreeMap::from([(
                 service.to_owned(),
-                DesiredService { digest, image: image.to_owned(), replicas: 1, memory: None },
+                DesiredService { digest, image: image.to_owned(), replicas: 1, published: Vec::new(), memory: None },
             )]),
         }),
     }
@@ -164,6 +164,7 @@ fn app(release: &Release, migrates: bool) -> DesiredApp {
             path: "/health".to_owned(),
             host: String::new(),
             status: Vec::new(),
+            headers: BTreeMap::new(),
             json: BTreeMap::new(),
         },
         interval: Millis(500),
@@ -184,7 +185,7 @@ fn app(release: &Release, migrates: bool) -> DesiredApp {
         },
         here: migrates,
     });
-    web.watch = Some(WatchSpec { window: Millis(10_000), max_error_permille: 10 });
+    web.watch = Some(WatchSpec { window: Millis(10_000), max_error_permille: 10, max_p95: None });
     web.prove = Some(ProveSpec {
         port: 80,
         path: "/".to_owned(),
@@ -213,6 +214,7 @@ fn app(release: &Release, migrates: bool) -> DesiredApp {
         name: "shop".parse().unwrap(),
         release: name.clone(),
         release_origin: Origin::default(),
+        keep_releases: 3,
         components: vec![data, web, worker, beat, edge],
     }
 }

@@ -96,8 +96,12 @@ async fn cap_72_the_old_slot_goes_when_its_time_is_over_and_the_release_can_stil
     assert_serves(&fleet, "v2");
     assert_result(&bring(&fleet, 2, &v2, &policy()).await, SyncResult::NoChange);
 
-    let request =
-        RollbackRequest { desired: shop(2, Some(&v2), &policy()), app: "shop".parse().unwrap(), by: String::new() };
+    let request = RollbackRequest {
+        desired: shop(2, Some(&v2), &policy()),
+        app: "shop".parse().unwrap(),
+        to: None,
+        by: String::new(),
+    };
     assert_result(&rollback(&fleet.ports(), &request, &mut silent()).await, SyncResult::Synced);
     assert_serves(&fleet, "v1");
     assert!(holds_blue());
@@ -222,7 +226,7 @@ async fn cap_72_rollback_needs_no_version_and_the_left_release_does_not_come_bac
     }
     let before: Vec<_> = fleet.hosts().map(|(_, host)| host.world().ledger.unwrap()).collect();
     let desired = shop(3, Some(&Release::good("v2")), &policy());
-    let back = RollbackRequest { desired: desired.clone(), app: "shop".parse().unwrap(), by: String::new() };
+    let back = RollbackRequest { desired: desired.clone(), app: "shop".parse().unwrap(), to: None, by: String::new() };
     let report = rollback(&fleet.ports(), &back, &mut silent()).await;
     assert_result(&report, SyncResult::Synced);
     assert_serves(&fleet, "v1");
@@ -244,6 +248,48 @@ async fn cap_72_rollback_needs_no_version_and_the_left_release_does_not_come_bac
     assert_result(&report, SyncResult::Blocked);
     // The ledger of before named v1 as its previous release.
     assert!(before.iter().all(|ledger| ledger.apps["prod/shop"].previous.as_ref().unwrap().release == "v1"));
+}
+
+/// Three releases are kept, and a rollback that names one goes through those between, each with its switch. What falls out at the end
+/// takes its image along, unless something else needs that.
+#[tokio::test(start_paused = true)]
+async fn cap_72_several_releases_back_one_after_another_and_no_image_of_them_is_cleared_away() {
+    let fleet = fleet(2);
+    for name in ["v1", "v2", "v3", "v4", "v5"] {
+        assert_result(&bring(&fleet, 2, &Release::good(name), &policy()).await, SyncResult::Synced);
+    }
+    let kept = |host: &str| -> Vec<String> {
+        let ledger = fleet.host(&host.parse().unwrap()).world().ledger.unwrap();
+        ledger.apps["prod/shop"].releases().map(|record| record.release.clone()).collect()
+    };
+    for host in host_names(2) {
+        assert_eq!(kept(host.as_str()), ["v5", "v4", "v3", "v2"], "{host}");
+        let images = fleet.host(&host).world().images;
+        for (release, there) in [("v1", false), ("v2", true), ("v3", true), ("v4", true), ("v5", true)] {
+            let found = images.iter().any(|image| image.ends_with(&format!(":{release}")));
+            assert_eq!(found, there, "{host} {release}: {images:?}");
+        }
+    }
+    let desired = shop(2, Some(&Release::good("v5")), &policy());
+    let back = |to: &str| RollbackRequest {
+        desired: desired.clone(),
+        app: "shop".parse().unwrap(),
+        to: Some(to.to_owned()),
+        by: String::new(),
+    };
+    // Never kept, or not any more: nothing is begun.
+    let report = rollback(&fleet.ports(), &back("v1"), &mut silent()).await;
+    assert_result(&report, SyncResult::Blocked);
+    assert!(report.blockers.iter().any(|blocker| blocker.contains("before v5: v4, v3, v2")), "{:?}", report.blockers);
+    assert_serves(&fleet, "v5");
+
+    let report = rollback(&fleet.ports(), &back("v2"), &mut silent()).await;
+    assert_result(&report, SyncResult::Synced);
+    assert_serves(&fleet, "v2");
+    assert_sound(&fleet);
+    assert_eq!(kept(host_names(2)[0].as_str()), ["v2"], "what was left is nothing to go back to");
+    assert_result(&rollback(&fleet.ports(), &back("v2"), &mut silent()).await, SyncResult::Synced);
+    assert_eq!(left_to_do(&fleet, &shop(2, Some(&Release::good("v2")), &policy())).await, Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use super::backup::{Backup, BackupClass};
 use super::check::{Drain, Healthcheck, Migrate, Prove, Smoke, Watch};
-use super::leaf::{Account, Destination, Identifier, Mode, Release, TemplatePath};
+use super::leaf::{Account, Destination, HostHeader, Identifier, Mode, Network, Release, TemplatePath};
 use super::selector::Selector;
 use super::values::Values;
 use crate::config::decode::{Context, Decode, Must, Named, Port, Whole, record};
@@ -23,6 +23,8 @@ record!(
     hosts: Option<At<Selector>>,
     /// Its components by name, in the order they are brought up.
     components: Must<Named<ComponentName, Component>>,
+    /// How many former releases stay on the hosts for a rollback, files and images. Default: 3.
+    keep_releases: Option<Whole<1, 20>>,
     /// Variables for its templates.
     variables: Option<Values>,
 });
@@ -46,8 +48,12 @@ record!(
     hosts: Option<At<Selector>>,
     /// Whether its units start at boot. Default: `true`.
     enabled: Option<At<bool>>,
-    /// Loopback ports by name: a number, or with slots `{ blue: 8101, green: 8201 }`.
+    /// Loopback ports by name: a number, or with slots `{ blue: 8101, green: 8201 }`. Where there are replicas each slot has a range,
+    /// such as `{ blue: 8101-8104, green: 8201-8204 }`.
     ports: Option<Named<Identifier, At<Ports>>>,
+    /// How many of it run side by side in a slot, each on a port of its own, all behind the same upstreams. Only for `compose` with
+    /// the strategy `blue_green`. Default: 1.
+    replicas: Option<At<Whole<1, 64>>>,
     /// How it proves to be healthy. Default: by the state of its units and containers.
     healthcheck: Option<At<Healthcheck>>,
     /// What runs once per release, from the new image, before traffic.
@@ -69,6 +75,8 @@ record!(
     connections: Option<At<Connections>>,
     /// nginx upstreams by name: what they go to, as `component.port`.
     upstreams: Option<Named<Identifier, At<Upstream>>>,
+    /// A site of its own that leads to the slot that does not serve. Only for `nginx`.
+    preview: Option<At<Preview>>,
     /// Variables for its templates; the strongest.
     variables: Option<Values>,
 });
@@ -83,6 +91,19 @@ record!(
     workers: Option<Whole<1, 10_000>>,
     /// The most that one pool opens, overflow included.
     pool: Whole<1, 100_000>,
+});
+
+record!(
+    /// A site that leads to the slot that does not serve: to the new release before it gets traffic.
+    Preview, "a preview", {
+    /// The name of the site.
+    host: HostHeader,
+    /// The addresses and networks that may see it; everybody else gets 403.
+    allow: Vec<At<Network>>,
+    /// nginx's port for it. Default: 80.
+    port: Option<Port>,
+    /// The upstream whose other slot it shows. Default: the only one.
+    upstream: Option<At<Identifier>>,
 });
 
 record!(
@@ -144,10 +165,68 @@ record!(
     /// One port for each slot.
     SlotPorts, "the ports of both slots", {
     /// Blue's.
-    blue: At<Port>,
+    blue: At<PortRange>,
     /// Green's.
-    green: At<Port>,
+    green: At<PortRange>,
 });
+
+/// A port, or ports in a row such as `8101-8104`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PortRange {
+    /// The first.
+    pub(crate) first: u16,
+    /// The last: not below the first.
+    pub(crate) last: u16,
+}
+
+impl PortRange {
+    /// The most ports in a row.
+    const MOST: u16 = 64;
+
+    /// Returns all of them.
+    pub(crate) fn all(self) -> impl Iterator<Item = u16> {
+        self.first..=self.last
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (first, last) = text.split_once('-')?;
+        let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0 && text.starts_with(|c| c != '+'));
+        Some(Self { first: port(first)?, last: port(last)? })
+    }
+}
+
+impl Decode for PortRange {
+    fn decode(node: &Node, cx: &mut Context<'_, '_>) -> Option<Self> {
+        let range = match &node.kind {
+            Kind::Scalar { text, .. } => Self::parse(text),
+            Kind::List(_) | Kind::Map(_) => None,
+        };
+        match range {
+            Some(range) if range.last > range.first && range.last - range.first < Self::MOST => Some(range),
+            Some(_) => cx.bad_value(
+                node,
+                "these are no ports in a row",
+                "write the lowest first, such as `8101-8104`, and 64 at the most",
+            ),
+            None => Port::decode(node, cx).map(|port| Self { first: port.number(), last: port.number() }),
+        }
+    }
+}
+
+impl schemars::JsonSchema for PortRange {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PortRange".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let one = generator.subschema_for::<Port>();
+        schemars::json_schema!({ "anyOf": [one, { "type": "string", "pattern": "^[0-9]{1,5}-[0-9]{1,5}$" }] })
+    }
+}
 
 impl Decode for Ports {
     fn decode(node: &Node, cx: &mut Context<'_, '_>) -> Option<Self> {

@@ -8,7 +8,7 @@ use crate::config::yaml::{Kind, Node};
 use crate::time::Millis;
 
 record!(
-    /// How a component proves to be healthy: one of `http`, `tcp`, `command` or `state`.
+    /// How a component proves to be healthy: one of `http`, `tcp`, `command`, `celery` or `state`.
     Healthcheck, "a healthcheck", {
     /// An HTTP request to a loopback port.
     http: Option<Http>,
@@ -16,6 +16,8 @@ record!(
     tcp: Option<Tcp>,
     /// A command that exits 0: a list of arguments on the host, or `{ service: db, argv: [pg_isready] }` in a container.
     command: Option<Command>,
+    /// A ping that the Celery worker in each container of a service has to answer itself.
+    celery: Option<Celery>,
     /// `true`: only the state of its containers and units counts.
     state: Option<At<bool>>,
     /// Time between two probes. Default: `2s`.
@@ -46,6 +48,20 @@ record!(
     status: Option<Statuses>,
     /// Fields of a JSON answer, by dotted path, and the value each must have.
     json: Option<Named<FieldPath, Scalar>>,
+    /// Headers of the answer, and the value each must have.
+    headers: Option<Named<HeaderName, Scalar>>,
+});
+
+record!(
+    /// A ping of Celery workers: `celery inspect ping` in each container of a service, meant for the worker in it alone.
+    Celery, "a celery check", {
+    /// The compose service of the workers.
+    service: ServiceName,
+    /// What `celery --app` is told, such as `app.tasks`.
+    app: Argument,
+    /// The worker's name before the `@`, where its command has a `--hostname`. What stands behind the `@` is the container's own
+    /// name. Default: `celery`.
+    name: Option<ServiceName>,
 });
 
 record!(
@@ -87,6 +103,8 @@ record!(
     /// Share of failed probes above which the release goes back, judged on ten probes at the least. One failed probe alone is no
     /// share, unless it is `0%`. Default: `1%`.
     max_error_ratio: Option<Ratio>,
+    /// The time within which 95 of 100 good answers to the health check must come, judged on twenty probes at the least. Default: any.
+    max_p95: Option<At<Millis>>,
 });
 
 record!(

@@ -211,6 +211,28 @@ text_type!(
     "the short name, such as `main` or `v*`, of letters, digits and `_./+-`, with `*` and `?` in a pattern"
 );
 
+/// An IP address or a network in CIDR notation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Network(pub(crate) String);
+
+parsed!(Network, "an address or a network such as 10.0.0.0/8", "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$", |text| {
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let shown: String = text.chars().take(60).collect();
+    let fail = || format!("`{}` is no address and no network: write such as `10.0.0.0/8`", shown.escape_debug());
+    let address: core::net::IpAddr = address.parse().map_err(|_| fail())?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let bits = match bits {
+        None => most,
+        Some(bits) => bits.parse::<u8>().ok().filter(|bits| *bits <= most).ok_or_else(fail)?,
+    };
+    // nginx masks what stands behind the network's bits with a warning; somebody who wrote it meant something else.
+    let whole = match address {
+        core::net::IpAddr::V4(address) => u32::from(address).checked_shl(u32::from(bits)).unwrap_or(0) == 0,
+        core::net::IpAddr::V6(address) => u128::from(address).checked_shl(u32::from(bits)).unwrap_or(0) == 0,
+    };
+    if whole { Ok(Self(text.to_owned())) } else { Err(format!("`{shown}` has bits set behind those of its network")) }
+});
+
 /// A host's public key as `known_hosts` and `ssh-keyscan` write it, without the host: `ssh-ed25519 AAAA…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostKey(pub(crate) String);

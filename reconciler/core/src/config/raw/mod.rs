@@ -22,7 +22,7 @@ pub(crate) use check::{Drain, Healthcheck, Migrate, Prove, Smoke, Watch, Websock
 pub(crate) use environment::{Environment, MaxUnavailable, Rollout, Sync};
 pub(crate) use holdfast::{Defaults, Holdfast};
 pub(crate) use inventory::{Host, Inventory};
-pub(crate) use leaf::{Account, EmailAddress, FieldPath, Identifier, LabelKey, LocalPath, Scalar, TemplatePath};
+pub(crate) use leaf::{Account, EmailAddress, Identifier, LabelKey, LocalPath, Scalar, TemplatePath};
 pub(crate) use manager::{Manager, ManagerApproval, ManagerHttps, ManagerSsh};
 pub(crate) use notices::{ManagerNotice, ManagerSmtp};
 pub(crate) use secrets::{Fingerprint, SecretName, Secrets};

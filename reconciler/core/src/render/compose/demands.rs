@@ -39,9 +39,13 @@ impl File<'_, '_, '_> {
             service.get("ports").into_iter().flat_map(Node::items).filter_map(|node| self.published(node)).collect();
         if count > 1 {
             let fixed = published.iter().find_map(|port| port.value.ports.filter(|(first, last)| first == last));
-            let thing = match fixed {
-                Some((port, _)) => Some(format!("port {port} of the host")),
-                None => service.get("container_name").map(|_| "one container name".to_owned()),
+            let short = published.iter().find_map(|port| {
+                port.value.ports.filter(|(first, last)| u32::from(last.saturating_sub(*first)) + 1 < count)
+            });
+            let thing = match (fixed, short) {
+                (Some((port, _)), _) => Some(format!("port {port} of the host")),
+                (None, Some((first, last))) => Some(format!("a port of {first}-{last}")),
+                (None, None) => service.get("container_name").map(|_| "one container name".to_owned()),
             };
             if let Some(thing) = thing {
                 let at = replicas.at.clone();
@@ -50,8 +54,10 @@ impl File<'_, '_, '_> {
                 self.findings.error("compose-replicas", &at, message, hint);
             }
         }
+        let shm = service.get("shm_size").and_then(|node| bytes(&self.text(node)?));
+        let command = service.get("command").map(|node| self.command(node)).unwrap_or_default();
         let environment = service.get("environment").map(|node| self.settings(node)).unwrap_or_default();
-        ComposeService { digest: String::new(), image, replicas, memory, published, environment }
+        ComposeService { digest: String::new(), image, replicas, memory, shm, command, published, environment }
     }
 
     /// Returns a published port. One without an address would be open to everybody, past the host's firewall.
@@ -77,6 +83,18 @@ impl File<'_, '_, '_> {
             self.error("compose-exposed", node, message, &hint);
         }
         Some(Stated { value, at: self.at(node) })
+    }
+
+    /// Returns the words of a `command`: a list, or a text that is split at blanks, as long as nobody quotes in it.
+    fn command(&self, node: &Node) -> Vec<Stated<String>> {
+        let word = |node: &Node| self.text(node).map(|value| Stated { value, at: self.at(node) });
+        if let Kind::List { items, .. } = &node.kind {
+            return items.iter().filter_map(word).collect();
+        }
+        let Some(Stated { value, at }) = word(node).filter(|text| !text.value.contains(['"', '\''])) else {
+            return Vec::new();
+        };
+        value.split_whitespace().map(|word| Stated { value: word.to_owned(), at: at.clone() }).collect()
     }
 
     /// Returns the entries of an `environment`.

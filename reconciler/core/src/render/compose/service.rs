@@ -13,6 +13,10 @@ pub(crate) struct ComposeService {
     pub(crate) replicas: Stated<u32>,
     /// Bytes of memory that each container may take.
     pub(crate) memory: Option<u64>,
+    /// Bytes of `/dev/shm`, where they are said.
+    pub(crate) shm: Option<u64>,
+    /// Its command, word by word, without what has a secret in it.
+    pub(crate) command: Vec<Stated<String>>,
     /// Ports of the host that it takes.
     pub(crate) published: Vec<Stated<Published>>,
     /// Its environment, without what has a secret in it.
@@ -73,7 +77,7 @@ pub(super) fn range(text: &str) -> Option<(u16, u16)> {
 ///
 /// # Source
 /// `RAMInBytes` of Docker's go-units: steps of 1024 whatever the case, with or without `b` and `i`.
-pub(super) fn bytes(text: &str) -> Option<u64> {
+pub(crate) fn bytes(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let number: f64 = text[..digits].parse().ok()?;

@@ -16,6 +16,8 @@ const DISK_FREE: (u64, u64) = (32 << 20, 256 << 20);
 /// What the phases of one transaction are made of.
 #[derive(Debug)]
 pub(super) struct Assembly<'a> {
+    /// The ledger's name of the app.
+    pub(super) key: &'a str,
     pub(super) former: Option<&'a AppRecord>,
     pub(super) live: &'a LiveReport,
     pub(super) hello: &'a Hello,
@@ -99,7 +101,9 @@ impl Assembly<'_> {
             };
             steps.push(&target.name, PORTS_FREE, deadline::QUICK_MS, action);
         }
-        let images: BTreeSet<String> = starting.iter().flat_map(|project| project.images.iter().cloned()).collect();
+        // What is only started again has all it needs.
+        let made = touched.iter().filter(|target| !target.is_warm).filter_map(|target| target.project_to_bring_up());
+        let images: BTreeSet<String> = made.flat_map(|project| project.images.iter().cloned()).collect();
         if !images.is_empty() {
             let action = Action::Images { images: images.into_iter().collect() };
             steps.push("", IMAGES, deadline::IMAGES_MS, action);
@@ -202,14 +206,16 @@ impl Assembly<'_> {
             .targets
             .iter()
             .filter(|target| target.is_touched())
-            .filter_map(|target| Some((target.watch?, target.place.health.clone()?)))
-            .filter(|((window_ms, _), _)| *window_ms > 0)
+            .filter_map(|target| Some((target.watch.as_ref()?, target.place.health.clone()?)))
+            .filter(|(watch, _)| watch.window.0 > 0)
             .collect();
-        let Some(window_ms) = watched.iter().map(|((window_ms, _), _)| *window_ms).max() else { return Vec::new() };
-        let max_error_permille = watched.iter().map(|((_, permille), _)| *permille).min().unwrap_or_default();
+        let Some(window_ms) = watched.iter().map(|(watch, _)| watch.window.0).max() else { return Vec::new() };
+        let max_error_permille = watched.iter().map(|(watch, _)| watch.max_error_permille).min().unwrap_or_default();
+        // How fast is fast enough is each component's own.
+        let max_p95_ms = watched.iter().map(|(watch, _)| watch.max_p95.map(|time| time.0)).collect();
         let checks = watched.into_iter().map(|(_, check)| check).collect();
         let mut steps = Steps::default();
-        let action = Action::Watch(Watch { window_ms, checks, max_error_permille });
+        let action = Action::Watch(Watch { window_ms, checks, max_error_permille, max_p95_ms });
         steps.push("", "watch", window_ms.saturating_add(deadline::MARGIN_MS), action);
         self.smoke(&mut steps);
         steps.into_list()

@@ -1,6 +1,6 @@
 //! How long each kind of step may take: its own configured time plus a margin for a slow machine.
 
-use holdfast_protocol::{HealthCheck, SwitchMethod};
+use holdfast_protocol::{HealthCheck, Probe, SwitchMethod};
 
 /// For a step that only touches files or asks a quick question.
 pub(super) const QUICK_MS: u64 = 30_000;
@@ -28,9 +28,11 @@ pub(super) fn down(grace_ms: Option<u64>) -> u64 {
 /// Returns the longest time a check can need to pass or to fail.
 pub(super) fn health(check: &HealthCheck) -> u64 {
     let rounds = u64::from(check.retries) + u64::from(check.passes);
+    // Replicas are asked one after another.
+    let asked = if let Probe::All(all) = &check.probe { all.len() as u64 } else { 1 };
     check
         .start_period_ms
-        .saturating_add(rounds.saturating_mul(check.interval_ms.saturating_add(check.timeout_ms)))
+        .saturating_add(rounds.saturating_mul(check.interval_ms.saturating_add(check.timeout_ms.saturating_mul(asked))))
         .saturating_add(check.min_healthy_ms)
         .saturating_add(MARGIN_MS)
 }

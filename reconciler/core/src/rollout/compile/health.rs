@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use holdfast_protocol::{CommandTarget, HealthCheck, Probe, Prove, Slot};
 
-use crate::config::{HealthSpec, ProbeSpec, ProveExpect, ProveSpec};
+use crate::config::{HealthSpec, ProbeSpec, ProveExpect, ProveSpec, replica_port};
 
 use super::place::{Project, is_triggered};
 
@@ -35,16 +35,31 @@ pub(super) fn check(
         });
     };
     // A port that the configuration does not have was refused when it was read; 0 never answers.
-    let port = |name: &str| ports.get(name).copied().unwrap_or_default();
+    let each = |name: &str, probe: &dyn Fn(u16) -> Probe| {
+        let row: Vec<Probe> =
+            (1..).map_while(|number| ports.get(&replica_port(name, number)).map(|port| probe(*port))).collect();
+        match row.as_slice() {
+            [] => probe(0),
+            [only] => only.clone(),
+            _ => Probe::All(row),
+        }
+    };
     let probe = match &spec.probe {
         ProbeSpec::State => Probe::State,
-        ProbeSpec::Tcp { port: name } => Probe::Tcp { port: port(name) },
-        ProbeSpec::Http { port: name, path, host, status, json } => Probe::Http {
-            port: port(name),
+        ProbeSpec::Tcp { port: name } => each(name, &|port| Probe::Tcp { port }),
+        ProbeSpec::Http { port: name, path, host, status, json, headers } => each(name, &|port| Probe::Http {
+            port,
             path: path.clone(),
             host: host.clone(),
             status: status.clone(),
             json: json.clone(),
+            headers: headers.clone(),
+        }),
+        ProbeSpec::Celery { service, app, name } => Probe::Celery {
+            project: project.map(|project| project.name.clone()).unwrap_or_default(),
+            service: service.clone(),
+            app: app.clone(),
+            name: name.clone(),
         },
         ProbeSpec::Command { service, argv } => Probe::Command {
             target: match project {

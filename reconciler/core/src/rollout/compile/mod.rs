@@ -99,16 +99,23 @@ pub fn compile(input: &CompileInput<'_>) -> Option<Draft> {
             .map(|component| target::from_desired(app, component, former, ledger, &changes, &mut files))
             .collect()
     });
-    let assembly =
-        Assembly { former, live: input.live, hello: input.hello, targets: &targets, release: &release, now: input.now };
+    let assembly = Assembly {
+        key: &key,
+        former,
+        live: input.live,
+        hello: input.hello,
+        targets: &targets,
+        release: &release,
+        now: input.now,
+    };
     let id = transaction_id(&input.desired.environment, input.app, input.sync);
-    let record = desired.map(|_| {
+    let record = desired.map(|app| {
         Box::new(AppRecord {
             release: release.clone(),
             commit: input.desired.commit.to_string(),
             transaction: id.to_string(),
             components: record::components(&targets, former, input.now),
-            previous: record::previous(&targets, former),
+            previous: record::previous(&targets, former, app.keep_releases),
         })
     });
     let spec = specification(
@@ -117,7 +124,7 @@ pub fn compile(input: &CompileInput<'_>) -> Option<Draft> {
         Frame {
             id,
             fence: input.fence,
-            app: key,
+            app: key.clone(),
             commit: input.desired.commit.to_string(),
             kind: TransactionKind::Apply,
             rollout: &input.desired.rollout,

@@ -36,7 +36,7 @@ pub(super) struct Project {
     pub(super) name: String,
     pub(super) file: String,
     pub(super) services: BTreeMap<String, String>,
-    /// Images to be had before; empty when made from a ledger, for what ran before is still there.
+    /// Images to be had before.
     pub(super) images: BTreeSet<String>,
 }
 
@@ -109,7 +109,7 @@ impl Place {
             release: release.to_owned(),
             files: record.files.clone(),
             units: record.units.clone(),
-            project: project(record.project.as_ref(), &record.compose_file, &record.services),
+            project: project(record.project.as_ref(), &record.compose_file, &record.services, &record.images),
             ports: BTreeMap::new(),
             health: record.health.clone(),
             prove: None,
@@ -122,7 +122,7 @@ impl Place {
             release: record.release.clone(),
             files: record.files.clone(),
             units: record.units.clone(),
-            project: project(record.project.as_ref(), &record.compose_file, &record.services),
+            project: project(record.project.as_ref(), &record.compose_file, &record.services, &record.images),
             ports: record.ports.clone(),
             health: record.health.clone(),
             prove: record.prove.clone(),
@@ -144,6 +144,7 @@ impl Place {
             project: self.project.as_ref().map(|project| project.name.clone()),
             compose_file: self.project.as_ref().map_or_else(String::new, |project| project.file.clone()),
             services: self.project.as_ref().map_or_else(BTreeMap::new, |project| project.services.clone()),
+            images: self.project.as_ref().map_or_else(BTreeSet::new, |project| project.images.clone()),
             ports: self.ports.clone(),
             health: self.health.clone(),
             prove: self.prove.clone(),
@@ -177,11 +178,16 @@ pub(super) fn is_triggered(unit: &str, units: &BTreeMap<String, bool>) -> bool {
     })
 }
 
-fn project(name: Option<&String>, file: &str, services: &BTreeMap<String, String>) -> Option<Project> {
+fn project(
+    name: Option<&String>,
+    file: &str,
+    services: &BTreeMap<String, String>,
+    images: &BTreeSet<String>,
+) -> Option<Project> {
     name.map(|name| Project {
         name: name.clone(),
         file: file.to_owned(),
         services: services.clone(),
-        images: BTreeSet::new(),
+        images: images.clone(),
     })
 }

@@ -40,6 +40,7 @@ fn component(target: &Target, old: Option<&ComponentRecord>, now: Timestamp) -> 
         record.project = place.project;
         record.compose_file = place.compose_file;
         record.services = place.services;
+        record.images = place.images;
         record.health = place.health;
         return record;
     };
@@ -57,8 +58,8 @@ fn component(target: &Target, old: Option<&ComponentRecord>, now: Timestamp) -> 
     record
 }
 
-/// Returns what a rollback will go back to. Putting the same release right is nothing to go back from.
-pub(super) fn previous(targets: &[Target], former: Option<&AppRecord>) -> Option<Box<AppRecord>> {
+/// Returns what a rollback will go back to, and so many releases in all. Putting the same release right is nothing to go back from.
+pub(super) fn previous(targets: &[Target], former: Option<&AppRecord>, keep: u32) -> Option<Box<AppRecord>> {
     let former = former?;
     let same = former.components.len() == targets.len()
         && targets.iter().all(|target| {
@@ -67,9 +68,28 @@ pub(super) fn previous(targets: &[Target], former: Option<&AppRecord>) -> Option
                 && place_before(old, Some(former), target.active).is_some_and(|place| place.is_like(&target.place))
         });
     if same {
-        return former.previous.clone();
+        return chain(former.previous.as_deref(), keep);
     }
-    Some(Box::new(AppRecord { previous: None, ..former.clone() }))
+    chain(Some(former), keep)
+}
+
+/// Returns a release with those before it, so many in all.
+pub(super) fn chain(newest: Option<&AppRecord>, keep: u32) -> Option<Box<AppRecord>> {
+    let record = newest.filter(|_| keep > 0)?;
+    let mut components = record.components.clone();
+    for component in components.values_mut() {
+        // What stood in the other slot is a release of its own in the list.
+        if let Some(active) = component.active {
+            component.slots.retain(|slot, _| *slot == active);
+        }
+    }
+    Some(Box::new(AppRecord {
+        release: record.release.clone(),
+        commit: record.commit.clone(),
+        transaction: record.transaction.clone(),
+        components,
+        previous: chain(record.previous.as_deref(), keep - 1),
+    }))
 }
 
 /// Returns the place that serves according to a component's record.

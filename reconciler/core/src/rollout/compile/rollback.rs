@@ -49,6 +49,7 @@ pub fn compile_rollback(input: &RollbackInput<'_>) -> Option<TransactionSpec> {
     // The order of bringing up: what others need first, nginx by its own way last.
     targets.sort_by_key(|target| (target.strategy != Strategy::Stateful, target.active.is_some()));
     let assembly = Assembly {
+        key: &key,
         former: Some(former),
         live: input.live,
         hello: input.hello,
@@ -62,8 +63,8 @@ pub fn compile_rollback(input: &RollbackInput<'_>) -> Option<TransactionSpec> {
         commit: previous.commit.clone(),
         transaction: id.to_string(),
         components: record::components(&targets, Some(former), input.now),
-        // The release that was left is no release to go back to.
-        previous: None,
+        // The release that was left is no release to go back to; those before it are.
+        previous: previous.previous.clone(),
     };
     Some(specification(
         &assembly,
@@ -71,7 +72,7 @@ pub fn compile_rollback(input: &RollbackInput<'_>) -> Option<TransactionSpec> {
         Frame {
             id,
             fence: input.fence,
-            app: key,
+            app: key.clone(),
             commit: previous.commit.clone(),
             kind: TransactionKind::Rollback,
             rollout: input.rollout,

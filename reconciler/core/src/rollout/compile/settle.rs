@@ -54,9 +54,22 @@ impl Assembly<'_> {
         if rubbish.iter().any(|path| unit_of(path).is_some()) {
             steps.daemon_reload("");
         }
+        let images = self.images_left(record.as_deref());
+        if !images.is_empty() {
+            let action = Action::RemoveImages { images: images.into_iter().collect() };
+            steps.push("", "clear images away", deadline::COMPOSE_MS, action);
+        }
         let what = if record.is_some() { "record" } else { "forget" };
         steps.push("", what, deadline::QUICK_MS, Action::Record(record));
         steps.into_list()
+    }
+
+    /// Returns the images that this app brought, and that no release needs any more which is kept, of this app or of another one.
+    fn images_left(&self, record: Option<&AppRecord>) -> BTreeSet<String> {
+        let (Some(former), Some(ledger)) = (self.former, self.live.ledger.seen()) else { return BTreeSet::new() };
+        let others = ledger.apps.iter().filter(|(key, _)| *key != self.key).map(|(_, app)| app);
+        let needed: BTreeSet<&String> = record.into_iter().chain(others).flat_map(AppRecord::images).collect();
+        former.images().filter(|image| !needed.contains(image)).cloned().collect()
     }
 
     /// Returns the slots that served and serve no more, with the component's target.

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_protocol::{Action, AppRecord, ComponentRecord, Ledger, MigrationRunner, Slot};
 
-use crate::config::Strategy;
+use crate::config::{Strategy, WatchSpec};
 use crate::desired::{DesiredApp, DesiredComponent, DesiredMigration};
 use crate::plan::{Change, ResourceKey};
 use crate::render::Content;
@@ -28,8 +28,8 @@ pub(super) struct Target {
     pub(super) switches: BTreeMap<String, u16>,
     /// The migration, when it is to run here and now.
     pub(super) migration: Option<Migration>,
-    /// Window in milliseconds and share of failures in thousandths.
-    pub(super) watch: Option<(u64, u32)>,
+    /// The watch window.
+    pub(super) watch: Option<WatchSpec>,
     pub(super) drain_ms: u64,
     pub(super) stop_grace_ms: Option<u64>,
     /// Whether the idle slot holds exactly this already: it is started as it is, and only stopped again when going back.
@@ -168,7 +168,7 @@ pub(super) fn from_desired(
         is_first: record.is_none(),
         switches,
         migration,
-        watch: component.watch.as_ref().map(|watch| (watch.window.0, watch.max_error_permille)),
+        watch: component.watch.clone(),
         drain_ms: component.drain.timeout.0,
         stop_grace_ms: component.drain.stop_grace.map(|grace| grace.0),
         is_warm: false,

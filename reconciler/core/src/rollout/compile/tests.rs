@@ -64,6 +64,7 @@ fn compose(project: &str, text: &str) -> Artifacts {
                     digest: format!("digest {text}"),
                     image: format!("image:{text}"),
                     replicas: 1,
+                    published: Vec::new(),
                     memory: None,
                 },
             )]),
@@ -106,7 +107,7 @@ fn app(release: &str) -> DesiredApp {
         },
         here: true,
     });
-    web.watch = Some(WatchSpec { window: Millis(20_000), max_error_permille: 10 });
+    web.watch = Some(WatchSpec { window: Millis(20_000), max_error_permille: 10, max_p95: None });
     web.prove = Some(ProveSpec {
         port: 80,
         path: "/".to_owned(),
@@ -135,6 +136,7 @@ fn app(release: &str) -> DesiredApp {
         name: name("nps"),
         release: release.to_owned(),
         release_origin: Origin::default(),
+        keep_releases: 3,
         components: vec![data, web, worker, edge],
     }
 }
@@ -447,8 +449,10 @@ fn a_third_release_overwrites_the_first_and_keeps_the_second() {
     let ledger = after(&["v1", "v2", "v3"]);
     let record = &ledger.apps["t/nps"];
     assert_eq!(record.components["web"].active, Some(Slot::Blue));
-    let previous = record.previous.as_ref().unwrap();
-    assert_eq!((previous.release.as_str(), &previous.previous), ("v2", &None));
+    let kept: Vec<&str> = record.releases().map(|record| record.release.as_str()).collect();
+    assert_eq!(kept, ["v3", "v2", "v1"], "as a rollback goes, with its files: v1's slot has been overwritten");
+    let before = record.releases().nth(2).unwrap().components["web"].slots.values().collect::<Vec<_>>();
+    assert_eq!((before.len(), before[0].release.as_str()), (1, "v1"));
 }
 
 #[test]
@@ -573,6 +577,7 @@ fn an_app_that_git_lost_is_taken_away() {
       remove /etc/systemd/system/nps-worker@blue.service
       remove /etc/systemd/system/nps-worker@green.service
       reload systemd
+      clear images away
       forget
     ");
 }
@@ -638,6 +643,7 @@ fn cap_27_one_changed_unit_restarts_itself_and_undoes_in_order() {
         name: name("nps"),
         release: text.to_owned(),
         release_origin: Origin::default(),
+        keep_releases: 3,
         components: vec![component("units", Strategy::Rolling, body(text))],
     };
     let first = spec(&state(vec![app("v1")]), &changes(&["units"]), &Ledger::default());
@@ -692,6 +698,7 @@ fn firewall_changes_need_a_confirmation() {
         name: name("nps"),
         release: "v1".to_owned(),
         release_origin: Origin::default(),
+        keep_releases: 3,
         components: vec![firewall],
     };
     assert!(spec(&state(vec![app]), &changes(&["firewall"]), &Ledger::default()).confirm_within_ms.is_some());

@@ -49,20 +49,49 @@ pub(super) fn look(work: &Work<'_>, check: &HealthCheck, engine: &mut Engine) ->
     let (state, restarts) = state(work, check, engine);
     let timeout = Duration::from_millis(check.timeout_ms).max(Duration::from_millis(1));
     // What is down cannot answer; asking would only hide the real reason.
-    let probe = match &state {
-        State::Down(why) | State::Ended(why) => Err(why.clone()),
-        _ => probe(work, &check.probe, timeout, engine),
+    let (probe, took) = match &state {
+        State::Down(why) | State::Ended(why) => (Err(why.clone()), Duration::ZERO),
+        _ => timed(work, &check.probe, timeout, engine),
     };
-    Look { probe, state, restarts }
+    Look { probe, took, state, restarts }
+}
+
+/// Asks, and says how long the answer took: of several the longest.
+fn timed(work: &Work<'_>, asked: &Probe, timeout: Duration, engine: &mut Engine) -> (Result<(), String>, Duration) {
+    let Probe::All(all) = asked else {
+        let began = Instant::now();
+        return (probe(work, asked, timeout, engine), began.elapsed());
+    };
+    let mut longest = Duration::ZERO;
+    for one in all {
+        let (answer, took) = timed(work, one, timeout, engine);
+        longest = longest.max(took);
+        if answer.is_err() {
+            return (answer, longest);
+        }
+    }
+    (Ok(()), longest)
 }
 
 fn probe(work: &Work<'_>, probe: &Probe, timeout: Duration, engine: &mut Engine) -> Result<(), String> {
     match probe {
         Probe::State => Ok(()),
         Probe::Tcp { port } => http::connect(*port, timeout).map(drop),
-        Probe::Http { port, path, host, status, json } => {
+        Probe::Http { port, path, host, status, json, headers } => {
             let answer = http::get(*port, path, host, timeout)?;
-            answer.expect(status, json).map_err(|why| format!("port {port}{}: {why}", shown(path.as_bytes(), 80)))
+            answer
+                .expect(status, json)
+                .and_then(|()| answer.expect_headers(headers))
+                .map_err(|why| format!("port {port}{}: {why}", shown(path.as_bytes(), 80)))
+        }
+        Probe::All(_) => timed(work, probe, timeout, engine).0,
+        Probe::Celery { project, service, app, name } => {
+            for id in containers(engine, project, service)? {
+                let argv = celery_ping(&id, app, name, timeout);
+                let call = Call::new("docker", argv).deadline(timeout);
+                call.run_unless(work.stop).map_err(|error| error.to_string())?;
+            }
+            Ok(())
         }
         Probe::Command { target, argv } => {
             let Some((program, args)) = argv.split_first() else { return Err("the command is empty".to_owned()) };
@@ -78,14 +107,38 @@ fn probe(work: &Work<'_>, probe: &Probe, timeout: Duration, engine: &mut Engine)
     }
 }
 
+/// Returns the command that pings the worker of one container.
+///
+/// # Source
+/// Celery's command line, `inspect`: `--destination` takes node names, and exit code 69 means that nobody replied. A node is named
+/// `celery@HOSTNAME`, and Docker's host name of a container is the first twelve digits of its id.
+fn celery_ping(id: &str, app: &str, name: &str, timeout: Duration) -> Vec<String> {
+    let node = format!("{name}@{}", id.get(..12).unwrap_or(id));
+    // The program itself takes a while to start, and to say that nobody replied.
+    let patience = (timeout.as_secs_f64() / 2.0).max(0.5).to_string();
+    ["exec", id, "celery", "--app", app, "inspect", "ping", "--destination", &node, "--timeout", &patience]
+        .map(str::to_owned)
+        .to_vec()
+}
+
 fn container(engine: &mut Engine, project: &str, service: &str) -> Result<String, String> {
+    containers(engine, project, service).map(|mut all| all.swap_remove(0))
+}
+
+/// Returns the running containers of a service: at least one.
+fn containers(engine: &mut Engine, project: &str, service: &str) -> Result<Vec<String>, String> {
     match engine.projects(&BTreeSet::from([project.to_owned()])).remove(project) {
-        Some(Observed::Seen(live)) => live
-            .containers
-            .into_iter()
-            .find(|container| container.service == service && container.state == "running")
-            .map(|container| container.id)
-            .ok_or_else(|| format!("no container of `{service}` in `{project}` runs")),
+        Some(Observed::Seen(live)) => {
+            let running = live
+                .containers
+                .into_iter()
+                .filter(|container| container.service == service && container.state == "running");
+            let running: Vec<String> = running.map(|container| container.id).collect();
+            if running.is_empty() {
+                return Err(format!("no container of `{service}` in `{project}` runs"));
+            }
+            Ok(running)
+        }
         Some(Observed::Unknown(why)) => Err(why),
         Some(Observed::Absent) | None => Err(format!("project `{project}` has no container")),
     }
@@ -202,8 +255,54 @@ mod tests {
             host: String::new(),
             status: Vec::new(),
             json: BTreeMap::from([("status".to_owned(), "healthy".to_owned())]),
+            headers: BTreeMap::new(),
         };
         assert_eq!(Health(&check(probe)).apply(&bench.work(), &[]).unwrap(), "3 probes, 1 failed");
+    }
+
+    fn with_header(port: u16) -> Probe {
+        Probe::Http {
+            port,
+            path: "/ready".to_owned(),
+            host: String::new(),
+            status: Vec::new(),
+            json: BTreeMap::new(),
+            headers: BTreeMap::from([("X-Ready".to_owned(), "yes".to_owned())]),
+        }
+    }
+
+    fn says(ready: &str) -> String {
+        format!("HTTP/1.1 200 OK\r\nx-ready: {ready}\r\nContent-Length: 0\r\n\r\n")
+    }
+
+    #[test]
+    fn cap_25_an_http_answer_has_the_header_that_is_wanted() {
+        let bench = Bench::new();
+        let port = server(vec![says("no"), says("yes")]);
+        assert_eq!(Health(&check(with_header(port))).apply(&bench.work(), &[]).unwrap(), "3 probes, 1 failed");
+        let error = Health(&check(with_header(server(vec![answer("")])))).apply(&bench.work(), &[]).unwrap_err();
+        assert!(error.to_string().contains("the answer has no header `X-Ready`, expected `yes`"), "{error}");
+        let error = Health(&check(with_header(server(vec![says("no")])))).apply(&bench.work(), &[]).unwrap_err();
+        assert!(error.to_string().contains("the header `X-Ready` is `no`, expected `yes`"), "{error}");
+    }
+
+    #[test]
+    fn cap_22_every_replica_has_to_pass() {
+        let bench = Bench::new();
+        let good = server(vec![says("yes")]);
+        let late = server(vec![says("no"), says("yes")]);
+        let all = Probe::All(vec![with_header(good), with_header(late)]);
+        assert_eq!(Health(&check(all)).apply(&bench.work(), &[]).unwrap(), "3 probes, 1 failed");
+        let one_is_bad = Probe::All(vec![with_header(good), with_header(server(vec![says("no")]))]);
+        assert!(Health(&check(one_is_bad)).apply(&bench.work(), &[]).is_err());
+    }
+
+    #[test]
+    fn cap_25_a_celery_worker_is_asked_by_its_own_name() {
+        let argv = celery_ping("0123456789abcdef", "app.tasks", "celery", Duration::from_secs(8));
+        let wanted =
+            "exec 0123456789abcdef celery --app app.tasks inspect ping --destination celery@0123456789ab --timeout 4";
+        assert_eq!(argv.join(" "), wanted);
     }
 
     #[test]

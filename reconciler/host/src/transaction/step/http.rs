@@ -43,6 +43,24 @@ impl Answer {
         Ok(())
     }
 
+    /// Looks whether these headers have these values.
+    ///
+    /// # Errors
+    /// What is different, for people.
+    pub(super) fn expect_headers(&self, wanted: &BTreeMap<String, String>) -> Result<(), String> {
+        for (name, wanted) in wanted {
+            match self.header(name) {
+                Some(found) if found == wanted => {}
+                Some(found) => {
+                    let found = shown(found.as_bytes(), 80);
+                    return Err(format!("the header `{name}` is `{found}`, expected `{wanted}`"));
+                }
+                None => return Err(format!("the answer has no header `{name}`, expected `{wanted}`")),
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the field of a JSON body at a dotted path, as text; numbers in the path index lists.
     ///
     /// # Errors

@@ -29,3 +29,26 @@ impl Act for Images<'_> {
         Ok(if pulled == 0 { String::new() } else { format!("{pulled} of {} pulled", self.0.len()) })
     }
 }
+
+/// Removes images that no kept release needs.
+pub(super) struct Remove<'a>(pub(super) &'a [String]);
+
+impl Act for Remove<'_> {
+    /// What cannot be removed, such as one that somebody's container uses, stays: the release serves all the same.
+    fn apply(&self, work: &Work<'_>, _before: &[u8]) -> Result<String, StepError> {
+        let (mut gone, mut kept) = (0, Vec::new());
+        for image in self.0 {
+            match work.ask("docker", &["image", "rm", "--", image]) {
+                Ok(output) if output.code == 0 => gone += 1,
+                Ok(output) if output.told().contains("No such image") => {}
+                Ok(output) => kept.push(output.told()),
+                Err(StepError::Stopped) => return Err(StepError::Stopped),
+                Err(error) => kept.push(error.to_string()),
+            }
+        }
+        Ok(match kept.first() {
+            None => format!("{gone} of {} cleared away", self.0.len()),
+            Some(why) => format!("{gone} of {} cleared away; {} stay: {why}", self.0.len(), kept.len()),
+        })
+    }
+}

@@ -10,6 +10,8 @@ use holdfast_protocol::HealthCheck;
 pub(super) struct Look {
     /// The probe's answer; `Err` says what was wrong.
     pub(super) probe: Result<(), String>,
+    /// How long the answer took.
+    pub(super) took: Duration,
     /// Its units and containers.
     pub(super) state: State,
     /// How often each of them was started again by itself; nothing to go by where the state is unknown.
@@ -189,7 +191,7 @@ mod tests {
     }
 
     fn good() -> Look {
-        Look { probe: Ok(()), state: State::Running, restarts: BTreeMap::new() }
+        Look { probe: Ok(()), took: Duration::ZERO, state: State::Running, restarts: BTreeMap::new() }
     }
 
     fn bad() -> Look {
@@ -286,7 +288,7 @@ mod tests {
         let mut judge = Judge::watching(&check(1, 1, 0, 0));
         for second in 0..100 {
             let state = State::Unknown("the engine restarts".to_owned());
-            let look = Look { probe: Err("x".to_owned()), state, restarts: restarted(second) };
+            let look = Look { probe: Err("x".to_owned()), took: Duration::ZERO, state, restarts: restarted(second) };
             assert!(matches!(judge.take(seconds(second), &look), Verdict::Waiting(_)));
         }
     }

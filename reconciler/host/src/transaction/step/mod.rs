@@ -182,6 +182,7 @@ fn act(action: &Action) -> Box<dyn Act + '_> {
         Action::Switch { listen, from, to, method } => {
             Box::new(switch::Switch { listen, from: *from, to: *to, method: *method })
         }
+        Action::RemoveImages { images } => Box::new(images::Remove(images)),
         Action::RemoveSwitch { listen } => Box::new(switch::Remove { listen }),
         Action::Drain { ports, timeout_ms } => Box::new(drain::Drain { ports, timeout_ms: *timeout_ms }),
         Action::OnUndo(inner) => Box::new(OnUndo(inner)),

@@ -26,9 +26,14 @@ impl Act for Watch<'_> {
         let mut engine = Engine::new(work.host.system.clone());
         let mut judges: Vec<(Judge, Duration)> =
             self.0.checks.iter().map(|check| (judge(check), Duration::ZERO)).collect();
+        let mut pace: Vec<Pace> =
+            (0..judges.len()).map(|index| Pace::new(self.0.max_p95_ms.get(index).copied().flatten())).collect();
         let mut told = started;
-        while started.elapsed() < window || is_unclear(&judges) {
-            for (check, (judge, due)) in self.0.checks.iter().zip(&mut judges) {
+        while started.elapsed() < window
+            || is_unclear(&judges)
+            || (started.elapsed() < window + PATIENCE && is_pace_unclear(&pace))
+        {
+            for ((check, (judge, due)), pace) in self.0.checks.iter().zip(&mut judges).zip(&mut pace) {
                 let now = started.elapsed();
                 if now < *due {
                     continue;
@@ -38,6 +43,13 @@ impl Act for Watch<'_> {
                 if let Verdict::Unhealthy(why) = judge.take(started.elapsed(), &look) {
                     return fail(format!("unhealthy after the switch: {why}{}", health::logs(check, &mut engine)));
                 }
+                // After a loss of power everything is slow for a while, which is no fault of the release.
+                if look.probe.is_ok() && crate::serve::since_boot() >= BOOTING {
+                    pace.take(look.took);
+                }
+            }
+            if let Some(why) = pace.iter().find_map(Pace::too_slow) {
+                return fail(why);
             }
             let (asked, failed) = counts(&judges);
             if self.is_over_the_limit(asked, failed) {
@@ -49,7 +61,8 @@ impl Act for Watch<'_> {
                 (work.tell)(&format!("watching: {asked} probes, {failed} failed, {left} s left"));
             }
             let next = judges.iter().map(|(_, due)| *due).min().unwrap_or(window);
-            let next = if is_unclear(&judges) { next } else { next.min(window) };
+            let unclear = is_unclear(&judges) || is_pace_unclear(&pace);
+            let next = if unclear { next } else { next.min(window) };
             work.pause(next.saturating_sub(started.elapsed()), "the watch window")?;
         }
         let (asked, failed) = counts(&judges);
@@ -70,6 +83,51 @@ impl Watch<'_> {
             "{failed} of {asked} probes failed in the watch window, at most {} of 1000 may",
             self.0.max_error_permille
         )
+    }
+}
+
+/// The least good answers on which it is judged how long they take: one of twenty may be slow.
+const ENOUGH_ANSWERS: u32 = 20;
+
+/// How long after the window it is asked on for that.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+fn is_pace_unclear(pace: &[Pace]) -> bool {
+    pace.iter().any(Pace::is_unclear)
+}
+
+/// How long the good answers to one check take, against the time within which 95 of 100 must come.
+#[derive(Debug, Default)]
+struct Pace {
+    limit: Option<Duration>,
+    answers: u32,
+    slow: u32,
+}
+
+impl Pace {
+    fn new(limit_ms: Option<u64>) -> Self {
+        Self { limit: limit_ms.map(Duration::from_millis), ..Self::default() }
+    }
+
+    fn take(&mut self, took: Duration) {
+        self.answers += 1;
+        self.slow += u32::from(self.limit.is_some_and(|limit| took > limit));
+    }
+
+    /// More than one in twenty are slower than the limit: so the 95th percentile is.
+    fn too_slow(&self) -> Option<String> {
+        let limit = self.limit.filter(|_| self.answers >= ENOUGH_ANSWERS && self.slow > self.answers / 20)?;
+        Some(format!(
+            "{} of {} answers took longer than {} ms in the watch window, one in twenty may",
+            self.slow,
+            self.answers,
+            limit.as_millis()
+        ))
+    }
+
+    /// Too many are slow already, of too few to judge.
+    fn is_unclear(&self) -> bool {
+        self.slow > 1 && self.answers < ENOUGH_ANSWERS
     }
 }
 
@@ -114,7 +172,7 @@ mod tests {
             units: Vec::new(),
             projects: Vec::new(),
         };
-        Window { window_ms, checks: vec![check], max_error_permille }
+        Window { window_ms, checks: vec![check], max_error_permille, max_p95_ms: Vec::new() }
     }
 
     #[test]
@@ -159,6 +217,7 @@ mod tests {
         let Window { checks, .. } = window(1, 3, 100, 0);
         let down = super::super::judge::Look {
             probe: Err("refused".to_owned()),
+            took: Duration::ZERO,
             state: super::super::judge::State::Running,
             restarts: std::collections::BTreeMap::new(),
         };
@@ -171,10 +230,69 @@ mod tests {
     }
 
     #[test]
+    fn cap_37_one_slow_answer_of_twenty_is_no_percentile_and_two_are() {
+        let judged = |slow: u32, answers: u32| {
+            let mut pace = Pace::new(Some(100));
+            for index in 0..answers {
+                pace.take(Duration::from_millis(if index < slow { 101 } else { 100 }));
+            }
+            (pace.too_slow().is_some(), pace.is_unclear())
+        };
+        assert_eq!(judged(0, 5), (false, false));
+        assert_eq!(judged(1, 19), (false, false));
+        assert_eq!(
+            judged(2, 19),
+            (false, true),
+            "as many as may be slow of forty, and nobody knows how many there will be"
+        );
+        assert_eq!(judged(1, 20), (false, false));
+        assert_eq!(judged(2, 20), (true, false));
+        assert_eq!(judged(2, 40), (false, false));
+        let mut free = Pace::new(None);
+        (0..100).for_each(|_| free.take(Duration::from_secs(60)));
+        assert_eq!((free.too_slow(), free.is_unclear()), (None, false));
+    }
+
+    /// Every answer is right, and every one is slow: the window is short and goes on until that can be judged.
+    #[test]
+    fn cap_37_a_release_whose_answers_are_slow_goes_back() {
+        let bench = Bench::new();
+        let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listening.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for stream in listening.incoming() {
+                use std::io::{Read as _, Write as _};
+                let Ok(mut stream) = stream else { return };
+                let _ = stream.read(&mut [0; 1024]);
+                std::thread::sleep(Duration::from_millis(15));
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            }
+        });
+        let mut slow = window(port, 3, 1, 0);
+        slow.checks[0].probe = Probe::Http {
+            port,
+            path: "/".to_owned(),
+            host: String::new(),
+            status: Vec::new(),
+            json: std::collections::BTreeMap::new(),
+            headers: std::collections::BTreeMap::new(),
+        };
+        slow.max_p95_ms = vec![Some(10)];
+        let patient = Window { max_p95_ms: vec![Some(10_000)], ..slow.clone() };
+        Watch(&patient).apply(&bench.work(), &[]).unwrap();
+        if crate::serve::since_boot() < BOOTING {
+            return; // Answers of a machine that comes up are not judged.
+        }
+        slow.window_ms = 200;
+        let error = Watch(&slow).apply(&bench.work(), &[]).unwrap_err();
+        assert_eq!(error.to_string(), "20 of 20 answers took longer than 10 ms in the watch window, one in twenty may");
+    }
+
+    #[test]
     fn a_decision_ends_it() {
         let bench = Bench::new();
         let work = Work { stop: &|| true, ..bench.work() };
-        let window = Window { window_ms: 3_600_000, checks: Vec::new(), max_error_permille: 0 };
+        let window = Window { window_ms: 3_600_000, checks: Vec::new(), max_error_permille: 0, max_p95_ms: Vec::new() };
         assert_eq!(Watch(&window).apply(&work, &[]), Err(StepError::Stopped));
     }
 }
