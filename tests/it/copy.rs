@@ -69,11 +69,15 @@ fn a_copy_of_a_system_is_led_to_the_end_by_what_is_said() {
         }
     }
 
-    // Hosts first.
-    assert_eq!(copy.is_told(&["the inventory has no host", "write `inventory/hosts.yaml` with `hosts:`"]), 1);
+    // Hosts first: where it runs, and where copies of its backups go.
+    copy.is_told(&["the inventory has no host", "write `inventory/hosts.yaml` with `hosts:`"]);
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0WcbFoFpb7NqnlkNnmPUDYkz2cXRQXZHGLlHbhJm4S";
-    copy.write("inventory/hosts.yaml", format!("hosts:\n  box:\n    address: 192.0.2.9\n    host_key: {key}\n"));
-    assert_eq!(copy.is_told(&["there is no host `vps` in the inventory", "hosts: box"]), 1);
+    let host = |name: &str, address: &str| format!("  {name}:\n    address: {address}\n    host_key: {key}\n");
+    let boxed = format!("hosts:\n{}", host("box", "192.0.2.9"));
+    copy.write("inventory/hosts.yaml", boxed.clone());
+    let told = ["there is no host `vps` in the inventory", "there is no host `vault` in the inventory", "hosts: box"];
+    assert_eq!(copy.is_told(&told), 2);
+    copy.write("inventory/hosts.yaml", boxed + &host("vault", "192.0.2.10"));
     copy.edit(VALUES, "hosts: [vps]", "hosts: [box]");
 
     // Then what only they know. Each template that wants a secret says so, and where secrets are.

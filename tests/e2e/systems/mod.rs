@@ -5,6 +5,7 @@ mod disaster;
 mod foreign;
 mod investment;
 mod neurocore;
+mod nps;
 mod numbers;
 mod shia;
 mod traffic;
