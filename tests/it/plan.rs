@@ -46,6 +46,7 @@ fn fresh(host: &DesiredHost) -> LiveHost {
         nginx: Observed::Seen(NginxLive { active: true, error: String::new() }),
         switches: Observed::Absent,
         backups: std::collections::BTreeMap::new(),
+        certificates: std::collections::BTreeMap::new(),
         listening: Vec::new(),
         resources: Resources { disk_free: 1 << 40, inodes_free: 1 << 20, ..Resources::default() },
         ledger: Observed::Absent,

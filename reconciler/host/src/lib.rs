@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod backup;
 pub mod blob;
 pub mod cancel;
+pub mod certificate;
 pub mod digest;
 pub mod disk;
 pub mod docker;

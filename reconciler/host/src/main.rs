@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use holdfast_host::backup;
+use holdfast_host::certificate;
 use holdfast_host::observe::Observer;
 use holdfast_host::paths::{Root, System};
 use holdfast_host::serve::{self, serve};
 use holdfast_host::transaction::{self, Host};
 
-const USAGE: &str =
-    "usage: holdfast-host serve | run TRANSACTION | resume | version | backup run|drill|restore DECLARATION";
+const USAGE: &str = "usage: holdfast-host serve | run TRANSACTION | resume | version | backup run|drill|restore DECLARATION | \
+     certificate run|renew DECLARATION";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         ["serve"] => answer(),
         ["run", id] => transaction::run_command(&Host::real(), id),
         ["resume"] => transaction::resume_command(&Host::real()),
+        ["certificate", words @ ..] => certificate::command(&Host::real(), words),
         ["backup", words @ ..] => backup::command(&Host::real(), words),
         ["version"] => {
             println!("{} {}", env!("CARGO_PKG_VERSION"), holdfast_protocol::PROTOCOL_VERSION);

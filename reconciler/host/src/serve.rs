@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use holdfast_protocol::{
-    BackupLive, BackupReply, BackupRequest, Decision, Envelope, Fault, FaultKind, FrameError, HelloRequest,
-    JournalEntry, Ledger, ObserveRequest, Observed, PROTOCOL_VERSION, Reply, Request, RestoreRequest, Restored,
-    StageProblem, SwitchLive, TransactionId, TransactionSpec, TransactionStatus, read_frame, write_frame,
+    BackupLive, BackupReply, BackupRequest, CertificateLive, CertificateSpec, Decision, Envelope, Fault, FaultKind,
+    FrameError, HelloRequest, JournalEntry, Ledger, ObserveRequest, Observed, PROTOCOL_VERSION, Reply, Request,
+    RestoreRequest, Restored, StageProblem, SwitchLive, TransactionId, TransactionSpec, TransactionStatus, read_frame,
+    write_frame,
 };
 
 use crate::blob::{self, Inbox};
@@ -62,6 +63,12 @@ pub trait Transactions: Send + Sync {
 
     /// Returns how the backups of these declarations stand.
     fn backups(&self, declarations: &[String]) -> BTreeMap<String, Observed<BackupLive>>;
+
+    /// Returns how these certificates stand, by the path of their declaration.
+    fn certificates(
+        &self,
+        certificates: &BTreeMap<String, CertificateSpec>,
+    ) -> BTreeMap<String, Observed<CertificateLive>>;
 
     /// Restores a backup in a unit of its own, and waits for it.
     fn restore(&self, request: &RestoreRequest) -> Result<Restored, Fault>;
@@ -298,6 +305,7 @@ fn known(transactions: &dyn Transactions, request: &ObserveRequest) -> Result<Kn
         switches: transactions.switches(),
         transactions: open,
         backups: transactions.backups(&request.backups),
+        certificates: transactions.certificates(&request.certificates),
         fence,
     })
 }

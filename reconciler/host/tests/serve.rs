@@ -13,10 +13,10 @@ use holdfast_host::observe::Observer;
 use holdfast_host::paths::{Root, System};
 use holdfast_host::serve::{Host, Transactions, serve};
 use holdfast_protocol::{
-    BackupLive, BackupReply, BackupRequest, Decision, Envelope, Fault, FaultKind, FileQuery, FrameError, HelloRequest,
-    HostEvent, JournalEntry, JournalEvent, Ledger, ObserveRequest, Observed, Outcome, PROTOCOL_VERSION, Phase, Reply,
-    Request, RestoreRequest, Restored, StageProblem, SwitchLive, TransactionId, TransactionSpec, TransactionStatus,
-    read_frame, write_frame,
+    BackupLive, BackupReply, BackupRequest, CertificateLive, CertificateSpec, Decision, Envelope, Fault, FaultKind,
+    FileQuery, FrameError, HelloRequest, HostEvent, JournalEntry, JournalEvent, Ledger, ObserveRequest, Observed,
+    Outcome, PROTOCOL_VERSION, Phase, Reply, Request, RestoreRequest, Restored, StageProblem, SwitchLive,
+    TransactionId, TransactionSpec, TransactionStatus, read_frame, write_frame,
 };
 
 /// A transaction side that has one journal entry and then waits to be cancelled; it tells when it was.
@@ -67,6 +67,13 @@ impl Transactions for Waiting {
     fn confirm(&self, _: &TransactionId, opened: Duration) -> Result<(), Fault> {
         assert!(opened > Duration::ZERO);
         Ok(())
+    }
+
+    fn certificates(
+        &self,
+        certificates: &BTreeMap<String, CertificateSpec>,
+    ) -> BTreeMap<String, Observed<CertificateLive>> {
+        certificates.keys().map(|path| (path.clone(), Observed::Absent)).collect()
     }
 
     fn backups(&self, declarations: &[String]) -> BTreeMap<String, Observed<BackupLive>> {
@@ -281,6 +288,7 @@ fn one_observation_says_all_and_a_failed_look_is_unknown() {
         projects: vec!["p".to_owned()],
         images: vec!["i:1".to_owned()],
         backups: vec!["/b.json".to_owned()],
+        certificates: BTreeMap::new(),
     };
     let Reply::Observed(report) = manager.ask(1, Request::Observe(request)) else { panic!("no report") };
     assert_eq!(report.files[&file].seen().unwrap().content.as_deref(), Some(&b"live"[..]));

@@ -9,6 +9,7 @@
 //! requests, and long-lived ones such as [`Request::Follow`], share the one channel.
 
 mod backup;
+mod certificate;
 mod digest;
 mod frame;
 mod health;
@@ -28,6 +29,7 @@ pub use backup::{
     BackupLive, BackupRecord, BackupSaid, BackupSeen, BackupSource, BackupSpec, OffsiteLive, OffsiteSpec,
     RestoreRequest, Restored,
 };
+pub use certificate::{CertificateIssuer, CertificateLive, CertificateSpec, ChainLive, certificate_file};
 pub use digest::{Digest, InvalidDigest};
 pub use frame::{FrameError, MAX_FRAME, read_frame, write_frame};
 pub use health::{CommandTarget, HealthCheck, Probe, Prove, Smoke, Watch};

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BackupLive, Digest, Ledger, Outcome, Phase, TransactionId};
+use crate::{BackupLive, CertificateLive, Digest, Ledger, Outcome, Phase, TransactionId};
 
 /// The result of looking at one thing. Unknown is not absent: a failed look never becomes a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,8 @@ pub struct LiveReport {
     pub switches: Observed<BTreeMap<String, SwitchLive>>,
     /// By the path of the declaration, as asked: how backups stand. `Absent`: there is no such declaration.
     pub backups: BTreeMap<String, Observed<BackupLive>>,
+    /// By the path of the declaration, as asked: how certificates stand.
+    pub certificates: BTreeMap<String, Observed<CertificateLive>>,
     /// TCP ports that are listened on.
     pub listening: Vec<ListeningPort>,
     /// Head-room.

@@ -1,6 +1,8 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::Digest;
+use crate::{CertificateSpec, Digest};
 
 /// What the manager wants to know, in one round trip. The host adds everything its ledger names, so that what is to be pruned
 /// shows up without being asked for.
@@ -16,6 +18,8 @@ pub struct ObserveRequest {
     pub images: Vec<String>,
     /// Declarations of backups, by their path, whose state is wanted.
     pub backups: Vec<String>,
+    /// Certificates whose state is wanted, by the path of their declaration.
+    pub certificates: BTreeMap<String, CertificateSpec>,
 }
 
 /// One file to look at.

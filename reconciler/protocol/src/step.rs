@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppRecord, Digest, HealthCheck, Prove, Smoke, Watch};
+use crate::{AppRecord, CertificateSpec, Digest, HealthCheck, Prove, Smoke, Watch};
 
 /// One step of a transaction. What makes it idempotent, how it is probed and how it is undone follows from its [`Action`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,6 +209,9 @@ pub enum Action {
     OnUndo(Box<Action>),
     /// Writes the app's record into the ledger; `None` takes the app out. Undo: the record it had.
     Record(Option<Box<AppRecord>>),
+    /// Makes the files that nginx names for a certificate exist: where there is none yet, a temporary one of the host's own making.
+    /// Changes nothing that is there. Undo: none, for nobody but nginx's own files names them.
+    Certificate(CertificateSpec),
     /// Sends each of these requests through nginx and looks at the answers. Changes nothing.
     Smoke(Vec<Smoke>),
 }

@@ -8,6 +8,7 @@ mod neurocore;
 mod nps;
 mod numbers;
 mod shia;
+mod tls;
 mod traffic;
 
 use std::fs;

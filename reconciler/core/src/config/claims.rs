@@ -23,6 +23,8 @@ pub(super) enum Resource {
     File,
     /// A class of backups.
     Backup,
+    /// A certificate.
+    Certificate,
 }
 
 impl Resource {
@@ -35,6 +37,7 @@ impl Resource {
             Self::Project => "compose project",
             Self::File => "file",
             Self::Backup => "backup",
+            Self::Certificate => "certificate",
         }
     }
 }
@@ -102,6 +105,7 @@ impl Claims {
                     Resource::Unit => "the unit is named after its template file: copy the template under another name",
                     Resource::Upstream | Resource::Backup => "give one of the two another name",
                     Resource::Site | Resource::Project => "rename the component, or put the two on different hosts",
+                    Resource::Certificate => "declare another certificate for one of the two",
                     Resource::File => "write it from one component only",
                 };
                 findings.error("claimed-twice", &later.file, Place { line, column, length }, message, hint);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::certificates;
 use super::claims::Claims;
 use super::findings::Findings;
 use super::hosts::{Hosts, Scope};
@@ -82,11 +83,18 @@ fn environment(
         }
         selected = hosts.select(wanted, &scope, findings);
     }
+    let certificates = certificates::certificates(files.environment.as_ref(), findings);
     let names: Vec<AppName> = files.apps.keys().cloned().collect();
     let mut apps = BTreeMap::new();
     for (app, (file, content)) in files.apps {
         let Some(content) = content else { continue };
-        let around = Surroundings { environment: name, hosts, environment_hosts: &selected, templates };
+        let around = Surroundings {
+            environment: name,
+            hosts,
+            environment_hosts: &selected,
+            templates,
+            certificates: &certificates,
+        };
         if let Some(resolved) = resolve::app(app.clone(), file, &content, &around, claims, findings) {
             apps.insert(app, resolved);
         }
@@ -105,6 +113,7 @@ fn environment(
         rollout,
         variables: content.variables.unwrap_or_default().0,
         apps,
+        certificates: certificates.into_iter().filter_map(|(name, made)| Some((name, made?))).collect(),
         secrets,
         origin: Origin { file, line: 0, column: 0 },
     })

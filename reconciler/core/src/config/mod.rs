@@ -13,6 +13,7 @@
 //! `environments/<env>/generated/<name>.sops.yaml`, `templates/**/*.j2`. YAML 1.2; unknown keys are errors, keys that begin with `x-` are the user's own, in every map that has fixed keys.
 
 mod backups;
+mod certificates;
 mod checks;
 mod claims;
 mod decode;
@@ -38,11 +39,12 @@ mod windows;
 mod yaml;
 
 pub use backups::Recurrence;
+pub use certificates::{Certificate, CertificateAuthority};
 pub use load::{FORMAT, load};
 pub use manager::{Followed, HistoryKept, ManagerFile, load_manager};
 pub use model::*;
 pub use notices::{MailSecurity, NoticeSeverity, NoticeSink, NoticeTarget};
-pub(crate) use resolve::backup_component;
+pub(crate) use resolve::{backup_component, certificate_component};
 pub use schema::{FileKind, schema};
 pub use secrets::{DeclaredSecrets, declared_secrets, generated_path};
 pub use suggest::closest;

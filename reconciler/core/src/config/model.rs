@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::backups::Recurrence;
+use super::certificates::Certificate;
 use crate::diag::Origin;
 use crate::id::{AppName, ComponentName, EnvironmentName, HostName};
 use crate::time::Millis;
@@ -96,6 +97,8 @@ pub struct Environment {
     pub variables: Variables,
     /// Its apps.
     pub apps: BTreeMap<AppName, App>,
+    /// Certificates of its sites, by name.
+    pub certificates: BTreeMap<String, Certificate>,
     /// Its secrets: leaf values of `secrets.sops.yaml` and of `generated/` by dotted name, still encrypted.
     pub secrets: BTreeMap<String, SealedValue>,
     /// Where it is declared.
@@ -287,6 +290,8 @@ pub struct Component {
     pub max_connections: Option<u32>,
     /// Connections that each of its replicas may open.
     pub connections: Option<ConnectionSpec>,
+    /// The certificate of its site: a name in the environment's `certificates`.
+    pub certificate: Option<String>,
     /// nginx upstream names and what they go to.
     pub upstreams: BTreeMap<String, UpstreamSpec>,
     /// The site that leads to the slot that does not serve.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::backups;
+use super::certificates::{Certificate, CertificateAuthority};
 use super::checks;
 use super::claims::{Claims, Resource};
 use super::findings::Findings;
@@ -22,6 +23,11 @@ pub(crate) fn backup_component(component: &ComponentName) -> String {
     format!("{component}-backup")
 }
 
+/// Returns the name of the component that the certificate of a component becomes.
+pub(crate) fn certificate_component(component: &ComponentName) -> String {
+    format!("{component}-certificate")
+}
+
 /// What an app is resolved against.
 pub(super) struct Surroundings<'a> {
     /// Its environment.
@@ -32,6 +38,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) environment_hosts: &'a [HostName],
     /// All templates by path from the root.
     pub(super) templates: &'a BTreeMap<String, String>,
+    /// The environment's certificates; `None` for one that is wrong.
+    pub(super) certificates: &'a BTreeMap<String, Option<Certificate>>,
 }
 
 /// What the components of one app know of each other before any of them is resolved.
@@ -135,6 +143,7 @@ fn component(
     let drain = checks::drain(raw.drain.as_ref(), findings);
     let upstreams = upstreams(raw, &who, &hosts, siblings, claims, findings);
     let backups = backups::backups(raw, strategy, (around.hosts, &hosts), findings);
+    let certificate = certificate(name, raw, &who, &hosts, siblings, around, claims, findings);
     let (kind, strategy) = (kind?, strategy?);
     claim_backups(name, raw, &who, &hosts, siblings, claims, findings);
     let keep = if strategy.has_slots() { Millis(86_400_000) } else { Millis(0) };
@@ -156,6 +165,7 @@ fn component(
         backups,
         max_connections: raw.max_connections.as_ref().map(|most| most.value.0),
         connections: raw.connections.as_ref().and_then(|at| connections(at, siblings, findings)),
+        certificate,
         upstreams,
         preview,
         variables: raw.variables.clone().unwrap_or_default().0,
@@ -419,6 +429,52 @@ fn claim_backups(
         let own = format!("{}-{}", siblings.stem, entry.name.value.0);
         claims.claim(Resource::Backup, own, who, &entry.name, hosts);
     }
+}
+
+/// Takes the certificate of a site, and the component it lives in.
+#[expect(clippy::too_many_arguments, reason = "each is one thing that a name is looked up in or noted with")]
+fn certificate(
+    name: &At<ComponentName>,
+    raw: &raw::Component,
+    who: &str,
+    hosts: &[HostName],
+    siblings: &Siblings<'_>,
+    around: &Surroundings<'_>,
+    claims: &mut Claims,
+    findings: &mut Findings<'_>,
+) -> Option<String> {
+    let at = raw.certificate.as_ref()?;
+    let wanted = &at.value.0;
+    let known = around.certificates.keys().map(String::as_str);
+    let Some(declared) = around.certificates.get(wanted) else {
+        let hint = suggest::hint(wanted, "certificates", known);
+        let message = format!("the environment `{}` has no certificate `{wanted}`", around.environment);
+        findings.error_at("unknown-certificate", at, message, hint);
+        return None;
+    };
+    if raw.nginx.is_none() && !raw.wrong.any(&["nginx"]) {
+        findings.error_at("bad-component", at, "`certificate` needs `nginx`", "give it to the component with `nginx`");
+    }
+    let own = certificate_component(&name.value);
+    match own.parse::<ComponentName>() {
+        Ok(own) if siblings.components.contains_key(&own) => {
+            let message =
+                format!("the certificate of `{}` becomes the component `{own}`, and there is one", name.value);
+            findings.error_at("bad-certificate", at, message, "give that component another name");
+        }
+        Ok(_) => {}
+        Err(error) => findings.error_at("bad-certificate", at, error.to_string(), "give the component a shorter name"),
+    }
+    let acme = declared.as_ref().is_some_and(|declared| declared.authority == CertificateAuthority::Acme);
+    if acme && hosts.len() > 1 {
+        let message = format!(
+            "the certificate `{wanted}` would be issued to {} hosts, and an authority asks only one of them",
+            hosts.len()
+        );
+        findings.error_at("bad-certificate", at, message, "put the site on one host, or give each its own names");
+    }
+    claims.claim(Resource::Certificate, format!("{}/{wanted}", around.environment), who, at, hosts);
+    Some(wanted.clone())
 }
 
 fn connections(

@@ -17,7 +17,7 @@ use crate::render::Content;
 use crate::time::Millis;
 
 /// The host program by a name that stays when its version changes. The host puts it there.
-const PROGRAM: &str = "/var/lib/holdfast/host/current";
+pub(super) const PROGRAM: &str = "/var/lib/holdfast/host/current";
 
 /// A restore takes longer than a dump: indexes are built. How many times as long a drill may take.
 const DRILL_TIMES: u64 = 4;
@@ -107,6 +107,7 @@ pub(super) fn backups(
         smoke: Vec::new(),
         keep_previous: Millis(0),
         backups: declared,
+        certificates: BTreeMap::new(),
         origin: component.origin.clone(),
     }))
 }

@@ -73,6 +73,7 @@ impl ComponentResolver<'_> {
             smoke: component.smoke.clone(),
             keep_previous: component.keep_previous,
             backups: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             origin: component.origin.clone(),
             body,
         })

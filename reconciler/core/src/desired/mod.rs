@@ -1,6 +1,7 @@
 //! What every host of one environment should be at one commit. Equal input gives an equal digest.
 
 mod backups;
+mod certificates;
 mod clash;
 mod component;
 mod connections;

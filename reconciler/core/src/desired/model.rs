@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use holdfast_protocol::{BackupSpec, Digest, Slot, Smoke};
+use holdfast_protocol::{BackupSpec, CertificateSpec, Digest, Slot, Smoke};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
@@ -87,6 +87,9 @@ pub struct DesiredComponent {
     pub keep_previous: Millis,
     /// Backups by the path of their declaration on the host. Only of the component that another one's backups become.
     pub backups: BTreeMap<String, DesiredBackup>,
+    /// The certificate by the path of its declaration on the host. Only of the component that another one's certificate becomes.
+    #[serde(default)]
+    pub certificates: BTreeMap<String, CertificateSpec>,
     /// Where it is declared.
     pub origin: Origin,
 }

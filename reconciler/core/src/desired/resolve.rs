@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::backups::backups;
+use super::certificates::certificate;
 use super::clash::clashes;
 use super::component::{ComponentResolver, Memo};
 use super::connections::over_limit;
@@ -51,7 +52,10 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
                 let resolver = ComponentResolver { config, environment, host, app, component, first };
                 match resolver.resolve(&mut engine, &mut memo) {
                     Ok(made) => match backups(config, environment, (app, component), &made) {
-                        Ok(own) => components.extend(std::iter::once(made).chain(own)),
+                        Ok(own) => {
+                            components.extend(certificate(environment, app, component));
+                            components.extend(std::iter::once(made).chain(own));
+                        }
                         Err(list) => findings.extend(list),
                     },
                     Err(list) => findings.extend(list),

@@ -65,6 +65,7 @@ fn component(name: &str, kind: ComponentKind, strategy: Strategy, hosts: &[HostN
         connections: None,
         files: Vec::new(),
         backups: Vec::new(),
+        certificate: None,
         upstreams: BTreeMap::new(),
         preview: None,
         variables: Variables::new(),
@@ -146,6 +147,7 @@ pub(super) fn config() -> Config {
         name: "prod".parse().unwrap(),
         purpose: Purpose::Production,
         hosts: names.clone(),
+        certificates: BTreeMap::new(),
         sync: SyncPolicy {
             mode: SyncMode::Manual,
             drift: DriftPolicy::Report,

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use holdfast_protocol::certificate_file;
+
+use super::certificates::folder;
 use super::path::Place;
 use crate::config::{Address, App, Component, Config, Environment, HostSpec, SlotPorts, replica_port};
 use crate::render::Scope;
@@ -20,7 +23,7 @@ pub(super) struct Sources<'a> {
 
 impl Sources<'_> {
     /// Returns the values: `release`, `slot`, `port.NAME`, `ports.NAME`, `replicas`, `env`, `app`, `component`, `dir`, `host.{name,address,labels}`,
-    /// `hosts.NAME.{address,labels}`, `hosts_of.COMPONENT.NAME.{address,labels}`, `vars.NAME`, `secrets.DOTTED.NAME`.
+    /// `certificate.{chain,key,challenge,hsts,domains}`, `hosts.NAME.{address,labels}`, `hosts_of.COMPONENT.NAME.{address,labels}`, `vars.NAME`, `secrets.DOTTED.NAME`.
     ///
     /// A variable is taken from the strongest place that has it, as a whole: host, component, app, environment, `holdfast.yaml`. The
     /// host is strongest because it is the most particular: what a host says of itself holds for all that runs on it.
@@ -60,6 +63,19 @@ impl Sources<'_> {
             for other in sibling.hosts.iter().filter_map(|name| config.hosts.get(name)) {
                 host_values(&mut scope, &["hosts_of", sibling.name.as_str(), other.name.as_str()], other);
             }
+        }
+        let certificate = component.certificate.as_ref().and_then(|name| environment.certificates.get(name));
+        if let Some(certificate) = certificate {
+            let folder = folder(environment, certificate);
+            for (key, file) in [
+                ("chain", certificate_file::CHAIN),
+                ("key", certificate_file::KEY),
+                ("challenge", certificate_file::CHALLENGE),
+                ("hsts", certificate_file::HSTS),
+            ] {
+                scope.text(&["certificate", key], &format!("{folder}/{file}"), &certificate.origin);
+            }
+            scope.list(&["certificate", "domains"], &certificate.domains, &certificate.origin);
         }
         scope.map(&["vars"]);
         let layers = [&config.variables, &environment.variables, &app.variables, &component.variables, &host.variables];

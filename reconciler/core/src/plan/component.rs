@@ -2,6 +2,7 @@
 
 use holdfast_protocol::{ComponentRecord, Slot};
 
+use super::certificates;
 use super::host::HostContext;
 use super::migrations::migration;
 use super::place::{Comparison, Found, PlaceRecord, Problem, compare};
@@ -109,6 +110,7 @@ fn plan_single(subject: Subject<'_>) -> Outcome {
         return Outcome { unchanged: comparison.unchanged, problems: comparison.problems, ..Outcome::default() };
     }
     follow_files(subject, &mut comparison);
+    certificates::missing(subject, &mut comparison);
     let (switches, switch_problems) = judge_switches(subject, None);
     comparison.problems.extend(switch_problems);
     if record.is_none() && starts_something(&comparison) {

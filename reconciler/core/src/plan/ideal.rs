@@ -67,6 +67,7 @@ pub(crate) fn empty_report(host: &DesiredHost) -> LiveReport {
         nginx: Observed::Seen(NginxLive { active: true, error: String::new() }),
         switches: Observed::Seen(BTreeMap::new()),
         backups: BTreeMap::new(),
+        certificates: BTreeMap::new(),
         listening: Vec::new(),
         resources: Resources {
             disk_free: 1 << 40,

@@ -11,6 +11,7 @@
 
 mod backups;
 mod because;
+mod certificates;
 mod component;
 mod files;
 mod fleet;
@@ -36,6 +37,7 @@ mod units;
 
 pub(crate) use backups::span;
 pub use backups::{BackupStatus, OffsiteStatus, backup_report};
+pub use certificates::CertificateStatus;
 pub use fleet::{app_digest, drift, plan};
 pub use kept::{keeps_previous, kept_until};
 pub(crate) use model::KEEP_PREVIOUS_OVER;

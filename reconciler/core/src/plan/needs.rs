@@ -71,6 +71,7 @@ fn tools(context: &HostContext<'_>, app: &DesiredApp) -> Vec<Problem> {
     if artifacts().any(|artifacts| artifacts.files.values().any(|file| file.nginx)) {
         problems.extend(tool(&NGINX, &hello.nginx));
     }
+    problems.extend(super::certificates::needs(app, context.report));
     problems
 }
 

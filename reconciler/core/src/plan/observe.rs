@@ -18,8 +18,10 @@ pub fn observe_request(host: &DesiredHost) -> ObserveRequest {
     let mut projects = BTreeSet::new();
     let mut images = BTreeSet::new();
     let mut backups = BTreeSet::new();
+    let mut certificates = BTreeMap::new();
     for component in host.apps.values().flat_map(|app| &app.components) {
         backups.extend(component.backups.keys().cloned());
+        certificates.extend(component.certificates.iter().map(|(path, spec)| (path.clone(), spec.clone())));
         for artifacts in places(&component.body) {
             for (path, file) in &artifacts.files {
                 // A path that any place holds with a secret is asked for without its content.
@@ -39,6 +41,7 @@ pub fn observe_request(host: &DesiredHost) -> ObserveRequest {
         projects: projects.into_iter().collect(),
         images: images.into_iter().collect(),
         backups: backups.into_iter().collect(),
+        certificates,
     }
 }
 

@@ -125,6 +125,7 @@ pub(crate) fn component(name: &str, strategy: Strategy, body: Body) -> DesiredCo
         smoke: Vec::new(),
         keep_previous: Millis(86_400_000),
         backups: BTreeMap::new(),
+        certificates: BTreeMap::new(),
         origin: origin("environments/prod/nps.yaml", 5),
     }
 }

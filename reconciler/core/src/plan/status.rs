@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::backups::{BackupStatus, backups};
+use super::certificates::{CertificateStatus, certificates};
 use super::{Change, LiveHost, LiveState, Plan};
 use crate::desired::{DesiredApp, DesiredState};
 use crate::id::{AppName, HostName};
@@ -60,6 +61,8 @@ pub struct AppStatus {
     pub note: String,
     /// Its backups on this host.
     pub backups: Vec<BackupStatus>,
+    /// Its certificates on this host.
+    pub certificates: Vec<CertificateStatus>,
 }
 
 impl AppStatus {
@@ -99,6 +102,7 @@ fn of_app(
         health: Health::Unknown,
         note: String::new(),
         backups: Vec::new(),
+        certificates: Vec::new(),
     };
     let report = match live {
         Some(LiveHost::Reached { report, .. }) => report,
@@ -143,6 +147,12 @@ fn of_app(
     status.backups = backups(app, report);
     if status.backups.iter().any(|backup| !backup.problem.is_empty()) {
         status.health = status.health.max(Health::Degraded);
+    }
+    status.certificates = certificates(app, report);
+    for certificate in &status.certificates {
+        let wrong = if certificate.problem.is_empty() { Health::Healthy } else { Health::Degraded };
+        let health = if certificate.pending { Health::Progressing } else { wrong };
+        status.health = status.health.max(health);
     }
     if let Some(transaction) = under_way {
         status.health = status.health.max(Health::Progressing);

@@ -80,6 +80,14 @@ impl Scope {
         self.insert(path, Value::from(value), Known { origin: origin.clone(), variable: None });
     }
 
+    /// Adds a list of texts.
+    pub(crate) fn list(&mut self, path: &[&str], values: &[String], origin: &Origin) {
+        if values.iter().any(|value| value.chars().any(is_reserved)) {
+            self.refused.push(ReservedCharacter { name: path.join("."), origin: origin.clone() });
+        }
+        self.insert(path, Value::from(values.to_vec()), Known { origin: origin.clone(), variable: None });
+    }
+
     /// Adds a number.
     pub(crate) fn number(&mut self, path: &[&str], value: u16, origin: &Origin) {
         self.insert(path, Value::from(value), Known { origin: origin.clone(), variable: None });

@@ -309,6 +309,7 @@ mod tests {
             health: Health::Degraded,
             note: "said \"no\"".to_owned(),
             backups: vec![backup, none],
+            certificates: Vec::new(),
         };
         let environment = EnvironmentMetrics {
             observed: Some(ObservedMetrics {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::progress::harmless;
-use crate::plan::{AppStatus, BackupStatus, Health, SyncStatus, span};
+use crate::plan::{AppStatus, BackupStatus, CertificateStatus, Health, SyncStatus, span};
 
 /// Returns a table; notes follow below it, so that no column grows by them.
 pub fn status_text(rows: &[AppStatus], color: bool) -> String {
@@ -51,6 +51,9 @@ pub fn status_text(rows: &[AppStatus], color: bool) -> String {
         for backup in &row.backups {
             let _ = writeln!(text, "{}: {}: backup {}", row.host, row.app, backup_line(backup));
         }
+        for certificate in &row.certificates {
+            let _ = writeln!(text, "{}: {}: certificate {}", row.host, row.app, certificate_line(certificate));
+        }
     }
     text
 }
@@ -75,6 +78,28 @@ fn backup_line(backup: &BackupStatus) -> String {
     if !backup.problem.is_empty() {
         line.push_str("; ");
         line.push_str(&harmless(&backup.problem));
+    }
+    line
+}
+
+/// Returns `shop: example.com, www.example.com; by CN=R10; ends in 61d; HSTS is sent`.
+fn certificate_line(certificate: &CertificateStatus) -> String {
+    let mut line = certificate.name.clone();
+    if certificate.pending {
+        line.push_str(": being issued; until then a temporary one is served");
+    } else if !certificate.domains.is_empty() {
+        let names = harmless(&certificate.domains.join(", "));
+        let _ = write!(line, ": {names}; by {}", harmless(&certificate.issuer));
+        if let Ok(left @ 1..) = u64::try_from(certificate.left_ms) {
+            let _ = write!(line, "; ends in {}", span(left));
+        }
+    }
+    if certificate.hsts {
+        line.push_str("; HSTS is sent");
+    }
+    if !certificate.problem.is_empty() {
+        line.push_str("; ");
+        line.push_str(&harmless(&certificate.problem));
     }
     line
 }
@@ -123,6 +148,7 @@ mod tests {
             health,
             note: note.to_owned(),
             backups: Vec::new(),
+            certificates: Vec::new(),
         };
         let rows = [
             row("web1", "v2", SyncStatus::Synced, Health::Healthy, ""),

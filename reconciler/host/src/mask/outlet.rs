@@ -203,6 +203,7 @@ mod tests {
             nginx: Observed::Seen(NginxLive { active: true, error: said() }),
             switches: Observed::Unknown(said()),
             backups: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             listening: Vec::new(),
             resources: Resources::default(),
             ledger: Observed::Seen(ledger),

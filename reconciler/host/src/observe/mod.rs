@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use holdfast_protocol::{
-    BackupLive, Hello, Ledger, LiveReport, ObserveRequest, Observed, SwitchLive, TransactionStatus,
+    BackupLive, CertificateLive, Hello, Ledger, LiveReport, ObserveRequest, Observed, SwitchLive, TransactionStatus,
 };
 
 use crate::accounts::Accounts;
@@ -37,6 +37,8 @@ pub struct Known {
     pub transactions: Vec<TransactionStatus>,
     /// How backups stand, by the path of their declaration.
     pub backups: BTreeMap<String, Observed<BackupLive>>,
+    /// How certificates stand, by the path of their declaration.
+    pub certificates: BTreeMap<String, Observed<CertificateLive>>,
     /// The fence.
     pub fence: u64,
 }
@@ -118,6 +120,7 @@ impl Observer {
             nginx,
             switches: known.switches,
             backups: known.backups,
+            certificates: known.certificates,
             listening: ports.look().unwrap_or_default(),
             resources: resources::look(&self.root, &self.system),
             ledger: known.ledger,

@@ -103,6 +103,7 @@ mod tests {
             projects: vec!["asked".to_owned()],
             images: Vec::new(),
             backups: Vec::new(),
+            certificates: BTreeMap::new(),
         };
         let subjects = Subjects::of(&request, Some(&ledger));
         let files =

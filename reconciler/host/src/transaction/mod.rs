@@ -26,11 +26,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use holdfast_protocol::{
-    BackupLive, BackupReply, BackupRequest, Decision, Fault, JournalEntry, Ledger, Observed, RestoreRequest, Restored,
-    StageProblem, SwitchLive, TransactionId, TransactionSpec, TransactionStatus,
+    BackupLive, BackupReply, BackupRequest, CertificateLive, CertificateSpec, Decision, Fault, JournalEntry, Ledger,
+    Observed, RestoreRequest, Restored, StageProblem, SwitchLive, TransactionId, TransactionSpec, TransactionStatus,
 };
 
 pub use host::Host;
+pub(crate) use step::{ask_nginx, reload_nginx};
 
 use crate::cancel::Cancel;
 use crate::serve::Transactions;
@@ -65,6 +66,13 @@ impl Transactions for Host {
 
     fn backups(&self, declarations: &[String]) -> BTreeMap<String, Observed<BackupLive>> {
         crate::backup::look(self, declarations)
+    }
+
+    fn certificates(
+        &self,
+        certificates: &BTreeMap<String, CertificateSpec>,
+    ) -> BTreeMap<String, Observed<CertificateLive>> {
+        crate::certificate::look(self, certificates)
     }
 
     fn restore(&self, request: &RestoreRequest) -> Result<Restored, Fault> {

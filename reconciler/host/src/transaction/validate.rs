@@ -42,7 +42,10 @@ fn check(host: &Host, spec: &TransactionSpec, copies: &Copies<'_>) -> Vec<StageP
     let mut files: Vec<&str> = Vec::new();
     for step in all_steps(spec) {
         match &step.action {
-            Action::Preflight { .. } | Action::NginxTest { .. } => problems.extend(by_step(host, spec, step)),
+            // What nginx is tested with must be there; what is there already stays as it is.
+            Action::Preflight { .. } | Action::Certificate(_) | Action::NginxTest { .. } => {
+                problems.extend(by_step(host, spec, step))
+            }
             Action::ComposeUp { project, file, .. } if !files.contains(&file.as_str()) => {
                 files.push(file);
                 problems.extend(compose(copies, step, project, file));
@@ -58,7 +61,7 @@ fn problem(component: &str, message: String) -> StageProblem {
     StageProblem { component: component.to_owned(), message }
 }
 
-/// Steps that change nothing are their own check.
+/// Steps that change nothing that is there are their own check.
 fn by_step(host: &Host, spec: &TransactionSpec, step: &Step) -> Option<StageProblem> {
     let work = Work {
         host,

@@ -101,6 +101,9 @@ pub(super) fn apply(world: &mut World, spec: &TransactionSpec, action: &Action) 
             let files = world.files.iter().filter(|(path, _)| path.starts_with("/etc/nginx/"));
             world.nginx = files.map(|(path, file)| (path.clone(), file.bytes.clone())).collect();
         }
+        Action::Certificate(spec) => {
+            world.certificates.entry(spec.folder("")).or_insert_with(|| (spec.domains.clone(), Instant::now()));
+        }
         Action::Switch { listen, to, .. } => {
             world.switches.insert(listen.clone(), *to);
         }

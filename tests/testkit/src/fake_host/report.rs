@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_core::id::digest_of;
 use holdfast_protocol::{
-    ComponentRecord, ContainerLive, FileLive, LiveReport, NginxLive, ObserveRequest, Observed, ProjectLive, Resources,
-    SwitchLive, TransactionStatus, UnitLive,
+    CertificateLive, CertificateSpec, ChainLive, ComponentRecord, ContainerLive, FileLive, LiveReport, NginxLive,
+    ObserveRequest, Observed, ProjectLive, Resources, SwitchLive, TransactionStatus, UnitLive,
 };
 
 use super::host::FakeHost;
@@ -46,6 +46,11 @@ impl FakeHost {
                 world.switches.iter().map(|(listen, to)| (listen.clone(), SwitchLive { to: *to })).collect(),
             ),
             backups: BTreeMap::new(),
+            certificates: question
+                .certificates
+                .iter()
+                .map(|(path, spec)| (path.clone(), Observed::Seen(certificate_live(world, spec))))
+                .collect(),
             listening: Vec::new(),
             resources: Resources {
                 disk_free: 1 << 40,
@@ -139,4 +144,23 @@ fn project_live(world: &World, project: &str) -> Observed<ProjectLive> {
 
 fn image_id(reference: &str) -> String {
     format!("sha256:{}", digest_of(reference.as_bytes()))
+}
+
+/// A certificate of this fleet is good for a day, and nobody renews it.
+fn certificate_live(world: &World, spec: &CertificateSpec) -> CertificateLive {
+    let chain = world.certificates.get(&spec.folder("")).map(|(domains, since)| {
+        let left_ms = 86_400_000 - since.elapsed().as_millis() as i64;
+        let mut domains = domains.clone();
+        domains.sort();
+        ChainLive {
+            issuer: "CN=simulated".to_owned(),
+            domains,
+            not_after_ms: 86_400_000,
+            left_ms,
+            lifetime_ms: 86_400_000,
+            temporary: false,
+        }
+    });
+    let lacks = spec.programs().iter().filter(|program| world.lacks.contains(**program));
+    CertificateLive { missing: lacks.map(|program| (*program).to_owned()).collect(), chain, hsts: false, failed: None }
 }

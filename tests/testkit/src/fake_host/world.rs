@@ -27,6 +27,10 @@ pub struct World {
     pub systemd: BTreeMap<String, Digest>,
     /// The ledger; `None` before the first transaction.
     pub ledger: Option<Ledger>,
+    /// Certificates by their folder: for which names each is, and since when.
+    pub certificates: BTreeMap<String, (Vec<String>, Instant)>,
+    /// Programs that the host lacks.
+    pub lacks: BTreeSet<String>,
     /// How often each migration has run.
     pub migrations: BTreeMap<String, u32>,
     /// What each port belongs to: filled from the records of transactions as they begin.

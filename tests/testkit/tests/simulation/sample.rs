@@ -15,7 +15,7 @@ use holdfast_core::id::{HostName, digest_of};
 use holdfast_core::render::{Content, Part};
 use holdfast_core::secret::SecretRef;
 use holdfast_core::time::Millis;
-use holdfast_protocol::Smoke;
+use holdfast_protocol::{CertificateIssuer, CertificateSpec, Smoke};
 
 /// A release of the shop, and how it behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,6 +142,7 @@ fn component(name: &str, strategy: Strategy, body: Body) -> DesiredComponent {
         smoke: Vec::new(),
         keep_previous: Millis(86_400_000),
         backups: BTreeMap::new(),
+        certificates: BTreeMap::new(),
         origin: Origin::default(),
     }
 }
@@ -217,4 +218,26 @@ fn app(release: &Release, migrates: bool) -> DesiredApp {
         keep_releases: 3,
         components: vec![data, web, worker, beat, edge],
     }
+}
+
+/// Returns the component that a site's certificate becomes.
+pub(crate) fn certificate() -> DesiredComponent {
+    let name = "holdfast-certificate-prod-shop.timer";
+    let path = "/var/lib/holdfast/apps/prod/shop/edge-certificate/shop.json".to_owned();
+    let spec = CertificateSpec {
+        environment: "prod".to_owned(),
+        name: "shop".to_owned(),
+        domains: vec!["shop.example.net".to_owned()],
+        issuer: CertificateIssuer::Acme {
+            directory: "https://acme.example.net/directory".to_owned(),
+            email: "ops@example.net".to_owned(),
+            trust: String::new(),
+        },
+        renew_before_ms: 3_600_000,
+        hsts: String::new(),
+        port: 443,
+    };
+    let mut made = component("edge-certificate", Strategy::InPlace, Body::Single(unit(name, "timer")));
+    made.certificates.insert(path, spec);
+    made
 }

@@ -558,3 +558,45 @@ async fn a_paused_app_is_left_alone() {
     assert_eq!(report.blockers, ["paused: shop is paused by ada"]);
     assert_serves(&fleet, "v1");
 }
+
+/// The shop with a certificate before its site.
+fn with_certificate(release: &Release) -> holdfast_core::desired::DesiredState {
+    let mut desired = shop(1, Some(release), &policy());
+    let app = desired.hosts.values_mut().next().unwrap().apps.values_mut().next().unwrap();
+    app.components.insert(0, super::sample::certificate());
+    desired
+}
+
+#[tokio::test(start_paused = true)]
+async fn cap_44_a_certificate_is_state_and_what_it_needs_is_said_before_anything_is_done() {
+    let fleet = fleet(1);
+    let host = fleet.host(&host_names(1)[0]);
+    let (v1, v2) = (with_certificate(&Release::good("v1")), with_certificate(&Release::good("v2")));
+    host.tamper(|world| drop(world.lacks.insert("certbot".to_owned())));
+    let report = sync(&fleet.ports(), &request(v1.clone()), &mut silent()).await;
+    assert_result(&report, SyncResult::Blocked);
+    assert!(report.blockers[0].contains("certbot is not installed"), "{:?}", report.blockers);
+    assert!(host.world().certificates.is_empty());
+
+    host.tamper(|world| world.lacks.clear());
+    assert_result(&sync(&fleet.ports(), &request(v1.clone()), &mut silent()).await, SyncResult::Synced);
+    let made = host.world().certificates.values().next().unwrap().clone();
+    assert_eq!(left_to_do(&fleet, &v1).await, Vec::<String>::new());
+    assert_result(&sync(&fleet.ports(), &request(v2.clone()), &mut silent()).await, SyncResult::Synced);
+    assert_eq!(host.world().certificates.values().next(), Some(&made), "a release leaves it alone");
+
+    let timer = "holdfast-certificate-prod-shop.timer";
+    let since = host.world().units[timer].running.clone();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    host.tamper(|world| world.certificates.clear());
+    assert_eq!(left_to_do(&fleet, &v2).await, [format!("h1: ~ unit {timer} (certificate-missing)")]);
+    assert_result(&sync(&fleet.ports(), &request(v2.clone()), &mut silent()).await, SyncResult::Synced);
+    assert_eq!(host.world().certificates.len(), 1);
+    assert_ne!(host.world().units[timer].running, since, "started anew, it has another one issued");
+    assert_eq!(left_to_do(&fleet, &v2).await, Vec::<String>::new());
+
+    fleet.host(&host_names(1)[0]).break_step("web: healthy");
+    let bad = with_certificate(&Release::bad("v3", "simulate: unhealthy"));
+    assert_result(&sync(&fleet.ports(), &request(bad), &mut silent()).await, SyncResult::RolledBack);
+    assert_eq!(host.world().certificates.len(), 1, "going back takes no certificate away");
+}

@@ -1,6 +1,7 @@
 //! `environments/<env>/<app>.yaml`.
 
 use super::backup::{Backup, BackupClass};
+use super::certificate::CertificateName;
 use super::check::{Drain, Healthcheck, Migrate, Prove, Smoke, Watch};
 use super::leaf::{Account, Destination, HostHeader, Identifier, Mode, Network, Release, TemplatePath};
 use super::selector::Selector;
@@ -73,6 +74,8 @@ record!(
     max_connections: Option<At<Whole<1, 1_000_000>>>,
     /// The connections to a database that each of its replicas may open.
     connections: Option<At<Connections>>,
+    /// The certificate of an nginx site: one of the environment's `certificates`.
+    certificate: Option<At<CertificateName>>,
     /// nginx upstreams by name: what they go to, as `component.port`.
     upstreams: Option<Named<Identifier, At<Upstream>>>,
     /// A site of its own that leads to the slot that does not serve. Only for `nginx`.

@@ -1,11 +1,12 @@
 //! `environments/<env>/environment.yaml`.
 
+use super::certificate::{Certificate, CertificateName};
 use super::leaf::Scalar;
 use super::secrets::Secrets;
 use super::selector::Selector;
 use super::values::Values;
 use super::window::Window;
-use crate::config::decode::{Context, Decode, Must, PlainValue, Whole, integer_of, record};
+use crate::config::decode::{Context, Decode, Must, Named, PlainValue, Whole, integer_of, record};
 use crate::config::model::{DriftPolicy, Purpose, SyncMode};
 use crate::config::place::At;
 use crate::config::yaml::{Kind, Node};
@@ -27,6 +28,8 @@ record!(
     windows: Option<Vec<At<Window>>>,
     /// Secrets that are generated, and secrets that must not change by chance.
     secrets: Option<Secrets>,
+    /// Certificates of its sites by name: a component names one with `certificate`.
+    certificates: Option<Named<CertificateName, Certificate>>,
     /// Variables for its templates.
     variables: Option<Values>,
 });

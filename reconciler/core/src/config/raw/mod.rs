@@ -4,6 +4,7 @@
 
 mod app;
 mod backup;
+mod certificate;
 mod check;
 mod environment;
 mod holdfast;
@@ -18,6 +19,7 @@ mod window;
 
 pub(crate) use app::{App, Component, Connections, Ports};
 pub(crate) use backup::{Backup, BackupClass, ClockTime, Day, Offsite};
+pub(crate) use certificate::{Certificate, CertificateName, Hsts};
 pub(crate) use check::{Drain, Healthcheck, Migrate, Prove, Smoke, Watch, WebsocketDrain};
 pub(crate) use environment::{Environment, MaxUnavailable, Rollout, Sync};
 pub(crate) use holdfast::{Defaults, Holdfast};

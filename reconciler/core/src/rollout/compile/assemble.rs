@@ -31,6 +31,7 @@ impl Assembly<'_> {
     pub(super) fn prepare(&self) -> Vec<Step> {
         let kept = self.kept();
         let mut steps = self.preflight();
+        self.certificates(&mut steps);
         for target in self.targets {
             match &target.work {
                 Work::InPlace(touched) if target.lane() == Lane::Prepare => {
@@ -74,6 +75,17 @@ impl Assembly<'_> {
         }
         steps
     }
+    /// Has something to serve where nginx's files will name a certificate: `nginx -t` reads it.
+    fn certificates(&self, steps: &mut Steps) {
+        let touches_nginx = self.touches_nginx();
+        for target in self.targets.iter().filter(|target| target.is_touched() || touches_nginx) {
+            if let Some(spec) = &target.place.certificate {
+                let action = Action::Certificate(spec.clone());
+                steps.push(&target.name, "a certificate to begin with", deadline::QUICK_MS, action);
+            }
+        }
+    }
+
     fn preflight(&self) -> Steps {
         let mut steps = Steps::default();
         let touched: Vec<&Target> = self.targets.iter().filter(|target| target.is_touched()).collect();

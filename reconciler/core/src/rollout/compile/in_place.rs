@@ -160,6 +160,12 @@ fn restarts(target: &Target, puts: &[&String], removes: &[&String], touched: &To
         let known = target.before.as_ref().is_some_and(|place| place.units.contains_key(unit));
         known || !touched.units.contains(unit)
     });
+    // At its start the timer of a certificate has it looked at: what is wrong with it is put right by nothing else.
+    if target.place.certificate.is_some()
+        && let Some(before) = &target.before
+    {
+        restarts.extend(touched.units.iter().filter(|unit| before.units.contains_key(*unit)).cloned());
+    }
     restarts
 }
 

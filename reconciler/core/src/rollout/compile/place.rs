@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::{ComponentRecord, Digest, FileRecord, HealthCheck, Prove, Slot, SlotRecord, Smoke};
+use holdfast_protocol::{
+    CertificateSpec, ComponentRecord, Digest, FileRecord, HealthCheck, Prove, Slot, SlotRecord, Smoke,
+};
 
 use crate::desired::{DesiredApp, DesiredComponent};
 use crate::render::Content;
@@ -28,6 +30,8 @@ pub(super) struct Place {
     pub(super) prove: Option<Prove>,
     /// What is asked of it after the switch. Not in the ledger: going back must not fail by it.
     pub(super) smoke: Vec<Smoke>,
+    /// Its certificate. Not in the ledger: going back finds it where it is.
+    pub(super) certificate: Option<CertificateSpec>,
 }
 
 /// A compose project at a place.
@@ -93,6 +97,7 @@ impl Place {
             health: health::check(component.healthcheck.as_ref(), &units, project.as_ref(), &ports),
             prove: component.prove.as_ref().map(|spec| health::prove(spec, &app.release, slot)),
             smoke: component.smoke.clone(),
+            certificate: component.certificates.values().next().cloned(),
             files,
             units,
             project,
@@ -114,6 +119,7 @@ impl Place {
             health: record.health.clone(),
             prove: None,
             smoke: Vec::new(),
+            certificate: None,
         })
     }
 
@@ -127,6 +133,7 @@ impl Place {
             health: record.health.clone(),
             prove: record.prove.clone(),
             smoke: Vec::new(),
+            certificate: None,
         }
     }
 

@@ -46,6 +46,7 @@ fn component(text: &str, strategy: Strategy, body: Body) -> DesiredComponent {
         smoke: Vec::new(),
         keep_previous: Millis(86_400_000),
         backups: BTreeMap::new(),
+        certificates: BTreeMap::new(),
         origin: Origin::default(),
     }
 }
@@ -274,6 +275,7 @@ fn live(ledger: &Ledger) -> LiveReport {
         nginx: Observed::Seen(NginxLive { active: true, error: String::new() }),
         switches: Observed::Seen(switches),
         backups: BTreeMap::new(),
+        certificates: BTreeMap::new(),
         listening: Vec::new(),
         resources: Resources::default(),
         ledger: Observed::Seen(ledger.clone()),

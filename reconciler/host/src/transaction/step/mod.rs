@@ -4,13 +4,14 @@
 
 use std::time::{Duration, Instant};
 
-use holdfast_protocol::{Action, TransactionSpec};
+use holdfast_protocol::{Action, TransactionId, TransactionKind, TransactionSpec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::host::Host;
 use crate::exec::{Call, ExecError};
 
+mod certificate;
 mod compose;
 mod drain;
 mod file;
@@ -134,6 +135,40 @@ impl Work<'_> {
     }
 }
 
+/// Reloads nginx, or starts it, outside of any transaction, and waits until a new worker generation serves alone.
+///
+/// # Errors
+/// Why the old one serves on.
+pub(crate) fn reload_nginx(host: &Host, within: Duration) -> Result<String, String> {
+    let spec = TransactionSpec {
+        id: TransactionId::try_from("reload".to_owned())?,
+        fence: 0,
+        app: String::new(),
+        release: String::new(),
+        commit: String::new(),
+        kind: TransactionKind::Apply,
+        prepare: Vec::new(),
+        ready_deadline_ms: 0,
+        promote: Vec::new(),
+        watch: Vec::new(),
+        settled_gate: false,
+        settled_deadline_ms: 0,
+        settle: Vec::new(),
+        confirm_within_ms: None,
+    };
+    let work =
+        Work { host, spec: &spec, component: "", deadline: Instant::now() + within, stop: &|| false, tell: &|_| () };
+    nginx::reload(&work).map_err(|error| error.to_string())
+}
+
+/// Asks nginx on loopback; returns the status and the body.
+///
+/// # Errors
+/// Why there was no answer.
+pub(crate) fn ask_nginx(port: u16, path: &str, host: &str, within: Duration) -> Result<(u16, Vec<u8>), String> {
+    http::get(port, path, host, within).map(|answer| (answer.status, answer.body))
+}
+
 /// One kind of step.
 trait Act {
     /// Returns what undo will need, before anything is done.
@@ -170,6 +205,7 @@ fn act(action: &Action) -> Box<dyn Act + '_> {
             Box::new(migrate::Migrate { id, runner, argv, idempotent: *idempotent })
         }
         Action::Prove(question) => Box::new(prove::Prove(question)),
+        Action::Certificate(spec) => Box::new(certificate::Begin(spec)),
         Action::Smoke(requests) => Box::new(smoke::Smoke(requests)),
         Action::Watch(window) => Box::new(watch::Watch(window)),
         Action::NginxTest { put, remove } => Box::new(nginx::Test { put, remove }),
@@ -249,4 +285,4 @@ fn decode<T: DeserializeOwned>(before: &[u8]) -> Result<T, StepError> {
 }
 
 #[cfg(test)]
-pub(super) mod testing;
+pub(crate) mod testing;

@@ -10,14 +10,14 @@ use crate::disk::Disk;
 use crate::paths::{Root, System};
 use crate::transaction::host::Host;
 
-pub(in crate::transaction) struct Bench {
+pub(crate) struct Bench {
     folder: tempfile::TempDir,
-    pub(in crate::transaction) host: Host,
+    pub(crate) host: Host,
     spec: TransactionSpec,
 }
 
 impl Bench {
-    pub(in crate::transaction) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::new(folder.path().join("lib"));
         root.prepare().unwrap();
@@ -32,11 +32,11 @@ impl Bench {
         Self { folder, host, spec: spec("t1") }
     }
 
-    pub(in crate::transaction) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().to_owned()
     }
 
-    pub(in crate::transaction) fn work(&self) -> Work<'_> {
+    pub(crate) fn work(&self) -> Work<'_> {
         Work {
             host: &self.host,
             spec: &self.spec,
@@ -48,17 +48,17 @@ impl Bench {
     }
 
     /// Who the test runs as, by number.
-    pub(in crate::transaction) fn user() -> String {
+    pub(crate) fn user() -> String {
         rustix::process::getuid().as_raw().to_string()
     }
 
-    pub(in crate::transaction) fn group() -> String {
+    pub(crate) fn group() -> String {
         rustix::process::getgid().as_raw().to_string()
     }
 }
 
 /// A transaction without steps.
-pub(in crate::transaction) fn spec(id: &str) -> TransactionSpec {
+pub(crate) fn spec(id: &str) -> TransactionSpec {
     TransactionSpec {
         id: id.parse().unwrap(),
         fence: 1,
@@ -78,7 +78,7 @@ pub(in crate::transaction) fn spec(id: &str) -> TransactionSpec {
 }
 
 /// A folder's files and their contents, for comparison.
-pub(in crate::transaction) fn tree(folder: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+pub(crate) fn tree(folder: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     let mut found = std::collections::BTreeMap::new();
     let mut open = vec![folder.to_owned()];
     while let Some(next) = open.pop() {
