@@ -7,3 +7,4 @@ mod cli;
 mod copy;
 mod example;
 mod plan;
+mod site;

@@ -172,7 +172,7 @@ mod tests {
             issuer: "CN=R10".to_owned(),
             domains: vec!["example.com".to_owned(), "www.example.com".to_owned()],
             not_after_ms: 1,
-            left_ms: days * DAY as i64,
+            left_ms: days * DAY.cast_signed(),
             lifetime_ms: 90 * DAY,
             temporary: false,
         };

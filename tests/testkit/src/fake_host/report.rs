@@ -149,7 +149,7 @@ fn image_id(reference: &str) -> String {
 /// A certificate of this fleet is good for a day, and nobody renews it.
 fn certificate_live(world: &World, spec: &CertificateSpec) -> CertificateLive {
     let chain = world.certificates.get(&spec.folder("")).map(|(domains, since)| {
-        let left_ms = 86_400_000 - since.elapsed().as_millis() as i64;
+        let left_ms = 86_400_000 - i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX);
         let mut domains = domains.clone();
         domains.sort();
         ChainLive {
