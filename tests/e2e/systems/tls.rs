@@ -186,7 +186,7 @@ impl Site {
     fn status(&self) -> Value {
         let output = self.ops.run_any(&["status", "prod", "--json"]);
         let status: Value = serde_json::from_slice(&output.stdout).unwrap();
-        status["apps"][0].clone()
+        status["environments"][0]["apps"][0].clone()
     }
 
     fn is_issued_for(&self, names: usize) -> bool {
