@@ -33,8 +33,8 @@ fn desired(certificate: bool) -> DesiredState {
 
 fn site(desired: &DesiredState) -> String {
     let app = desired.hosts.values().next().unwrap().apps.values().next().unwrap();
-    let files = app.components.iter().flat_map(|component| &component.body.artifacts(None).files);
-    let (_, file) = files.into_iter().find(|(path, _)| path.starts_with("/etc/nginx/")).unwrap();
+    let mut files = app.components.iter().flat_map(|component| &component.body.artifacts(None).files);
+    let (_, file) = files.find(|(path, _)| path.starts_with("/etc/nginx/")).unwrap();
     file.content.as_text().unwrap()
 }
 
@@ -43,7 +43,7 @@ fn blocks<'t>(text: &'t str, begin: &str) -> Vec<&'t str> {
     text.match_indices(begin)
         .map(|(at, _)| {
             let mut depth = 0;
-            let end = text[at..].find(|c| {
+            let end = text[at..].find(|c: char| {
                 depth += i32::from(c == '{') - i32::from(c == '}');
                 c == '}' && depth == 0
             });
