@@ -44,7 +44,7 @@ fn check(host: &Host, spec: &TransactionSpec, copies: &Copies<'_>) -> Vec<StageP
         match &step.action {
             // What nginx is tested with must be there; what is there already stays as it is.
             Action::Preflight { .. } | Action::Certificate(_) | Action::NginxTest { .. } => {
-                problems.extend(by_step(host, spec, step))
+                problems.extend(by_step(host, spec, step));
             }
             Action::ComposeUp { project, file, .. } if !files.contains(&file.as_str()) => {
                 files.push(file);
