@@ -337,13 +337,21 @@ over HTTP where the manager's configuration says `metrics: { listen: 127.0.0.1:9
 pub(crate) struct MetricsArgs {}
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  holdfast history prod\n  holdfast history prod --sync 12 --json")]
+#[command(
+    after_help = "Examples:\n  holdfast history prod\n  holdfast history prod --sync 12 --json\n  holdfast history --verify"
+)]
 pub(crate) struct HistoryArgs {
     /// Environment; without it, all.
     pub(crate) environment: Option<String>,
     /// Show all events of one sync.
     #[arg(long, value_name = "ID")]
     pub(crate) sync: Option<i64>,
+    /// Look whether the history was altered: each entry carries the hash of the one before.
+    #[arg(long, conflicts_with_all = ["sync", "json", "environment"])]
+    pub(crate) verify: bool,
+    /// A head of the history that was kept elsewhere, which it must have had.
+    #[arg(long, value_name = "HASH", requires = "verify")]
+    pub(crate) head: Option<String>,
     /// How many syncs.
     #[arg(long, short = 'n', default_value_t = 20)]
     pub(crate) limit: u32,

@@ -91,6 +91,7 @@ pub(crate) async fn text(
             error: String::new(),
         });
     }
+    source.history = wire.store.chain_head().await.or_hint("")?;
     let pauses = wire.store.pauses().await.or_hint("")?;
     for (name, observation) in observed {
         let syncs = wire.store.syncs(Some(&name), LOOK_BACK).await.or_hint("")?;

@@ -6,5 +6,6 @@ mod cases;
 mod cli;
 mod copy;
 mod example;
+mod monitoring;
 mod plan;
 mod site;

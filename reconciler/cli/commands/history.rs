@@ -16,6 +16,9 @@ use crate::setup::{Setup, environment};
 pub(crate) async fn run(setup: &Setup, arguments: &HistoryArgs) -> Result<Exit, Error> {
     let store = Store::open(&setup.manager.state_dir.join("holdfast.sqlite"))
         .or_hint("set `state_dir` in the configuration")?;
+    if arguments.verify {
+        return verify(setup, &store, arguments.head.as_deref()).await;
+    }
     if let Some(id) = arguments.sync {
         return one(setup, &store, SyncId(id), arguments.json).await;
     }
@@ -28,6 +31,26 @@ pub(crate) async fn run(setup: &Setup, arguments: &HistoryArgs) -> Result<Exit, 
         setup.output.data(&table(&syncs));
     }
     Ok(Exit::Ok)
+}
+
+/// Says whether the history is as it was written.
+async fn verify(setup: &Setup, store: &Store, known: Option<&str>) -> Result<Exit, Error> {
+    let verified = store.verify(known).await.or_hint("")?;
+    for finding in &verified.findings {
+        setup.output.data(finding);
+    }
+    if verified.before > 0 {
+        setup
+            .output
+            .data(&format!("{} syncs ended before there was a chain: nothing is known of them", verified.before));
+    }
+    let head = if verified.head.is_empty() { "none yet" } else { verified.head.as_str() };
+    setup.output.data(&format!("{} entries, head {head}", verified.entries));
+    if verified.findings.is_empty() {
+        return Ok(Exit::Ok);
+    }
+    let message = format!("the history was altered: findings: {}", verified.findings.len());
+    Err(Error::user(message, "compare it with a backup of `state_dir`; who may write there is who may have done it"))
 }
 
 async fn one(setup: &Setup, store: &Store, id: SyncId, json: bool) -> Result<Exit, Error> {

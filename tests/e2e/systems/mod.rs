@@ -4,6 +4,7 @@
 mod disaster;
 mod foreign;
 mod investment;
+mod monitoring;
 mod neurocore;
 mod nps;
 mod numbers;

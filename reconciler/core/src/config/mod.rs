@@ -22,6 +22,7 @@ mod hosts;
 pub mod limits;
 mod load;
 mod manager;
+mod metrics;
 mod model;
 mod notices;
 mod place;

@@ -284,6 +284,10 @@ pub struct Component {
     pub keep_previous: Millis,
     /// Other files it needs, by absolute destination path.
     pub files: Vec<FileSpec>,
+    /// A program that looks at its new files before anything starts with them.
+    pub check: Option<CheckSpec>,
+    /// What it tells Prometheus, by the name of the job.
+    pub metrics: BTreeMap<String, MetricsSpec>,
     /// Its backups.
     pub backups: Vec<BackupPlan>,
     /// Connections that its database takes.
@@ -298,6 +302,30 @@ pub struct Component {
     pub preview: Option<PreviewSpec>,
     /// Its variables, stronger than the app's; only the host's are stronger.
     pub variables: Variables,
+    /// Where it is declared.
+    pub origin: Origin,
+}
+
+/// A program that looks at new files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckSpec {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Compose service whose image and volumes it has; empty: the host.
+    pub service: String,
+    /// How long it may take.
+    pub timeout: Millis,
+    /// Where it is declared.
+    pub origin: Origin,
+}
+
+/// Where a component answers Prometheus.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricsSpec {
+    /// Its port, by name.
+    pub port: String,
+    /// The path.
+    pub path: String,
     /// Where it is declared.
     pub origin: Origin,
 }

@@ -8,6 +8,7 @@ use super::checks;
 use super::claims::{Claims, Resource};
 use super::findings::Findings;
 use super::hosts::{Hosts, Scope};
+use super::metrics;
 use super::model::{
     App, Component, ComponentKind, ConnectionSpec, FileFormat, FileSpec, Located, Strategy, UpstreamSpec,
 };
@@ -144,6 +145,8 @@ fn component(
     let upstreams = upstreams(raw, &who, &hosts, siblings, claims, findings);
     let backups = backups::backups(raw, strategy, (around.hosts, &hosts), findings);
     let certificate = certificate(name, raw, &who, &hosts, siblings, around, claims, findings);
+    let check = metrics::check(raw, strategy, findings);
+    let metrics = metrics::metrics(raw, findings);
     let (kind, strategy) = (kind?, strategy?);
     claim_backups(name, raw, &who, &hosts, siblings, claims, findings);
     let keep = if strategy.has_slots() { Millis(86_400_000) } else { Millis(0) };
@@ -162,6 +165,8 @@ fn component(
         smoke,
         keep_previous: raw.keep_previous.as_ref().map_or(keep, |keep| keep.value),
         files,
+        check,
+        metrics,
         backups,
         max_connections: raw.max_connections.as_ref().map(|most| most.value.0),
         connections: raw.connections.as_ref().and_then(|at| connections(at, siblings, findings)),

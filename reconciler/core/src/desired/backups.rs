@@ -101,6 +101,7 @@ pub(super) fn backups(
         switches: BTreeMap::new(),
         healthcheck: None,
         migrate: None,
+        check: None,
         watch: None,
         drain: DrainSpec { timeout: Millis(0), stop_grace: None },
         prove: None,

@@ -73,6 +73,7 @@ pub(super) fn certificate(environment: &Environment, app: &App, component: &Comp
         switches: BTreeMap::new(),
         healthcheck: None,
         migrate: None,
+        check: None,
         watch: None,
         drain: DrainSpec { timeout: Millis(0), stop_grace: None },
         prove: None,

@@ -10,7 +10,8 @@ use super::resolve::finding;
 use super::traffic;
 use super::values::Sources;
 use super::{
-    Artifacts, Body, DesiredComponent, DesiredFile, DesiredMigration, DesiredProject, DesiredService, DesiredUnit,
+    Artifacts, Body, DesiredCheck, DesiredComponent, DesiredFile, DesiredMigration, DesiredProject, DesiredService,
+    DesiredUnit,
 };
 use crate::config::{
     App, Component, ComponentKind, Config, Environment, FileFormat, FileSpec, HostSpec, Located, ProbeSpec,
@@ -67,6 +68,7 @@ impl ComponentResolver<'_> {
             switches: self.switches(),
             healthcheck: component.healthcheck.clone(),
             migrate: self.migration(&body, &first_service)?,
+            check: self.check(&body)?,
             watch: component.watch.clone(),
             drain: component.drain.clone(),
             prove: component.prove.clone(),
@@ -230,6 +232,32 @@ impl ComponentResolver<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Returns the look at its files, named after all that the verdict hangs on.
+    fn check(&self, body: &Body) -> Result<Option<DesiredCheck>, Diagnostics> {
+        let Some(spec) = &self.component.check else { return Ok(None) };
+        let artifacts = body.artifacts(None);
+        let services = artifacts.project.iter().flat_map(|project| &project.services);
+        if !spec.service.is_empty() && !services.clone().any(|(name, _)| *name == spec.service) {
+            let message =
+                format!("the check runs in the service `{}`, which the compose file does not have", spec.service);
+            return Err(finding("unknown-service", &spec.origin, message, ""));
+        }
+        let mut writer = DigestWriter::new().field(&spec.service).field(spec.command.len().to_le_bytes());
+        for word in &spec.command {
+            writer = writer.field(word);
+        }
+        for (name, service) in services {
+            writer = writer.field(name).field(&service.image);
+        }
+        for (path, file) in &artifacts.files {
+            writer = writer.field(path).field(file.content.sealed().0);
+        }
+        let digest = writer.finish().to_string();
+        let (environment, app, component) = (&self.environment.name, &self.app.name, &self.component.name);
+        let id = format!("{environment}/{app}/{component}/check-{}", &digest[..16]);
+        Ok(Some(DesiredCheck { id, spec: spec.clone() }))
     }
 
     fn migration(&self, body: &Body, first_service: &str) -> Result<Option<DesiredMigration>, Diagnostics> {

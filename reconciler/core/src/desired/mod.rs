@@ -10,6 +10,7 @@ mod model;
 mod path;
 mod proof;
 mod resolve;
+mod targets;
 mod traffic;
 mod tuning;
 mod values;

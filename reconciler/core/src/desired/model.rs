@@ -4,7 +4,7 @@ use holdfast_protocol::{BackupSpec, CertificateSpec, Digest, Slot, Smoke};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
-    DrainSpec, HealthSpec, HostSpec, MigrateSpec, ProveSpec, Recurrence, RolloutPolicy, SlotPorts, Strategy,
+    CheckSpec, DrainSpec, HealthSpec, HostSpec, MigrateSpec, ProveSpec, Recurrence, RolloutPolicy, SlotPorts, Strategy,
     SyncPolicy, WatchSpec,
 };
 use crate::diag::Origin;
@@ -74,6 +74,9 @@ pub struct DesiredComponent {
     pub healthcheck: Option<HealthSpec>,
     /// Its migration.
     pub migrate: Option<DesiredMigration>,
+    /// What looks at its new files before anything starts with them.
+    #[serde(default)]
+    pub check: Option<DesiredCheck>,
     /// Its watch window.
     pub watch: Option<WatchSpec>,
     /// How its old slot drains.
@@ -104,6 +107,15 @@ pub struct DesiredBackup {
     /// How the host that gets copies is reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offsite: Option<HostSpec>,
+}
+
+/// A look at a component's files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredCheck {
+    /// `<environment>/<app>/<component>/check-<first 16 digits of the digest of command, images and content>`. Same id: same verdict.
+    pub id: String,
+    /// The command and its limits.
+    pub spec: CheckSpec,
 }
 
 /// A migration and the one host that runs it.

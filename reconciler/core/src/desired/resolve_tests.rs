@@ -56,6 +56,8 @@ fn component(name: &str, kind: ComponentKind, strategy: Strategy, hosts: &[HostN
         replicas: 1,
         healthcheck: None,
         migrate: None,
+        check: None,
+        metrics: BTreeMap::new(),
         watch: None,
         drain: DrainSpec { timeout: Millis(30_000), stop_grace: None },
         prove: None,
@@ -408,6 +410,82 @@ fn a_site_names_the_hosts_that_have_another_component() {
     wrong.templates.insert("templates/nginx/nps.conf.j2".to_owned(), text);
     let list = resolved(&wrong).unwrap_err();
     assert!(list.0.iter().any(|d| d.code == "undefined-variable"), "{list:?}");
+}
+
+#[test]
+fn cap_75_targets_are_every_slot_of_every_host_that_has_the_component() {
+    let told = |text: &str| {
+        let mut config = config();
+        config.templates.insert("templates/files/app.env.j2".to_owned(), text.to_owned());
+        change(config, |app| {
+            let spec = |port: &str| MetricsSpec { port: port.to_owned(), path: "/metrics".to_owned(), origin: at(50) };
+            app.components[1].metrics = BTreeMap::from([("api".to_owned(), spec("api"))]);
+            app.components[1].files[0].format = FileFormat::Plain;
+            app.components[2].metrics = BTreeMap::from([("worker".to_owned(), spec("metrics"))]);
+        })
+    };
+    let seen = |desired: &DesiredState, host: &str| -> Vec<String> {
+        let app = desired.hosts[&host.parse().unwrap()].apps.values().next().unwrap().clone();
+        let web = app.components.into_iter().find(|c| c.name.as_str() == "web").unwrap();
+        let text = web.body.artifacts(None).files["/var/lib/holdfast/apps/prod/nps/web/blue/app.env"].content.shown();
+        let all: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+        let line = |group: &serde_json::Value| {
+            let label = |name: &str| group["labels"][name].as_str().unwrap_or("-").to_owned();
+            let target = group["targets"][0].as_str().unwrap();
+            format!("{target} {} {} {} {}", label("host"), label("component"), label("job"), label("slot"))
+        };
+        all.iter().map(line).collect()
+    };
+    let desired = resolved(&told("{{ scrape_targets | tojson }}")).unwrap();
+    let expected = [
+        "127.0.0.1:8101 web-1 web api blue",
+        "127.0.0.1:8201 web-1 web api green",
+        "web-2.example:8101 web-2 web api blue",
+        "web-2.example:8201 web-2 web api green",
+        "127.0.0.1:9101 web-1 worker worker blue",
+        "127.0.0.1:9201 web-1 worker worker green",
+    ];
+    assert_eq!(seen(&desired, "web-1"), expected);
+    assert_eq!(seen(&desired, "web-2")[0], "web-1.example:8101 web-1 web api blue");
+    let one = resolved(&told("{{ targets_of.worker | tojson }}")).unwrap();
+    assert_eq!(seen(&one, "web-1"), expected[4..]);
+    for (wrong, hint) in
+        [("wroker", "targets_of.worker"), ("edge", "tells Prometheus nothing"), ("nothing", "no component")]
+    {
+        let list = resolved(&told(&format!("\n{{{{ targets_of.{wrong} | tojson }}}}"))).unwrap_err();
+        let found = list.0.iter().find(|d| d.code == "undefined-variable").unwrap_or_else(|| panic!("{list:?}"));
+        assert!(found.hint.contains(hint), "{found:?}");
+        assert_eq!((found.origin.file.as_str(), found.origin.line), ("templates/files/app.env.j2", 2));
+    }
+}
+
+#[test]
+fn cap_75_a_check_is_named_after_all_that_its_verdict_hangs_on() {
+    let with = |text: &str, service: &str, command: &str| {
+        let mut config = config();
+        config.templates.insert("templates/compose/data.yaml.j2".to_owned(), text.to_owned());
+        let spec = CheckSpec {
+            command: vec![command.to_owned()],
+            service: service.to_owned(),
+            timeout: Millis(1),
+            origin: at(51),
+        };
+        resolved(&change(config, |app| app.components[3].check = Some(spec)))
+    };
+    let id = |text: &str, command: &str| {
+        let desired = with(text, "db", command).unwrap();
+        let app = desired.hosts[&"web-2".parse().unwrap()].apps.values().next().unwrap().clone();
+        app.components.into_iter().find_map(|component| component.check).unwrap().id
+    };
+    let compose = "services: {db: {image: 'postgres:17'}}\n";
+    let first = id(compose, "look");
+    assert!(first.starts_with("prod/nps/data/check-"), "{first}");
+    assert_eq!(first, id(compose, "look"));
+    for other in [id(compose, "see"), id("services: {db: {image: 'postgres:16'}}\n", "look")] {
+        assert_ne!(first, other);
+    }
+    let list = with(compose, "dbb", "look").unwrap_err();
+    assert!(list.0.iter().any(|d| d.code == "unknown-service"), "{list:?}");
 }
 
 #[test]

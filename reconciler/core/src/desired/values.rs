@@ -7,6 +7,7 @@ use holdfast_protocol::certificate_file;
 
 use super::certificates::folder;
 use super::path::Place;
+use super::targets::targets;
 use crate::config::{Address, App, Component, Config, Environment, HostSpec, SlotPorts, replica_port};
 use crate::render::Scope;
 
@@ -23,7 +24,8 @@ pub(super) struct Sources<'a> {
 
 impl Sources<'_> {
     /// Returns the values: `release`, `slot`, `port.NAME`, `ports.NAME`, `replicas`, `env`, `app`, `component`, `dir`, `host.{name,address,labels}`,
-    /// `certificate.{chain,key,challenge,hsts,domains}`, `hosts.NAME.{address,labels}`, `hosts_of.COMPONENT.NAME.{address,labels}`, `vars.NAME`, `secrets.DOTTED.NAME`.
+    /// `certificate.{chain,key,challenge,hsts,domains}`, `hosts.NAME.{address,labels}`, `hosts_of.COMPONENT.NAME.{address,labels}`, `targets_of.COMPONENT`,
+    /// `scrape_targets`, `vars.NAME`, `secrets.DOTTED.NAME`.
     ///
     /// A variable is taken from the strongest place that has it, as a whole: host, component, app, environment, `holdfast.yaml`. The
     /// host is strongest because it is the most particular: what a host says of itself holds for all that runs on it.
@@ -77,6 +79,14 @@ impl Sources<'_> {
             }
             scope.list(&["certificate", "domains"], &certificate.domains, &certificate.origin);
         }
+        scope.map(&["targets_of"]);
+        for sibling in app.components.iter().filter(|sibling| !sibling.metrics.is_empty()) {
+            let own = targets(config, app, sibling, (environment, host));
+            scope.data(&["targets_of", sibling.name.as_str()], &own.into(), &sibling.origin);
+        }
+        let everyone = environment.apps.values().flat_map(|other| other.components.iter().map(move |one| (other, one)));
+        let all: Vec<_> = everyone.flat_map(|(other, one)| targets(config, other, one, (environment, host))).collect();
+        scope.data(&["scrape_targets"], &all.into(), &app.origin);
         scope.map(&["vars"]);
         let layers = [&config.variables, &environment.variables, &app.variables, &component.variables, &host.variables];
         let merged: BTreeMap<_, _> = layers.into_iter().flatten().collect();
@@ -91,13 +101,18 @@ impl Sources<'_> {
     }
 }
 
+/// Returns where others reach a host.
+pub(super) fn address_of(host: &HostSpec) -> &str {
+    match &host.address {
+        Address::Local => "127.0.0.1",
+        Address::Remote(address) => address,
+    }
+}
+
 fn host_values(scope: &mut Scope, path: &[&str], host: &HostSpec) {
     let at =
         |rest: &[&'static str]| -> Vec<String> { path.iter().chain(rest).map(|part| (*part).to_owned()).collect() };
-    let address = match &host.address {
-        Address::Local => "127.0.0.1",
-        Address::Remote(address) => address,
-    };
+    let address = address_of(host);
     let text = |scope: &mut Scope, path: Vec<String>, value: &str| {
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         scope.text(&path, value, &host.origin);

@@ -119,6 +119,7 @@ pub(crate) fn component(name: &str, strategy: Strategy, body: Body) -> DesiredCo
         switches: BTreeMap::new(),
         healthcheck: None,
         migrate: None,
+        check: None,
         watch: None,
         drain: DrainSpec { timeout: Millis(10_000), stop_grace: None },
         prove: None,

@@ -123,7 +123,7 @@ impl<'a> Engine<'a> {
         let _ = self.add(file, &Origin::default());
         let session = lock(&self.shared);
         let Some(scanned) = session.scanned.get(file) else { return true };
-        let elsewhere = ["host", "hosts", "include", "import", "from", "extends"];
+        let elsewhere = ["host", "hosts", "targets_of", "scrape_targets", "include", "import", "from", "extends"];
         elsewhere.iter().any(|word| scanned.words.contains(*word))
     }
 

@@ -202,6 +202,10 @@ pub(super) fn register(environment: &mut Environment<'static>, shared: &Shared) 
             None => named.get("indent")?,
         };
         named.assert_all_used()?;
+        if value.is_undefined() {
+            // `null` would hide a name that is misspelt: printing it is the error that names it.
+            return Ok(value);
+        }
         to_json(&value, indent, &mut lock(&session))
     });
     for (name, encoding) in [("b64encode", Encoding::Base64), ("urlencode", Encoding::Url), ("json", Encoding::Json)] {

@@ -108,6 +108,14 @@ impl Scope {
         self.insert(&["vars", name], value_of(&variable.value, 0), known);
     }
 
+    /// Adds a list or a map that Holdfast made itself.
+    pub(crate) fn data(&mut self, path: &[&str], value: &Json, origin: &Origin) {
+        if reserved_in(value) {
+            self.refused.push(ReservedCharacter { name: path.join("."), origin: origin.clone() });
+        }
+        self.insert(path, value_of(value, 0), Known { origin: origin.clone(), variable: None });
+    }
+
     /// Adds a secret as `secrets.DOTTED.NAME`.
     pub(crate) fn secret(&mut self, sealed: &SealedValue) {
         let mut path = vec!["secrets"];
@@ -158,7 +166,21 @@ impl Scope {
                     )
                 }
             }
+            _ if name.starts_with("targets_of.") => self.untold(name),
             _ => "set it, or print it with `|default(…)` where it may be missing".to_owned(),
+        }
+    }
+
+    /// Returns what to do about a target that is none.
+    fn untold(&self, name: &str) -> String {
+        let component = name.split('.').nth(1).unwrap_or_default();
+        match self.tree.get("hosts_of") {
+            Some(Node::Map(components)) if components.contains_key(component) => {
+                format!(
+                    "the component `{component}` tells Prometheus nothing: give it `metrics: {{ {component}: {{ port: … }} }}`"
+                )
+            }
+            _ => format!("the app has no component `{component}`"),
         }
     }
 

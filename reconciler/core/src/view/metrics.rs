@@ -20,6 +20,8 @@ pub struct MetricsSource {
     pub repository: Option<bool>,
     /// How far notices came.
     pub notices: Vec<NoticesDocument>,
+    /// Entries of the history's chain, and its last hash; `None` when it has none.
+    pub history: Option<(u64, String)>,
     /// By environment.
     pub environments: BTreeMap<EnvironmentName, EnvironmentMetrics>,
 }
@@ -99,6 +101,12 @@ pub fn metrics_text(source: &MetricsSource) -> String {
             let labels = [("sink", sink.sink.as_str()), ("state", state)];
             out.gauge("holdfast_notices", "Notices by place and state.", &labels, f64::from(count));
         }
+    }
+    if let Some((entries, head)) = &source.history {
+        let (name, help) = ("holdfast_history_entries_total", "Entries of the history's chain ever.");
+        out.counter(name, help, &[], *entries as f64);
+        let labels = [("head", head.as_str())];
+        out.gauge("holdfast_history_head_info", "The last hash of the history's chain.", &labels, 1.0);
     }
     for (name, environment) in &source.environments {
         let own = ("environment", name.as_str());
@@ -345,6 +353,7 @@ mod tests {
             daemon: true,
             repository: Some(false),
             notices: vec![sink],
+            history: Some((8, "c".repeat(64))),
             environments: [("prod".parse().unwrap(), environment)].into(),
         }
     }

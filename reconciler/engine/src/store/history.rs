@@ -7,6 +7,7 @@ use holdfast_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
+use super::chain;
 use super::totals::{self, Ended};
 use super::worker::{Store, StoreError};
 
@@ -158,6 +159,7 @@ impl Store {
                 let took_ms = at.since_ms(moment(started));
                 let ended = Ended { environment: &environment, deploy: ("", ""), result: word, took_ms, at };
                 totals::count(&transaction, &ended)?;
+                chain::ended(&transaction, id.0)?;
             }
             transaction.commit()?;
             Ok(())

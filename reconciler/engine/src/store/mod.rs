@@ -10,6 +10,7 @@
 //! `PRAGMA user_version` is the [`SchemaVersion`]. A file of a newer version is refused and left alone.
 
 mod approval;
+mod chain;
 mod history;
 mod lock;
 mod notices;
@@ -20,6 +21,7 @@ mod totals;
 mod worker;
 
 pub use approval::{Approval, ApprovalRequest};
+pub use chain::Verified;
 pub use history::{EventSeq, SyncId, SyncRecord};
 pub use lock::{Holder, Lock, LockId, LockOutcome};
 pub use notices::{Delivery, QueuedNotice, SinkState};

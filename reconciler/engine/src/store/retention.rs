@@ -1,6 +1,7 @@
 use holdfast_core::time::Timestamp;
 use rusqlite::params;
 
+use super::chain;
 use super::history::stored;
 use super::worker::{Store, StoreError};
 
@@ -36,14 +37,19 @@ impl Store {
         self.call(move |connection| {
             let before = stored(Timestamp(now.0.saturating_sub(policy.keep_ms)));
             let transaction = connection.transaction()?;
-            let syncs = transaction.execute(
-                "DELETE FROM syncs WHERE ended IS NOT NULL AND ended < ?1 AND id NOT IN (
-                     SELECT id FROM (
-                         SELECT id, row_number() OVER (PARTITION BY environment ORDER BY id DESC) AS age FROM syncs
-                     ) WHERE age <= ?2
-                 )",
-                params![before, policy.keep.max(1)],
-            )?;
+            let forgotten = {
+                let mut statement = transaction.prepare(
+                    "DELETE FROM syncs WHERE ended IS NOT NULL AND ended < ?1 AND id NOT IN (
+                         SELECT id FROM (
+                             SELECT id, row_number() OVER (PARTITION BY environment ORDER BY id DESC) AS age FROM syncs
+                         ) WHERE age <= ?2
+                     ) RETURNING id",
+                )?;
+                let ids = statement.query_map(params![before, policy.keep.max(1)], |row| row.get::<_, i64>(0))?;
+                ids.collect::<Result<Vec<i64>, _>>()?
+            };
+            let syncs = forgotten.len();
+            chain::forgotten(&transaction, &forgotten)?;
             transaction.execute("DELETE FROM approvals WHERE at < ?", [before])?;
             transaction.execute("DELETE FROM notices WHERE at < ? AND state != 'waiting'", [before])?;
             transaction.commit()?;

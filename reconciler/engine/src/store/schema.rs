@@ -10,7 +10,7 @@ pub struct SchemaVersion(pub u32);
 const APPLICATION: i32 = 0x484c_4446;
 
 /// How each version is made of the one before. Never changed once released, only added to.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE syncs (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -78,6 +78,11 @@ const MIGRATIONS: [&str; 4] = [
         environment TEXT NOT NULL, app TEXT NOT NULL, host TEXT NOT NULL, result TEXT NOT NULL,
         count INTEGER NOT NULL, took_ms INTEGER NOT NULL, last_at INTEGER NOT NULL, last_took_ms INTEGER NOT NULL,
         PRIMARY KEY (environment, app, host, result)
+    ) STRICT;
+",
+    "
+    CREATE TABLE chain (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, body TEXT NOT NULL, hash TEXT NOT NULL
     ) STRICT;
 ",
 ];

@@ -136,6 +136,7 @@ fn component(name: &str, strategy: Strategy, body: Body) -> DesiredComponent {
         switches: BTreeMap::new(),
         healthcheck: None,
         migrate: None,
+        check: None,
         watch: None,
         drain: DrainSpec { timeout: Millis(5_000), stop_grace: None },
         prove: None,

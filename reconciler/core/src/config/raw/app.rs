@@ -2,8 +2,10 @@
 
 use super::backup::{Backup, BackupClass};
 use super::certificate::CertificateName;
-use super::check::{Drain, Healthcheck, Migrate, Prove, Smoke, Watch};
-use super::leaf::{Account, Destination, HostHeader, Identifier, Mode, Network, Release, TemplatePath};
+use super::check::{Argv, Drain, Healthcheck, Migrate, Prove, Smoke, Watch};
+use super::leaf::{
+    Account, Destination, HostHeader, HttpPath, Identifier, Mode, Network, Release, ServiceName, TemplatePath,
+};
 use super::selector::Selector;
 use super::values::Values;
 use crate::config::decode::{Context, Decode, Must, Named, Port, Whole, record};
@@ -41,6 +43,10 @@ record!(
     nginx: Option<At<TemplatePath>>,
     /// More files.
     files: Option<Vec<File>>,
+    /// A program that looks at its new files before anything starts with them. Not for components with slots.
+    check: Option<At<Check>>,
+    /// What it tells Prometheus, by the name of the job.
+    metrics: Option<Named<Identifier, MetricsJob>>,
     /// How it is changed. Needed for `compose` and `systemd`; else `in_place`.
     strategy: Option<At<Strategy>>,
     /// Its backups by name; the names are unique in the app. Not for components with slots.
@@ -124,6 +130,26 @@ record!(
     owner: Option<Account>,
     /// Group: a name or a number. Default: `root`.
     group: Option<Account>,
+});
+
+record!(
+    /// A program that looks at a component's new files before anything starts with them. Where it fails, they are put back.
+    Check, "`check`", {
+    /// Program and arguments. There is no shell.
+    command: Argv,
+    /// The compose service whose image and volumes it runs with. Default: the host itself.
+    service: Option<ServiceName>,
+    /// How long it may take. Default: `1m`.
+    timeout: Option<Millis>,
+});
+
+record!(
+    /// Where a component answers Prometheus.
+    MetricsJob, "a job of `metrics`", {
+    /// The port of the component, by its name.
+    port: At<Identifier>,
+    /// The path. Default: `/metrics`.
+    path: Option<HttpPath>,
 });
 
 /// One template or several.

@@ -56,6 +56,9 @@ pub(super) fn steps(target: &Target, touched: &Touched, live: &LiveReport, kept:
     if !reloads(&puts, &removes) && touched.units.iter().any(stale) {
         steps.daemon_reload(name);
     }
+    if let Some(check) = target.check.as_ref().filter(|_| !puts.is_empty()) {
+        steps.push(name, "check the new files", check.timeout_ms, check.action.clone());
+    }
     if let Some(migration) = &target.migration {
         steps.push(name, MIGRATE, migration.timeout_ms, migration.action.clone());
     }

@@ -103,6 +103,7 @@ fn target(name: &str, wanted: &ComponentRecord, previous: &AppRecord, former: &A
         is_first: now.is_none(),
         switches: wanted.switches.clone(),
         migration: None,
+        check: None,
         watch: None,
         drain_ms: wanted.drain_ms,
         stop_grace_ms: wanted.stop_grace_ms,

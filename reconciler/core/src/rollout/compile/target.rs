@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use holdfast_protocol::{Action, AppRecord, ComponentRecord, Ledger, MigrationRunner, Slot};
 
 use crate::config::{Strategy, WatchSpec};
-use crate::desired::{DesiredApp, DesiredComponent, DesiredMigration};
+use crate::desired::{DesiredApp, DesiredCheck, DesiredComponent, DesiredMigration};
 use crate::plan::{Change, ResourceKey};
 use crate::render::Content;
 
@@ -28,6 +28,8 @@ pub(super) struct Target {
     pub(super) switches: BTreeMap<String, u16>,
     /// The migration, when it is to run here and now.
     pub(super) migration: Option<Migration>,
+    /// What looks at new files before anything starts with them, when this content was not looked at before.
+    pub(super) check: Option<Migration>,
     /// The watch window.
     pub(super) watch: Option<WatchSpec>,
     pub(super) drain_ms: u64,
@@ -151,6 +153,11 @@ pub(super) fn from_desired(
         .as_ref()
         .filter(|migration| planned(&migration.id) && !ledger.migrations.contains(&migration.id))
         .map(|wanted| migration(wanted, &place));
+    let check = component
+        .check
+        .as_ref()
+        .filter(|check| !ledger.migrations.contains(&check.id))
+        .map(|wanted| check(wanted, &place));
     let switches = component
         .switches
         .iter()
@@ -168,6 +175,7 @@ pub(super) fn from_desired(
         is_first: record.is_none(),
         switches,
         migration,
+        check,
         watch: component.watch.clone(),
         drain_ms: component.drain.timeout.0,
         stop_grace_ms: component.drain.stop_grace.map(|grace| grace.0),
@@ -259,6 +267,20 @@ pub(super) fn difference(place: &Place, before: Option<&Place>) -> Touched {
         units: units.map(|(unit, _)| unit.clone()).collect(),
         project,
     }
+}
+
+/// Returns a look at files: run as a migration is, at most once for its content, and again when nobody knows how it ended.
+fn check(wanted: &DesiredCheck, place: &Place) -> Migration {
+    let runner = match &place.project {
+        Some(project) if !wanted.spec.service.is_empty() => MigrationRunner::Service {
+            project: project.name.clone(),
+            file: project.file.clone(),
+            service: wanted.spec.service.clone(),
+        },
+        _ => MigrationRunner::Host { directory: String::new(), user: String::new() },
+    };
+    let (id, argv) = (wanted.id.clone(), wanted.spec.command.clone());
+    Migration { action: Action::Migrate { id, runner, argv, idempotent: true }, timeout_ms: wanted.spec.timeout.0 }
 }
 
 fn migration(wanted: &DesiredMigration, place: &Place) -> Migration {

@@ -40,6 +40,7 @@ fn component(text: &str, strategy: Strategy, body: Body) -> DesiredComponent {
         switches: BTreeMap::new(),
         healthcheck: None,
         migrate: None,
+        check: None,
         watch: None,
         drain: DrainSpec { timeout: Millis(5_000), stop_grace: None },
         prove: None,
@@ -680,6 +681,44 @@ fn cap_27_one_changed_unit_restarts_itself_and_undoes_in_order() {
     settle
       record
     ");
+}
+
+#[test]
+fn cap_75_new_files_are_looked_at_before_anything_starts_with_them() {
+    let app = |text: &str| {
+        let mut units = component("units", Strategy::Rolling, Body::Single(units("one.service", text)));
+        units.check = Some(crate::desired::DesiredCheck {
+            id: format!("t/nps/units/check-{text}"),
+            spec: crate::config::CheckSpec {
+                command: vec!["look".to_owned()],
+                service: String::new(),
+                timeout: Millis(1_000),
+                origin: Origin::default(),
+            },
+        });
+        DesiredApp {
+            name: name("nps"),
+            release: text.to_owned(),
+            release_origin: Origin::default(),
+            keep_releases: 3,
+            components: vec![units],
+        }
+    };
+    let first = spec(&state(vec![app("v1")]), &changes(&["units"]), &Ledger::default());
+    let steps: Vec<&str> = first.promote.iter().map(|step| step.title.as_str()).collect();
+    let at = |title: &str| steps.iter().position(|step| *step == title).unwrap_or_else(|| panic!("{title}: {steps:?}"));
+    let check = at("units: check the new files");
+    assert!(
+        at("units: put /etc/systemd/system/one.service") < check && check < at("units: start one.service"),
+        "{steps:?}"
+    );
+    let ledger = applied(Ledger::default(), &first);
+    let checks = |text: &str, ledger: &Ledger| {
+        let spec = spec(&state(vec![app(text)]), &changes(&["units"]), ledger);
+        spec.promote.iter().filter(|step| step.title.contains("check the new files")).count()
+    };
+    assert_eq!(checks("v2", &ledger), 1, "other content is looked at");
+    assert_eq!(checks("v1", &ledger), 0, "what was looked at is known");
 }
 
 #[test]
