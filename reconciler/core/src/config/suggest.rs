@@ -30,9 +30,9 @@ pub(crate) fn hint<'c>(text: &str, what: &str, candidates: impl IntoIterator<Ite
     let all: Vec<&str> = candidates.into_iter().collect();
     match all.len() {
         0 => format!("there are no {what}"),
-        1..=24 => format!("{what}: {}", all.join(", ")),
+        1..=40 => format!("{what}: {}", all.join(", ")),
         count => {
-            format!("{what}: {} and {} more", all.iter().take(20).copied().collect::<Vec<_>>().join(", "), count - 20)
+            format!("{what}: {} and {} more", all.iter().take(40).copied().collect::<Vec<_>>().join(", "), count - 40)
         }
     }
 }
