@@ -1,7 +1,7 @@
 //! Copies of backups on another host: carried by the manager, encrypted on the way, proven where they are kept.
 //!
 //! # Flow
-//! [`classes`] of what git declares → [`round`]: what each host has, and what its off-site host wants of it ([`copy`]) → a note on the
+//! [`classes`] of what git declares → [`round()`]: what each host has, and what its off-site host wants of it ([`copy`]) → a note on the
 //! host, which a report shows. [`bring_back`] goes the other way: a copy becomes a backup of a host again, which is then restored as
 //! any other.
 //!
