@@ -10,15 +10,7 @@ use holdfast_testkit::ops::Ops;
 use serde_json::{Value, json};
 
 use super::Shipped;
-
-const IMAGES: [&str; 6] = [
-    "registry: lab",
-    "postgres_image: lab/postgres:17",
-    "redis_image: lab/redis:8",
-    "qdrant_image: lab/qdrant:1",
-    "minio_image: lab/minio:1",
-    "flower_image: lab/flower:1",
-];
+use super::shia::IMAGES;
 
 /// What guide 003 promises: back within four hours, with at most one hour lost.
 const RTO: Duration = Duration::from_secs(4 * 3600);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Shipped, assert_hidden};
 
-const IMAGES: [&str; 6] = [
+pub(super) const IMAGES: [&str; 6] = [
     "registry: lab",
     "postgres_image: lab/postgres:17",
     "redis_image: lab/redis:8",

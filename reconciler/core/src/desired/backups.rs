@@ -10,8 +10,8 @@ use holdfast_protocol::{BackupSource, BackupSpec, OffsiteSpec};
 use super::component::own_file;
 use super::path::{Place, UNITS};
 use super::resolve::finding;
-use super::{Artifacts, Body, DesiredBackup, DesiredComponent, DesiredUnit};
-use crate::config::{App, BackupFrom, BackupPlan, Component, Config, DrainSpec, Environment, Recurrence, Strategy};
+use super::{Artifacts, DesiredBackup, DesiredComponent, DesiredUnit};
+use crate::config::{App, BackupFrom, BackupPlan, Component, Config, Environment, Recurrence};
 use crate::diag::Diagnostics;
 use crate::render::Content;
 use crate::time::Millis;
@@ -94,22 +94,8 @@ pub(super) fn backups(
         return Err(findings);
     }
     Ok(Some(DesiredComponent {
-        name,
-        strategy: Strategy::InPlace,
-        body: Body::Single(artifacts),
-        ports: BTreeMap::new(),
-        switches: BTreeMap::new(),
-        healthcheck: None,
-        migrate: None,
-        check: None,
-        watch: None,
-        drain: DrainSpec { timeout: Millis(0), stop_grace: None },
-        prove: None,
-        smoke: Vec::new(),
-        keep_previous: Millis(0),
         backups: declared,
-        certificates: BTreeMap::new(),
-        origin: component.origin.clone(),
+        ..DesiredComponent::of_timers(name, artifacts, component.origin.clone())
     }))
 }
 

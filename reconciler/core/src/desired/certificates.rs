@@ -9,11 +9,10 @@ use holdfast_protocol::{CertificateIssuer, CertificateSpec};
 use super::backups::PROGRAM;
 use super::component::own_file;
 use super::path::{Place, UNITS};
-use super::{Artifacts, Body, DesiredComponent, DesiredUnit};
-use crate::config::{App, Certificate, CertificateAuthority, Component, DrainSpec, Environment, Strategy};
+use super::{Artifacts, DesiredComponent, DesiredUnit};
+use crate::config::{App, Certificate, CertificateAuthority, Component, Environment};
 use crate::id::DigestWriter;
 use crate::render::Content;
-use crate::time::Millis;
 
 /// Where the host keeps what Holdfast stores.
 const ROOT: &str = "/var/lib/holdfast";
@@ -66,22 +65,8 @@ pub(super) fn certificate(environment: &Environment, app: &App, component: &Comp
     put(format!("{UNITS}/{unit}.timer"), timer(&about, minute(&unit)));
     artifacts.units.insert(format!("{unit}.timer"), DesiredUnit { enabled: true });
     Some(DesiredComponent {
-        name,
-        strategy: Strategy::InPlace,
-        body: Body::Single(artifacts),
-        ports: BTreeMap::new(),
-        switches: BTreeMap::new(),
-        healthcheck: None,
-        migrate: None,
-        check: None,
-        watch: None,
-        drain: DrainSpec { timeout: Millis(0), stop_grace: None },
-        prove: None,
-        smoke: Vec::new(),
-        keep_previous: Millis(0),
-        backups: BTreeMap::new(),
         certificates: BTreeMap::from([(path, spec)]),
-        origin: component.origin.clone(),
+        ..DesiredComponent::of_timers(name, artifacts, component.origin.clone())
     })
 }
 

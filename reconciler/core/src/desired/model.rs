@@ -154,6 +154,29 @@ pub enum Body {
 }
 
 impl DesiredComponent {
+    /// Returns what is done about a component on its host from time to time, such as backups: files and timers in place, that nothing
+    /// asks for health, that takes no traffic, and that is never kept.
+    pub(super) fn of_timers(name: ComponentName, artifacts: Artifacts, origin: Origin) -> Self {
+        Self {
+            name,
+            strategy: Strategy::InPlace,
+            body: Body::Single(artifacts),
+            ports: BTreeMap::new(),
+            switches: BTreeMap::new(),
+            healthcheck: None,
+            migrate: None,
+            check: None,
+            watch: None,
+            drain: DrainSpec { timeout: Millis(0), stop_grace: None },
+            prove: None,
+            smoke: Vec::new(),
+            keep_previous: Millis(0),
+            backups: BTreeMap::new(),
+            certificates: BTreeMap::new(),
+            origin,
+        }
+    }
+
     /// Returns the secrets that its files print, in any place, each as often as they do.
     pub fn secrets(&self) -> impl Iterator<Item = &crate::secret::SecretRef> {
         let places = [Slot::Blue, Slot::Green].map(|slot| self.body.artifacts(Some(slot)));
