@@ -152,6 +152,7 @@ async fn locked(
             let mut paused = paused(store, &environment).await?;
             paused.retain(|app, _| only.as_ref() != Some(app));
             let request = SyncRequest {
+                checks: setup.manager.checks.get(&environment).cloned().unwrap_or_default(),
                 desired,
                 cause,
                 by,

@@ -78,6 +78,7 @@ impl Setup {
             // Nothing is followed: only a person applies, from whatever commit he names.
             environments: BTreeMap::new(),
             approvals: BTreeMap::new(),
+            checks: BTreeMap::new(),
             notices: Vec::new(),
             metrics: None,
             retention: RetentionPolicy::default(),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use holdfast_core::desired::{DesiredHost, DesiredState, resolve};
 use holdfast_core::plan::{LiveHost, LiveState, Plan, PlanOptions, observe_request, plan};
 use holdfast_core::protocol::{
-    Architecture, Hello, LiveReport, NginxLive, Observed, PROTOCOL_VERSION, Resources, Tool,
+    Architecture, Hello, LiveReport, NginxLive, Observed, PROTOCOL_VERSION, PrerequisitesLive, Resources, Tool,
 };
 use holdfast_core::time::Timestamp;
 use holdfast_core::view::{Style, desired_diff, explain_text, plan_markdown, plan_text};
@@ -47,6 +47,7 @@ fn fresh(host: &DesiredHost) -> LiveHost {
         switches: Observed::Absent,
         backups: std::collections::BTreeMap::new(),
         certificates: std::collections::BTreeMap::new(),
+        prerequisites: PrerequisitesLive::default(),
         listening: Vec::new(),
         resources: Resources { disk_free: 1 << 40, inodes_free: 1 << 20, ..Resources::default() },
         ledger: Observed::Absent,
@@ -66,6 +67,7 @@ fn fresh(host: &DesiredHost) -> LiveHost {
         capabilities: BTreeSet::new(),
         fence: 0,
         boot_id: String::new(),
+        postgresql_client: Tool::Missing,
     };
     LiveHost::Reached { hello: Box::new(hello), report: Box::new(report) }
 }

@@ -299,7 +299,8 @@ fn verdict(report: &Report) -> SyncVerdict {
 }
 
 /// Blockers that may go away by themselves.
-const RETRIED: [&str; 5] = ["unreachable", "unknown", "unfinished-transaction", "no-headroom", "port-taken"];
+const RETRIED: [&str; 6] =
+    ["unreachable", "unknown", "unfinished-transaction", "no-headroom", "port-taken", "check-not-green"];
 
 #[cfg(test)]
 mod tests {

@@ -91,6 +91,7 @@ fn ports(output: Output, fleet: &FakeFleet) -> Ports {
 
 async fn apply(output: Output, fleet: &FakeFleet, desired: &DesiredState, held: &mut BTreeSet<Quarantined>) -> Report {
     let request = SyncRequest {
+        checks: Vec::new(),
         windows: WindowConsent::None,
         begun: BTreeSet::new(),
         desired: desired.clone(),

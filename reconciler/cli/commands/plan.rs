@@ -7,6 +7,7 @@ use holdfast_core::desired::DesiredState;
 use holdfast_core::id::EnvironmentName;
 use holdfast_core::plan::{LiveState, Plan, PlanOptions, plan};
 use holdfast_core::view::{Style, harmless, plan_html, plan_json, plan_markdown, plan_text};
+use holdfast_engine::gate::not_green;
 use holdfast_engine::sync::observe_desired;
 
 use crate::args::{PlanArgs, PlanFormat};
@@ -36,6 +37,12 @@ pub(crate) async fn run(setup: &Setup, arguments: &PlanArgs) -> Result<Exit, Err
     }
     for line in closed_lines(&closed_now(&revision, &environment, &wire)) {
         setup.output.say(&line);
+    }
+    if plan.hosts.values().any(|host| !host.changes.is_empty()) {
+        let checks = setup.manager.checks.get(&environment).map_or(&[][..], Vec::as_slice);
+        for red in not_green(checks, &environment, &revision.commit).await {
+            setup.output.say(&harmless(&red));
+        }
     }
     if let Some(path) = &arguments.out {
         let text = serde_json::to_string_pretty(&plan).or_hint("")?;

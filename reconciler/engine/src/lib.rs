@@ -5,6 +5,7 @@
 pub mod apply;
 pub mod clock;
 pub mod daemon;
+pub mod gate;
 pub mod git;
 pub mod links;
 pub mod local;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use holdfast_core::approval::ApprovalRule;
 use holdfast_core::config::limits::MAX_FILE_BYTES;
-use holdfast_core::config::{Followed, ManagerFile, NoticeSink, load_manager};
+use holdfast_core::config::{Followed, GateCheck, ManagerFile, NoticeSink, load_manager};
 use holdfast_core::diag::{Diagnostic, Diagnostics, Origin, Severity};
 use holdfast_core::id::EnvironmentName;
 
@@ -36,6 +36,8 @@ pub struct ManagerConfig {
     pub environments: BTreeMap<EnvironmentName, Track>,
     /// Where plans must be approved, and by whom.
     pub approvals: BTreeMap<EnvironmentName, ApprovalRule>,
+    /// What has to be green for a commit before it is applied.
+    pub checks: BTreeMap<EnvironmentName, Vec<GateCheck>>,
     /// Where people are told what happens.
     pub notices: Vec<NoticeSink>,
     /// Where the daemon answers Prometheus; `None` when nowhere.
@@ -143,6 +145,7 @@ impl ManagerConfig {
             fetch_timeout: Duration::from_millis(file.fetch_timeout.0),
             environments: file.environments.into_iter().map(|(name, followed)| (name, track(followed))).collect(),
             approvals: file.approvals,
+            checks: file.checks,
             notices: file.notices,
             metrics: file.metrics,
             retention: RetentionPolicy { keep: file.history.at_least, keep_ms: file.history.age.0 },

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use holdfast_core::approval::{Agreement, ApprovalRule, Case, Clearance, Proposal, clearance};
-use holdfast_core::config::HostSpec;
+use holdfast_core::config::{GateCheck, HostSpec};
 use holdfast_core::desired::DesiredState;
 use holdfast_core::event::{AppResult, SyncEvent, SyncEventKind, SyncResult};
 use holdfast_core::id::{AppName, CommitId, HostName};
@@ -25,6 +25,7 @@ use holdfast_core::window::{Closed, closed_apps};
 use holdfast_protocol::{Digest, Outcome, Phase};
 
 use crate::apply::{AppEnd, AppRollout, Operator, Payload, Unfinished, resume, roll_out, secret_problems, unfinished};
+use crate::gate::not_green;
 use crate::observe::observe;
 use crate::ports::{EventSink, Ports};
 
@@ -51,6 +52,8 @@ pub struct SyncRequest {
     pub paused: BTreeMap<AppName, String>,
     /// Who must agree to the plan before it is applied, and who did; `None` when nobody is asked.
     pub approving: Option<Approving>,
+    /// What has to be green for the commit before anything is applied.
+    pub checks: Vec<GateCheck>,
     /// What the environment's windows mean for it.
     pub windows: WindowConsent,
     /// Apps whose rollout to this commit was begun by a sync that was cut short: windows do not stop it half way.
@@ -222,13 +225,18 @@ async fn look_and_apply(
     blockers.extend(apps.iter().filter_map(|app| Some(format!("paused: {app} {}", request.paused.get(app)?))));
     let secrets = if stale.is_none() { secret_blockers(ports, &rollouts) } else { Vec::new() };
     blockers.extend(secrets.iter().cloned());
+    // A commit that changes nothing needs nobody's word. One whose rollout had begun goes on: half a release is worse.
+    let asked_before = apps.iter().all(|app| gate.passed.contains(app));
+    let checks = if apps.is_empty() || asked_before || stale.is_some() { &[][..] } else { &request.checks };
+    let red = not_green(checks, &desired.environment, &desired.commit).await;
+    blockers.extend(red.iter().cloned());
     ports.tell(SyncEventKind::Planned {
         changes: apps.iter().map(|app| app_changes(&plan, app).count() as u32).sum(),
         blockers: blockers.clone(),
         closed: shut.into_keys().collect(),
         seal: plan.seal.to_string(),
     });
-    if stale.is_some() || !secrets.is_empty() {
+    if stale.is_some() || !secrets.is_empty() || !red.is_empty() {
         return Passed::Stopped;
     }
     if !cleared(ports, asked, &plan, !apps.is_empty()) {

@@ -1,10 +1,12 @@
 //! Names of users and groups, and their numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use holdfast_protocol::AccountLive;
 
 /// The users and groups of a host's own files.
 ///
@@ -26,6 +28,8 @@ struct Names {
     stamp: Option<(u64, u64, u64, i64, i64)>,
     by_id: BTreeMap<u32, String>,
     by_name: BTreeMap<String, u32>,
+    /// Whole entries, field by field.
+    entries: BTreeMap<String, Vec<String>>,
 }
 
 impl Accounts {
@@ -56,6 +60,25 @@ impl Accounts {
         self.groups.name(id)
     }
 
+    /// Returns an account by its name, with all it is in; `None` when there is no such one here.
+    pub fn account(&self, name: &str) -> Option<AccountLive> {
+        let entry = self.users.entries.get(name)?;
+        let field = |index: usize| entry.get(index).cloned().unwrap_or_default();
+        let lists = |group: &Vec<String>| group.get(3).is_some_and(|members| members.split(',').any(|one| one == name));
+        let groups = self.groups.entries.iter().filter(|(_, group)| lists(group));
+        Some(AccountLive {
+            group: field(3).parse().map_or_else(|_| field(3), |id| self.group(id)),
+            groups: groups.map(|(group, _)| group.clone()).collect::<BTreeSet<_>>(),
+            home: field(5),
+            shell: field(6),
+        })
+    }
+
+    /// Returns the number of a group by its name alone.
+    pub fn named_group(&self, name: &str) -> Option<u32> {
+        self.groups.by_name.get(name).copied()
+    }
+
     /// Returns the number of a user given by name or number.
     pub fn user_id(&self, name: &str) -> Option<u32> {
         self.users.id(name)
@@ -73,7 +96,7 @@ impl Names {
         let stamp = Some((meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()));
         if self.stamp != stamp {
             let text = String::from_utf8_lossy(&fs::read(&self.path)?).into_owned();
-            (self.by_id, self.by_name) = parse(&text);
+            (self.by_id, self.by_name, self.entries) = parse(&text);
             self.stamp = stamp;
         }
         Ok(())
@@ -89,9 +112,12 @@ impl Names {
 }
 
 /// The first line of a name or number counts, as for the C library.
-fn parse(text: &str) -> (BTreeMap<u32, String>, BTreeMap<String, u32>) {
+type Parsed = (BTreeMap<u32, String>, BTreeMap<String, u32>, BTreeMap<String, Vec<String>>);
+
+fn parse(text: &str) -> Parsed {
     let mut by_id = BTreeMap::new();
     let mut by_name = BTreeMap::new();
+    let mut entries = BTreeMap::new();
     for line in text.lines() {
         let mut fields = line.split(':');
         let (Some(name), Some(id)) = (fields.next(), fields.nth(1)) else { continue };
@@ -101,8 +127,9 @@ fn parse(text: &str) -> (BTreeMap<u32, String>, BTreeMap<String, u32>) {
         }
         by_id.entry(id).or_insert_with(|| name.to_owned());
         by_name.entry(name.to_owned()).or_insert(id);
+        entries.entry(name.to_owned()).or_insert_with(|| line.split(':').map(str::to_owned).collect());
     }
-    (by_id, by_name)
+    (by_id, by_name, entries)
 }
 
 #[cfg(test)]
@@ -131,5 +158,23 @@ mod tests {
         fs::write(folder.path().join("group"), "www-data:x:34:\nnew:x:35:\n").unwrap();
         accounts.refresh().unwrap();
         assert_eq!(accounts.group(35), "new");
+    }
+
+    #[test]
+    fn cap_14_an_account_is_all_its_lines_say() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("passwd"), "nps:x:990:991::/opt/nps:/bin/false\n").unwrap();
+        fs::write(folder.path().join("group"), "nps:x:991:\nadm:x:4:syslog,nps\ndocker:x:5:npsx\n").unwrap();
+        let mut accounts = Accounts::new(folder.path());
+        accounts.refresh().unwrap();
+        let expected = AccountLive {
+            group: "nps".to_owned(),
+            groups: ["adm".to_owned()].into(),
+            home: "/opt/nps".to_owned(),
+            shell: "/bin/false".to_owned(),
+        };
+        assert_eq!(accounts.account("nps"), Some(expected));
+        assert_eq!(accounts.account("adm"), None);
+        assert_eq!((accounts.named_group("adm"), accounts.named_group("4")), (Some(4), None));
     }
 }

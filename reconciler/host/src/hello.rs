@@ -80,7 +80,12 @@ pub fn hello(root: &Root, system: &System, units: &mut Units, engine: &mut Engin
     let nginx = tool("nginx", &candidates(system, "nginx"), "", &|| nginx_version(system));
     let mut plugins = candidates(system, "docker");
     plugins.extend(PLUGIN_FOLDERS.map(|folder| Path::new(folder).join("docker-compose")));
+    plugins.extend(candidates(system, "docker-compose"));
     let compose = tool("compose", &plugins, "", &|| compose_version(system));
+    let mut psql = candidates(system, "psql");
+    // Debian's `psql` is a wrapper of the versions in here.
+    psql.push(PathBuf::from("/usr/lib/postgresql"));
+    let postgresql_client = tool("psql", &psql, "", &|| psql_version(system));
     // The kernel's part may change with a boot.
     let nft = tool("nft", &candidates(system, "nft"), &boot_id, &|| nft_version(system));
     if changed || told.entries.len() != before {
@@ -104,6 +109,7 @@ pub fn hello(root: &Root, system: &System, units: &mut Units, engine: &mut Engin
         nginx,
         docker: engine.version(),
         compose,
+        postgresql_client,
         capabilities,
         fence,
         boot_id,
@@ -148,9 +154,25 @@ fn compose_version(system: &System) -> Tool {
         Some(text.trim().trim_start_matches('v').to_owned())
     }) {
         // The Docker command fails in the same way for a plugin that is missing and one that is broken.
-        Tool::Broken(_) if !installed => Tool::Missing,
+        Tool::Broken(_) | Tool::Missing if !installed => former_compose_version(system),
         tool => tool,
     }
+}
+
+/// The program that compose was before it became a plugin of docker: another one, and always too old. That it is there is worth saying.
+fn former_compose_version(system: &System) -> Tool {
+    match version(run(system, "docker-compose", &["version", "--short"]), |text| {
+        Some(text.trim().trim_start_matches('v').to_owned())
+    }) {
+        // From 2 on the plugin is sometimes installed under this name as well, where docker does not find it.
+        Tool::Version(version) if version.starts_with("1.") => Tool::Version(version),
+        _ => Tool::Missing,
+    }
+}
+
+fn psql_version(system: &System) -> Tool {
+    // `psql (PostgreSQL) 17.6 (Debian 17.6-0+deb13u1)`
+    version(run(system, "psql", &["--version"]), |text| Some(text.split_ascii_whitespace().nth(2)?.to_owned()))
 }
 
 fn nft_version(system: &System) -> Tool {

@@ -130,6 +130,8 @@ pub struct System {
     pub proc: PathBuf,
     /// Local configuration.
     pub etc: PathBuf,
+    /// What the distribution's package manager says is installed.
+    pub packages: PathBuf,
     /// The Docker engine's socket.
     pub docker: PathBuf,
     /// systemd's private socket, which only root may use.
@@ -146,6 +148,7 @@ impl System {
         Self {
             proc: "/proc".into(),
             etc: "/etc".into(),
+            packages: "/var/lib/dpkg/status".into(),
             docker: "/var/run/docker.sock".into(),
             systemd_private: "/run/systemd/private".into(),
             system_bus: "/run/dbus/system_bus_socket".into(),

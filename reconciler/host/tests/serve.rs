@@ -289,6 +289,7 @@ fn one_observation_says_all_and_a_failed_look_is_unknown() {
         images: vec!["i:1".to_owned()],
         backups: vec!["/b.json".to_owned()],
         certificates: BTreeMap::new(),
+        ..ObserveRequest::default()
     };
     let Reply::Observed(report) = manager.ask(1, Request::Observe(request)) else { panic!("no report") };
     assert_eq!(report.files[&file].seen().unwrap().content.as_deref(), Some(&b"live"[..]));

@@ -32,6 +32,8 @@ pub struct Hello {
     pub docker: Tool,
     /// The compose plugin's version.
     pub compose: Tool,
+    /// The version of PostgreSQL's client programs.
+    pub postgresql_client: Tool,
     /// Which optional mechanisms work on this host.
     pub capabilities: BTreeSet<Capability>,
     /// The fence: the highest number a transaction here has carried.

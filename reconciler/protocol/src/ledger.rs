@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, HealthCheck, Prove, Slot};
+use crate::{Digest, HealthCheck, Prerequisites, Prove, Slot};
 
 /// `<environment>/<app>`.
 pub type AppKey = String;
@@ -78,6 +78,12 @@ pub struct ComponentRecord {
     pub slots: BTreeMap<Slot, SlotRecord>,
     /// Switches by listen address, and the port each goes to.
     pub switches: BTreeMap<String, u16>,
+    /// Bytes of memory that its containers and units may take together, in all its slots.
+    #[serde(default)]
+    pub memory: u64,
+    /// What was there, or was made, before it.
+    #[serde(default)]
+    pub prerequisites: Prerequisites,
 }
 
 /// What one slot holds.

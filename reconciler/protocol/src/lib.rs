@@ -20,6 +20,7 @@ mod live;
 mod mask;
 mod message;
 mod observe;
+mod prerequisite;
 mod slot;
 mod step;
 mod transaction;
@@ -43,6 +44,9 @@ pub use live::{
 pub use mask::Hidden;
 pub use message::{Decision, Envelope, Fault, FaultKind, HostEvent, Reply, Request, StageProblem};
 pub use observe::{FileQuery, ObserveRequest};
+pub use prerequisite::{
+    AccountLive, AccountSpec, FolderLive, FolderSpec, PrerequisiteQuery, Prerequisites, PrerequisitesLive,
+};
 pub use slot::Slot;
 pub use step::{Action, ActiveGoal, FilePut, MigrationRunner, Step, SwitchMethod};
 pub use transaction::{TransactionId, TransactionKind, TransactionSpec};

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BackupLive, CertificateLive, Digest, Ledger, Outcome, Phase, TransactionId};
+use crate::{BackupLive, CertificateLive, Digest, Ledger, Outcome, Phase, PrerequisitesLive, TransactionId};
 
 /// The result of looking at one thing. Unknown is not absent: a failed look never becomes a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,8 @@ pub struct LiveReport {
     pub backups: BTreeMap<String, Observed<BackupLive>>,
     /// By the path of the declaration, as asked: how certificates stand.
     pub certificates: BTreeMap<String, Observed<CertificateLive>>,
+    /// Groups, accounts, folders and packages, as asked.
+    pub prerequisites: PrerequisitesLive,
     /// TCP ports that are listened on.
     pub listening: Vec<ListeningPort>,
     /// Head-room.
@@ -173,6 +175,8 @@ pub struct Resources {
     pub memory_available: u64,
     /// `MemTotal` in bytes.
     pub memory_total: u64,
+    /// Processors; 0 where they cannot be counted.
+    pub processors: u32,
 }
 
 /// A transaction that a host knows.

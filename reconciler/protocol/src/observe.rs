@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CertificateSpec, Digest};
+use crate::{CertificateSpec, Digest, PrerequisiteQuery};
 
 /// What the manager wants to know, in one round trip. The host adds everything its ledger names, so that what is to be pruned
 /// shows up without being asked for.
@@ -20,6 +20,8 @@ pub struct ObserveRequest {
     pub backups: Vec<String>,
     /// Certificates whose state is wanted, by the path of their declaration.
     pub certificates: BTreeMap<String, CertificateSpec>,
+    /// Groups, accounts, folders and packages to look at.
+    pub prerequisites: PrerequisiteQuery,
 }
 
 /// One file to look at.

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppRecord, CertificateSpec, Digest, HealthCheck, Prove, Smoke, Watch};
+use crate::{AccountSpec, AppRecord, CertificateSpec, Digest, FolderSpec, HealthCheck, Prove, Smoke, Watch};
 
 /// One step of a transaction. What makes it idempotent, how it is probed and how it is undone follows from its [`Action`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +90,25 @@ pub enum Action {
         nginx: bool,
         /// The Docker engine must answer.
         docker: bool,
+    },
+    /// Makes a system group. Undo: none: files may have its number by then.
+    Group {
+        /// Its name.
+        name: String,
+    },
+    /// Makes an account, or brings one to what it should be. Undo: what it was; one that was made stays, for the same reason.
+    Account {
+        /// Its name.
+        name: String,
+        /// What it should be.
+        spec: AccountSpec,
+    },
+    /// Makes a folder with those above it, or gives it its owner and mode. Undo: what it was; one that was made goes when it is empty.
+    Folder {
+        /// Absolute path.
+        path: String,
+        /// What it should be.
+        spec: FolderSpec,
     },
     /// Makes images available: each is here, or is pulled. Undo: none (images are kept for the way forward).
     Images {

@@ -3,6 +3,7 @@
 
 mod disaster;
 mod foreign;
+mod hosts;
 mod investment;
 mod monitoring;
 mod neurocore;

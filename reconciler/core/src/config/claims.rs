@@ -25,6 +25,12 @@ pub(super) enum Resource {
     Backup,
     /// A certificate.
     Certificate,
+    /// A local account.
+    Account,
+    /// A folder with its owner and mode.
+    Folder,
+    /// The host's firewall.
+    Firewall,
 }
 
 impl Resource {
@@ -38,6 +44,9 @@ impl Resource {
             Self::File => "file",
             Self::Backup => "backup",
             Self::Certificate => "certificate",
+            Self::Account => "account",
+            Self::Folder => "folder",
+            Self::Firewall => "host's",
         }
     }
 }
@@ -107,6 +116,8 @@ impl Claims {
                     Resource::Site | Resource::Project => "rename the component, or put the two on different hosts",
                     Resource::Certificate => "declare another certificate for one of the two",
                     Resource::File => "write it from one component only",
+                    Resource::Account | Resource::Folder => "declare it in one component only",
+                    Resource::Firewall => "a host has one firewall: bring all it allows together",
                 };
                 findings.error("claimed-twice", &later.file, Place { line, column, length }, message, hint);
             }

@@ -6,7 +6,7 @@ use super::certificates;
 use super::claims::Claims;
 use super::findings::Findings;
 use super::hosts::{Hosts, Scope};
-use super::model::{Config, DriftPolicy, Environment, RolloutPolicy, SyncMode, SyncPolicy};
+use super::model::{Config, DriftPolicy, Environment, Requirement, Requirements, RolloutPolicy, SyncMode, SyncPolicy};
 use super::place::{At, Place};
 use super::raw;
 use super::read::{self, EnvironmentFiles};
@@ -111,12 +111,28 @@ fn environment(
         hosts: selected,
         sync,
         rollout,
+        requires: requirements(content.requires.as_ref()),
         variables: content.variables.unwrap_or_default().0,
         apps,
         certificates: certificates.into_iter().filter_map(|(name, made)| Some((name, made?))).collect(),
         secrets,
         origin: Origin { file, line: 0, column: 0 },
     })
+}
+
+/// Returns the oldest versions that hosts may have.
+fn requirements(raw: Option<&raw::Requires>) -> Requirements {
+    let Some(raw) = raw else { return Requirements::new() };
+    let all = [
+        (Requirement::Docker, &raw.docker),
+        (Requirement::Compose, &raw.compose),
+        (Requirement::Nginx, &raw.nginx),
+        (Requirement::Systemd, &raw.systemd),
+        (Requirement::PostgresqlClient, &raw.postgresql_client),
+        (Requirement::Kernel, &raw.kernel),
+        (Requirement::Debian, &raw.debian),
+    ];
+    all.into_iter().filter_map(|(part, oldest)| Some((part, oldest.as_ref()?.0.clone()))).collect()
 }
 
 /// Returns the sync policy: the environment's word, else that of `holdfast.yaml`, else the built-in one.

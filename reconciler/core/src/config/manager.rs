@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::decode::{Named, Wrong};
 use super::findings::Findings;
-use super::model::Located;
+use super::model::{GateCheck, GateSource, Located};
 use super::notices::{NoticeSink, notices};
 use super::place::{At, Place};
 use super::raw;
@@ -33,6 +33,8 @@ pub struct ManagerFile {
     pub environments: BTreeMap<EnvironmentName, Followed>,
     /// Where plans must be approved, and by whom.
     pub approvals: BTreeMap<EnvironmentName, ApprovalRule>,
+    /// What has to be green for a commit before it is applied.
+    pub checks: BTreeMap<EnvironmentName, Vec<GateCheck>>,
     /// Where people are told what happens.
     pub notices: Vec<NoticeSink>,
     /// Where the daemon answers Prometheus; `None` when nowhere. An address of this machine alone.
@@ -99,7 +101,7 @@ pub fn load_manager(file: &str, bytes: &[u8]) -> (Option<ManagerFile>, Diagnosti
 }
 
 fn resolve(file: &str, raw: raw::Manager, findings: &mut Findings<'_>) -> Option<ManagerFile> {
-    let (mut environments, mut approvals) = (BTreeMap::new(), BTreeMap::new());
+    let (mut environments, mut approvals, mut checks) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let approvers = approvers(raw.approvers);
     let entries = raw.environments.0.map(|named| named.entries);
     if entries.as_ref().is_some_and(Vec::is_empty) {
@@ -124,6 +126,11 @@ fn resolve(file: &str, raw: raw::Manager, findings: &mut Findings<'_>) -> Option
             && let Some(rule) = approval(&entry.name.value, &asked, &approvers, findings)
         {
             approvals.insert(entry.name.value.clone(), rule);
+        }
+        let asked = source.value.checks.iter().flatten();
+        let asked: Vec<GateCheck> = asked.filter_map(|check| gate(check, findings)).collect();
+        if !asked.is_empty() {
+            checks.insert(entry.name.value.clone(), asked);
         }
         environments.insert(entry.name.value, followed);
     }
@@ -155,6 +162,7 @@ fn resolve(file: &str, raw: raw::Manager, findings: &mut Findings<'_>) -> Option
         fetch_timeout,
         environments,
         approvals,
+        checks,
         notices,
         metrics,
         history,
@@ -214,6 +222,30 @@ fn approval(
         return None;
     }
     Some(ApprovalRule { required, approvers: chosen })
+}
+
+/// Returns a check; nothing after a finding: a check that is left out would let everything through.
+fn gate(check: &At<raw::ManagerCheck>, findings: &mut Findings<'_>) -> Option<GateCheck> {
+    let raw = &check.value;
+    let name = raw.name.0.as_ref()?.0.clone();
+    let source = match (&raw.file, &raw.command) {
+        (Some(file), None) => GateSource::File { path: file.0.clone() },
+        (None, Some(command)) => {
+            let timeout = within("timeout", raw.timeout.as_ref(), 600_000, findings);
+            if !command.0.first().is_some_and(|program| program.starts_with('/')) {
+                let message = format!("the check `{name}` does not say where its program is");
+                findings.error_at("bad-check", check, message, "begin the command with an absolute path");
+            }
+            GateSource::Command { argv: command.0.clone(), timeout }
+        }
+        _ if raw.wrong.any(&["file", "command"]) => return None,
+        _ => {
+            let message = format!("the check `{name}` asks either a `file` or a `command`");
+            findings.error_at("bad-check", check, message, "write one of the two");
+            return None;
+        }
+    };
+    Some(GateCheck { name, source })
 }
 
 /// Shortest interval and timeout: below it the management box would only ask.

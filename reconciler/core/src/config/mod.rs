@@ -27,6 +27,7 @@ mod model;
 mod notices;
 mod place;
 mod ports;
+mod prerequisites;
 mod preview;
 mod raw;
 mod read;

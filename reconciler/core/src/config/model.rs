@@ -1,8 +1,8 @@
 //! The validated model: what the user wrote, with defaults filled in and every name resolved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::Smoke;
+use holdfast_protocol::{Prerequisites, Smoke};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -93,6 +93,8 @@ pub struct Environment {
     pub sync: SyncPolicy,
     /// How a change rolls over its hosts.
     pub rollout: RolloutPolicy,
+    /// The oldest versions its hosts may have.
+    pub requires: Requirements,
     /// Its variables.
     pub variables: Variables,
     /// Its apps.
@@ -103,6 +105,55 @@ pub struct Environment {
     pub secrets: BTreeMap<String, SealedValue>,
     /// Where it is declared.
     pub origin: Origin,
+}
+
+/// The oldest versions that hosts may have, number by number.
+pub type Requirements = BTreeMap<Requirement, Vec<u64>>;
+
+/// A part of a host that an environment can want of an age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Requirement {
+    /// The Docker engine.
+    Docker,
+    /// The compose plugin.
+    Compose,
+    /// nginx.
+    Nginx,
+    /// systemd.
+    Systemd,
+    /// PostgreSQL's client programs.
+    PostgresqlClient,
+    /// The kernel.
+    Kernel,
+    /// Debian itself.
+    Debian,
+}
+
+/// A check that has to be green for a commit before it is applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateCheck {
+    /// Its name.
+    pub name: String,
+    /// What is asked.
+    pub source: GateSource,
+}
+
+/// What says whether a commit is good. `{commit}` and `{environment}` may stand in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GateSource {
+    /// A file that CI writes.
+    File {
+        /// Its absolute path.
+        path: String,
+    },
+    /// A command on the management box.
+    Command {
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// For one run.
+        timeout: Millis,
+    },
 }
 
 /// What an environment is for. What is fit for development alone is refused elsewhere.
@@ -288,6 +339,10 @@ pub struct Component {
     pub check: Option<CheckSpec>,
     /// What it tells Prometheus, by the name of the job.
     pub metrics: BTreeMap<String, MetricsSpec>,
+    /// What has to be on its hosts before it.
+    pub prerequisites: Prerequisites,
+    /// Packages of the distribution that have to be on its hosts.
+    pub packages: BTreeSet<String>,
     /// Its backups.
     pub backups: Vec<BackupPlan>,
     /// Connections that its database takes.
@@ -351,8 +406,39 @@ pub enum ComponentKind {
         /// Template path below `templates/`.
         template: Located<String>,
     },
-    /// Plain files only.
+    /// The firewall of its hosts.
+    Firewall(FirewallSpec),
+    /// Plain files, or what has to be on a host, only.
     Files,
+}
+
+/// What other machines may reach on a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirewallSpec {
+    /// What is allowed; all else is closed.
+    pub allow: Vec<FirewallRule>,
+    /// Interfaces of the host's own containers; `*` at the end stands for anything.
+    pub inside: Vec<String>,
+}
+
+/// Ports that are open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirewallRule {
+    /// The ports.
+    pub ports: Vec<FirewallPorts>,
+    /// Networks as `address/bits`; `None` for everybody.
+    pub from: Option<BTreeSet<String>>,
+}
+
+/// Ports of one protocol, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FirewallPorts {
+    /// UDP in place of TCP.
+    pub udp: bool,
+    /// The first.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
 }
 
 /// The port of each slot.
@@ -522,6 +608,19 @@ pub struct FileSpec {
     pub owner: String,
     /// Group.
     pub group: String,
+    /// What the component's units do when it changes.
+    pub on_change: OnChange,
+}
+
+/// What units do when a file changes that they read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnChange {
+    /// They start anew.
+    #[default]
+    Restart,
+    /// They read it again.
+    Reload,
 }
 
 /// A destination's format.

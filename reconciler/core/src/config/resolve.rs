@@ -13,6 +13,7 @@ use super::model::{
     App, Component, ComponentKind, ConnectionSpec, FileFormat, FileSpec, Located, Strategy, UpstreamSpec,
 };
 use super::place::{At, Place};
+use super::prerequisites;
 use super::raw::{self, TemplatePath};
 use super::suggest;
 use super::{ports, preview};
@@ -121,10 +122,10 @@ fn component(
     claims: &mut Claims,
     findings: &mut Findings<'_>,
 ) -> Option<Component> {
-    let kind = kind(name, raw, around, findings);
-    let strategy = strategy(name, raw, findings);
     let hosts = siblings.hosts.get(&name.value).cloned().unwrap_or_default();
     let who = format!("{}/{}", siblings.app, name.value);
+    let kind = kind(name, raw, (&who, &hosts), around, claims, findings);
+    let strategy = strategy(name, raw, findings);
     let ports = ports::ports(raw, strategy, &who, &hosts, claims, findings);
     let replicas = ports::replicas(raw, strategy, findings);
     let preview = preview::preview(name, raw, findings);
@@ -143,6 +144,7 @@ fn component(
     });
     let drain = checks::drain(raw.drain.as_ref(), findings);
     let upstreams = upstreams(raw, &who, &hosts, siblings, claims, findings);
+    let prerequisites = prerequisites::prerequisites(raw, &who, &hosts, claims, findings);
     let backups = backups::backups(raw, strategy, (around.hosts, &hosts), findings);
     let certificate = certificate(name, raw, &who, &hosts, siblings, around, claims, findings);
     let check = metrics::check(raw, strategy, findings);
@@ -167,6 +169,8 @@ fn component(
         files,
         check,
         metrics,
+        prerequisites,
+        packages: raw.packages.iter().flatten().map(|package| package.value.0.clone()).collect(),
         backups,
         max_connections: raw.max_connections.as_ref().map(|most| most.value.0),
         connections: raw.connections.as_ref().and_then(|at| connections(at, siblings, findings)),
@@ -182,13 +186,16 @@ fn component(
 fn kind(
     name: &At<ComponentName>,
     raw: &raw::Component,
+    (who, hosts): (&str, &[HostName]),
     around: &Surroundings<'_>,
+    claims: &mut Claims,
     findings: &mut Findings<'_>,
 ) -> Option<ComponentKind> {
     let given: Vec<(&str, Place)> = [
         ("compose", raw.compose.as_ref().map(|at| at.place)),
         ("systemd", raw.systemd.as_ref().map(|at| at.place)),
         ("nginx", raw.nginx.as_ref().map(|at| at.place)),
+        ("firewall", raw.firewall.as_ref().map(|at| at.place)),
     ]
     .into_iter()
     .filter_map(|(key, place)| Some((key, place?)))
@@ -208,15 +215,28 @@ fn kind(
             Some(ComponentKind::Systemd { templates, enabled })
         }
         (_, _, Some(template)) => Some(ComponentKind::Nginx { template: self::template(template, around, findings)? }),
-        _ if raw.wrong.any(&["compose", "systemd", "nginx", "files"]) => None,
-        _ if raw.files.is_some() => Some(ComponentKind::Files),
+        _ if raw.firewall.is_some() => {
+            let (inventory, environment) = (around.hosts, around.environment_hosts);
+            let at = raw.firewall.as_ref()?;
+            prerequisites::firewall(at, who, hosts, inventory, environment, claims, findings)
+                .map(ComponentKind::Firewall)
+        }
+        _ if raw.wrong.any(&["compose", "systemd", "nginx", "firewall", "files", "accounts", "folders"]) => None,
+        _ if raw.files.is_some()
+            || raw.groups.is_some()
+            || raw.accounts.is_some()
+            || raw.folders.is_some()
+            || raw.packages.is_some() =>
+        {
+            Some(ComponentKind::Files)
+        }
         _ => {
             let message = format!("the component `{}` is made of nothing", name.value);
             findings.error_at(
                 "bad-component",
                 name,
                 message,
-                "give it one of `compose`, `systemd`, `nginx` or `files`",
+                "give it one of `compose`, `systemd`, `nginx`, `firewall` or `files`, or what has to be on its hosts",
             );
             None
         }
@@ -251,7 +271,8 @@ fn strategy(name: &At<ComponentName>, raw: &raw::Component, findings: &mut Findi
         findings.error_at("missing-key", name, message, hint);
         return None;
     }
-    Some(Strategy::InPlace)
+    // What it closes and opens shows at once: host after host.
+    Some(if raw.firewall.is_some() { Strategy::Rolling } else { Strategy::InPlace })
 }
 
 /// Finds keys that do not fit the kind or strategy of a component.
@@ -372,6 +393,7 @@ fn files(
             mode: file.mode.map_or(0o644, |mode| mode.0),
             owner: account(&file.owner),
             group: account(&file.group),
+            on_change: file.on_change.unwrap_or_default(),
         });
     }
     files
@@ -406,7 +428,7 @@ fn claim_names(
             }
         }
         ComponentKind::Nginx { .. } => claims.claim(Resource::Site, own, who, name, hosts),
-        ComponentKind::Files => {}
+        ComponentKind::Firewall(_) | ComponentKind::Files => {}
     }
 }
 

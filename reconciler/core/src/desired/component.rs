@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use holdfast_protocol::{Digest, Slot};
 
+use super::firewall::firewall;
 use super::fitness::Fitness;
 use super::path::{Place, UNITS};
 use super::resolve::finding;
@@ -14,7 +15,7 @@ use super::{
     DesiredUnit,
 };
 use crate::config::{
-    App, Component, ComponentKind, Config, Environment, FileFormat, FileSpec, HostSpec, Located, ProbeSpec,
+    App, Component, ComponentKind, Config, Environment, FileFormat, FileSpec, HostSpec, Located, OnChange, ProbeSpec,
 };
 use crate::diag::{Diagnostics, Origin};
 use crate::id::{AppName, ComponentName, DigestWriter};
@@ -76,6 +77,8 @@ impl ComponentResolver<'_> {
             keep_previous: component.keep_previous,
             backups: BTreeMap::new(),
             certificates: BTreeMap::new(),
+            prerequisites: component.prerequisites.clone(),
+            packages: component.packages.clone(),
             origin: component.origin.clone(),
             body,
         })
@@ -91,7 +94,7 @@ impl ComponentResolver<'_> {
         let kind: Vec<&Located<String>> = match &component.kind {
             ComponentKind::Compose { template } | ComponentKind::Nginx { template } => vec![template],
             ComponentKind::Systemd { templates, .. } => templates.iter().collect(),
-            ComponentKind::Files => Vec::new(),
+            ComponentKind::Firewall(_) | ComponentKind::Files => Vec::new(),
         };
         let templates = kind.into_iter().chain(component.files.iter().map(|file| &file.template));
         let same = self.host.variables.is_empty()
@@ -143,6 +146,7 @@ impl ComponentResolver<'_> {
                 owner: spec.owner.clone(),
                 group: spec.group.clone(),
                 nginx: spec.format == FileFormat::Nginx,
+                reload: spec.on_change == OnChange::Reload,
                 origin: spec.template.origin.clone(),
             };
             if files.insert(path.clone(), file).is_some() {
@@ -152,6 +156,7 @@ impl ComponentResolver<'_> {
         }
         match &component.kind {
             ComponentKind::Files => {}
+            ComponentKind::Firewall(spec) => firewall(spec, place, &component.origin, &mut made.artifacts),
             ComponentKind::Compose { template: named } => {
                 let directory = place.directory();
                 let known = files.iter().map(|(path, file)| (path.clone(), file.content.sealed()));
@@ -309,12 +314,21 @@ fn desired_service(service: ComposeService) -> DesiredService {
         replicas: service.replicas.value,
         published: service.published.iter().filter_map(|port| port.value.ports.filter(|_| port.value.tcp)).collect(),
         memory: service.memory,
+        processors: service.processors,
     }
 }
 
 pub(super) fn own_file(content: Content, origin: &Origin, nginx: bool) -> DesiredFile {
     let mode = if content.has_secret() { SECRET_MODE } else { MODE };
-    DesiredFile { content, mode, owner: "root".to_owned(), group: "root".to_owned(), nginx, origin: origin.clone() }
+    DesiredFile {
+        content,
+        mode,
+        owner: "root".to_owned(),
+        group: "root".to_owned(),
+        nginx,
+        reload: false,
+        origin: origin.clone(),
+    }
 }
 
 /// Returns the unit a template is for. With slots a template unit becomes its instance.

@@ -1,11 +1,11 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::{BackupSpec, CertificateSpec, Digest, Slot, Smoke};
+use holdfast_protocol::{BackupSpec, CertificateSpec, Digest, Prerequisites, Slot, Smoke};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
-    CheckSpec, DrainSpec, HealthSpec, HostSpec, MigrateSpec, ProveSpec, Recurrence, RolloutPolicy, SlotPorts, Strategy,
-    SyncPolicy, WatchSpec,
+    CheckSpec, DrainSpec, HealthSpec, HostSpec, MigrateSpec, ProveSpec, Recurrence, Requirements, RolloutPolicy,
+    SlotPorts, Strategy, SyncPolicy, WatchSpec,
 };
 use crate::diag::Origin;
 use crate::id::{AppName, CommitId, ComponentName, EnvironmentName, HostName};
@@ -27,6 +27,9 @@ pub struct DesiredState {
     pub rollout: RolloutPolicy,
     /// When it is synced, and what is ignored.
     pub sync: SyncPolicy,
+    /// The oldest versions its hosts may have.
+    #[serde(default)]
+    pub requires: Requirements,
     /// The order in which hosts are taken.
     pub order: Vec<HostName>,
     /// By host: also hosts without any app, since something may have to be pruned there.
@@ -93,6 +96,12 @@ pub struct DesiredComponent {
     /// The certificate by the path of its declaration on the host. Only of the component that another one's certificate becomes.
     #[serde(default)]
     pub certificates: BTreeMap<String, CertificateSpec>,
+    /// What has to be on the host before it.
+    #[serde(default)]
+    pub prerequisites: Prerequisites,
+    /// Packages of the distribution that have to be there.
+    #[serde(default)]
+    pub packages: BTreeSet<String>,
     /// Where it is declared.
     pub origin: Origin,
 }
@@ -173,6 +182,8 @@ impl DesiredComponent {
             keep_previous: Millis(0),
             backups: BTreeMap::new(),
             certificates: BTreeMap::new(),
+            prerequisites: Prerequisites::default(),
+            packages: BTreeSet::new(),
             origin,
         }
     }
@@ -239,6 +250,9 @@ pub struct DesiredFile {
     pub group: String,
     /// Whether it is an nginx file: staged and tested before it is put in place, then nginx is reloaded.
     pub nginx: bool,
+    /// Whether units read it again in place of starting anew.
+    #[serde(default)]
+    pub reload: bool,
     /// Where the template is named.
     pub origin: Origin,
 }
@@ -274,4 +288,7 @@ pub struct DesiredService {
     pub published: Vec<(u16, u16)>,
     /// Bytes of memory that each of them may take; `None` without a limit.
     pub memory: Option<u64>,
+    /// Thousandths of a processor that each of them may take; `None` without a limit.
+    #[serde(default)]
+    pub processors: Option<u32>,
 }

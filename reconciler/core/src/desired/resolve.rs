@@ -86,6 +86,7 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
         commit: commit.clone(),
         rollout: environment.rollout.clone(),
         sync: environment.sync.clone(),
+        requires: environment.requires.clone(),
         order: order(environment),
         hosts,
     })

@@ -1,5 +1,6 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use holdfast_protocol::Prerequisites;
 use serde_json::json;
 
 use super::*;
@@ -66,6 +67,8 @@ fn component(name: &str, kind: ComponentKind, strategy: Strategy, hosts: &[HostN
         max_connections: None,
         connections: None,
         files: Vec::new(),
+        prerequisites: Prerequisites::default(),
+        packages: BTreeSet::new(),
         backups: Vec::new(),
         certificate: None,
         upstreams: BTreeMap::new(),
@@ -104,6 +107,7 @@ pub(super) fn config() -> Config {
         mode: 0o644,
         owner: "root".to_owned(),
         group: "root".to_owned(),
+        on_change: OnChange::default(),
     }];
     web.migrate = Some(MigrateSpec {
         command: vec!["alembic".to_owned(), "upgrade".to_owned(), "head".to_owned()],
@@ -165,6 +169,7 @@ pub(super) fn config() -> Config {
             ready_deadline: Millis(600_000),
             confirm_within: Millis(120_000),
         },
+        requires: BTreeMap::new(),
         variables: BTreeMap::from([("domain".to_owned(), variable(json!("nps.example"), 21))]),
         apps: BTreeMap::from([(app.name.clone(), app)]),
         secrets: BTreeMap::from([(

@@ -7,6 +7,7 @@ use super::host::HostContext;
 use super::migrations::migration;
 use super::place::{Comparison, Found, PlaceRecord, Problem, compare};
 use super::ports::port_problems;
+use super::prerequisites::compare_prerequisites;
 use super::rule::{Finding, Weight};
 use super::slots::plan_slots;
 use super::switches::judge_switches;
@@ -96,10 +97,34 @@ pub(super) fn plan_component(
     record: Option<&ComponentRecord>,
 ) -> Outcome {
     let subject = Subject { context, app, component, record };
-    match &component.body {
+    let outcome = match &component.body {
         Body::Slots { .. } => plan_slots(subject),
         Body::Single(_) => plan_single(subject),
+    };
+    with_prerequisites(subject, outcome)
+}
+
+/// Puts what has to be on the host before everything else of a component.
+fn with_prerequisites(subject: Subject<'_>, mut outcome: Outcome) -> Outcome {
+    let (found, unchanged, problems) = compare_prerequisites(subject);
+    outcome.unchanged += unchanged;
+    // While it is not known whether what has to be there is there, nothing is said about what needs it.
+    if problems.iter().any(|(code, _)| *code == "unknown") {
+        outcome.plan = None;
+        outcome.changes.clear();
     }
+    outcome.problems.extend(problems);
+    if found.is_empty() {
+        return outcome;
+    }
+    let mut changes: Vec<Change> = found.into_iter().map(|found| subject.change(None, found)).collect();
+    changes.append(&mut outcome.changes);
+    let slot = subject.record.and_then(|record| record.active);
+    if outcome.plan.is_some() {
+        return Outcome { changes, ..outcome };
+    }
+    let approach = if subject.record.is_none() { Approach::First } else { Approach::InPlace };
+    subject.outcome(approach, (slot, slot), changes, outcome.unchanged, outcome.problems)
 }
 
 fn plan_single(subject: Subject<'_>) -> Outcome {
@@ -157,8 +182,13 @@ fn follow_files(subject: Subject<'_>, comparison: &mut Comparison) {
     let changed: Vec<(String, String)> = changed.chain(leaving).collect();
     let Some((_, note)) = changed.first().cloned() else { return };
     for name in artifacts.units.keys() {
-        if let Some((_, note)) = changed.iter().find(|(path, _)| restarts_unit(path, name)) {
-            follow(subject, comparison, ResourceKey::Unit(name.clone()), "unit-file-changed", note);
+        let concerns = || changed.iter().filter(|(path, _)| restarts_unit(path, name));
+        let restarts = concerns().find(|(path, _)| artifacts.files.get(path).is_none_or(|file| !file.reload));
+        let key = ResourceKey::Unit(name.clone());
+        match (restarts, concerns().next()) {
+            (Some((_, note)), _) => follow(subject, comparison, key, "unit-file-changed", note),
+            (None, Some((_, note))) => follow(subject, comparison, key, "unit-file-reloaded", note),
+            (None, None) => {}
         }
     }
     // What git changes shows in the digests of the services it concerns. What was changed behind our back does not, and a file
@@ -205,7 +235,8 @@ fn follow(subject: Subject<'_>, comparison: &mut Comparison, key: ResourceKey, r
 /// Returns the place of a thing in the order of work.
 pub(super) fn order_of_work(key: &ResourceKey) -> u8 {
     match key {
-        ResourceKey::File(_) => 0,
+        // What has to be on the host comes before all of them.
+        ResourceKey::Group(_) | ResourceKey::Account(_) | ResourceKey::Folder(_) | ResourceKey::File(_) => 0,
         ResourceKey::Unit(_) => 1,
         ResourceKey::Service { .. } => 2,
         ResourceKey::Project(_) => 3,

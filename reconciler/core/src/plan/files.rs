@@ -18,7 +18,7 @@ pub(super) struct FileFacts<'a> {
 }
 
 /// Returns whether an account asked for by name or number is the one seen. A name comes first, as where the file is written.
-fn is_account(wanted: &str, seen: &str, number: u32) -> bool {
+pub(super) fn is_account(wanted: &str, seen: &str, number: u32) -> bool {
     wanted == seen || wanted.parse() == Ok(number)
 }
 

@@ -98,6 +98,7 @@ pub fn plan(desired: &DesiredState, live: &LiveState, options: &PlanOptions<'_>)
                     hello,
                     report,
                     ledger,
+                    requires: &desired.requires,
                     ignore: &ignore,
                     options: *options,
                     migrations: &migrations,

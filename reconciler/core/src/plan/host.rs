@@ -9,6 +9,7 @@ use super::needs::app_needs;
 use super::place::Problem;
 use super::prune::prune;
 use super::{Blocker, ComponentPlan, HostPlan, PlanOptions};
+use crate::config::Requirements;
 use crate::desired::DesiredHost;
 use crate::id::{AppName, EnvironmentName, HostName};
 
@@ -20,6 +21,8 @@ pub(super) struct HostContext<'a> {
     pub(super) hello: &'a Hello,
     pub(super) report: &'a LiveReport,
     pub(super) ledger: &'a Ledger,
+    /// The oldest versions the environment's hosts may have.
+    pub(super) requires: &'a Requirements,
     pub(super) ignore: &'a IgnoreRules,
     pub(super) options: PlanOptions<'a>,
     /// What is known of migrations over all hosts.

@@ -53,6 +53,7 @@ pub(crate) fn hello(host: &HostName) -> Hello {
         capabilities: BTreeSet::new(),
         fence: 0,
         boot_id: "boot".to_owned(),
+        postgresql_client: holdfast_protocol::Tool::Missing,
     }
 }
 
@@ -68,12 +69,19 @@ pub(crate) fn empty_report(host: &DesiredHost) -> LiveReport {
         switches: Observed::Seen(BTreeMap::new()),
         backups: BTreeMap::new(),
         certificates: BTreeMap::new(),
+        prerequisites: holdfast_protocol::PrerequisitesLive {
+            groups: request.prerequisites.groups.into_iter().map(|name| (name, Observed::Absent)).collect(),
+            accounts: request.prerequisites.accounts.into_iter().map(|name| (name, Observed::Absent)).collect(),
+            folders: request.prerequisites.folders.into_iter().map(|path| (path, Observed::Absent)).collect(),
+            packages: request.prerequisites.packages.into_iter().map(|name| (name, Observed::Absent)).collect(),
+        },
         listening: Vec::new(),
         resources: Resources {
             disk_free: 1 << 40,
             inodes_free: 1 << 20,
             memory_available: 1 << 30,
             memory_total: 1 << 31,
+            processors: 4,
         },
         ledger: Observed::Absent,
         transactions: Vec::new(),
@@ -218,7 +226,9 @@ fn carry_out(change: &Change, component: Option<&DesiredComponent>, report: &mut
                     switches.remove(listen);
                 }
             }
-            ResourceKey::Migration(_) => unreachable!("migrations are not pruned"),
+            ResourceKey::Migration(_) | ResourceKey::Group(_) | ResourceKey::Account(_) | ResourceKey::Folder(_) => {
+                unreachable!("they are not pruned")
+            }
         }
         return;
     }
@@ -251,6 +261,28 @@ fn carry_out(change: &Change, component: Option<&DesiredComponent>, report: &mut
             switches.insert(listen.clone(), SwitchLive { to });
         }
         ResourceKey::Migration(id) => drop(ledger.migrations.insert(id.clone())),
+        ResourceKey::Group(name) => drop(report.prerequisites.groups.insert(name.clone(), Observed::Seen(999))),
+        ResourceKey::Account(name) => {
+            let spec = &component.prerequisites.accounts[name];
+            let live = holdfast_protocol::AccountLive {
+                group: spec.group.clone(),
+                groups: spec.groups.clone(),
+                home: spec.home.clone(),
+                shell: spec.shell.clone(),
+            };
+            report.prerequisites.accounts.insert(name.clone(), Observed::Seen(live));
+        }
+        ResourceKey::Folder(path) => {
+            let spec = &component.prerequisites.folders[path];
+            let live = holdfast_protocol::FolderLive {
+                folder: true,
+                mode: spec.mode,
+                owner: spec.owner.clone(),
+                group: spec.group.clone(),
+                numbers: (999, 999),
+            };
+            report.prerequisites.folders.insert(path.clone(), Observed::Seen(live));
+        }
         ResourceKey::Project(_) => unreachable!("projects change by their services"),
     }
 }
@@ -329,6 +361,7 @@ fn component_record(
 ) -> ComponentRecord {
     let units = |artifacts: &Artifacts| artifacts.units.iter().map(|(unit, u)| (unit.clone(), u.enabled)).collect();
     let mut record = ComponentRecord { strategy: component.strategy.as_str().to_owned(), ..ComponentRecord::default() };
+    record.prerequisites = component.prerequisites.clone();
     match &component.body {
         Body::Single(artifacts) => {
             record.files = file_records(artifacts, report);

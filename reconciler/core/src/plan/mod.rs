@@ -11,6 +11,7 @@
 
 mod backups;
 mod because;
+mod capacity;
 mod certificates;
 mod component;
 mod files;
@@ -25,6 +26,7 @@ mod observe;
 mod options;
 mod place;
 mod ports;
+mod prerequisites;
 mod prune;
 mod rule;
 mod seal;
@@ -37,6 +39,7 @@ mod units;
 
 pub(crate) use backups::span;
 pub use backups::{BackupStatus, OffsiteStatus, backup_report};
+pub(crate) use capacity::memory_of;
 pub use certificates::CertificateStatus;
 pub use fleet::{app_digest, drift, plan};
 pub use kept::{keeps_previous, kept_until};

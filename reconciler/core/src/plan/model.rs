@@ -201,6 +201,12 @@ pub enum ResourceKey {
     Switch(String),
     /// A migration by id.
     Migration(String),
+    /// A system group by name.
+    Group(String),
+    /// An account by name.
+    Account(String),
+    /// A folder by path.
+    Folder(String),
 }
 
 impl fmt::Display for ResourceKey {
@@ -212,6 +218,9 @@ impl fmt::Display for ResourceKey {
             Self::Project(name) => write!(f, "project {name}"),
             Self::Switch(listen) => write!(f, "switch {listen}"),
             Self::Migration(id) => write!(f, "migration {id}"),
+            Self::Group(name) => write!(f, "group {name}"),
+            Self::Account(name) => write!(f, "account {name}"),
+            Self::Folder(path) => write!(f, "folder {path}"),
         }
     }
 }
@@ -272,7 +281,8 @@ pub enum Reason {
 pub struct Blocker {
     /// A stable word: `unreachable`, `missing-tool`, `foreign-nginx-error`, `port-taken`, `no-headroom`, `over-capacity`, `unfinished-transaction`,
     /// `unknown`, `not-a-regular-file`, `foreign-resource`, `quarantined`, `prune-limit`, `unit-masked`, `nginx-not-running`,
-    /// `migration-unknown`, `ignore-pattern`.
+    /// `migration-unknown`, `ignore-pattern`, `not-a-folder`, `missing-package`,
+    /// `requirement-not-met`.
     pub code: String,
     /// The host; `None` when it is about all.
     pub host: Option<HostName>,

@@ -2,10 +2,12 @@
 
 use holdfast_protocol::{Observed, Tool};
 
+use super::capacity::capacity;
 use super::host::HostContext;
 use super::observe::places;
 use super::place::Problem;
 use super::{Blocker, Change, HostPlan, ResourceKey};
+use crate::config::Requirement;
 use crate::desired::DesiredApp;
 use crate::id::AppName;
 
@@ -37,7 +39,8 @@ const NGINX_FOLDER: &str = "/etc/nginx/";
 
 /// Returns what the apps of a host lack.
 pub(super) fn app_needs(context: &HostContext<'_>, plan: &HostPlan) -> Vec<Blocker> {
-    let mut blockers = Vec::new();
+    let mut blockers: Vec<Blocker> =
+        requirements(context).into_iter().map(|problem| context.blocker(None, problem)).collect();
     for (name, app) in &context.desired.apps {
         let missing = tools(context, app).into_iter().map(|problem| context.blocker(Some(name), problem));
         blockers.extend(missing);
@@ -51,7 +54,7 @@ pub(super) fn app_needs(context: &HostContext<'_>, plan: &HostPlan) -> Vec<Block
     }
     if !plan.changes.is_empty() {
         blockers.extend(headroom(context).into_iter().map(|problem| context.blocker(None, problem)));
-        blockers.extend(capacity(context).map(|problem| context.blocker(None, problem)));
+        blockers.extend(capacity(context).into_iter().map(|problem| context.blocker(None, problem)));
         blockers.extend(nginx(context, plan));
     }
     blockers
@@ -87,6 +90,46 @@ fn tool(part: &Part, found: &Tool) -> Option<Problem> {
     Some(("missing-tool", message))
 }
 
+/// Returns what the environment wants of its hosts and this one does not have.
+fn requirements(context: &HostContext<'_>) -> Vec<Problem> {
+    let hello = context.hello;
+    let mut problems = Vec::new();
+    for (part, oldest) in context.requires {
+        let (name, found) = match part {
+            Requirement::Docker => ("the Docker engine", hello.docker.clone()),
+            Requirement::Compose => ("docker compose", hello.compose.clone()),
+            Requirement::Nginx => ("nginx", hello.nginx.clone()),
+            Requirement::Systemd => ("systemd", hello.systemd.clone()),
+            Requirement::PostgresqlClient => ("PostgreSQL's client", hello.postgresql_client.clone()),
+            Requirement::Kernel => ("the kernel", Tool::Version(hello.kernel.clone())),
+            Requirement::Debian => match hello.distribution.strip_prefix("Debian") {
+                Some(version) => ("Debian", Tool::Version(version.to_owned())),
+                None => ("Debian", Tool::Missing),
+            },
+        };
+        let wanted = oldest.iter().map(u64::to_string).collect::<Vec<_>>().join(".");
+        let host = context.name;
+        let message = match found {
+            Tool::Version(version) if version_numbers(&version) >= *oldest => continue,
+            Tool::Version(version) => {
+                let version = version.trim();
+                format!("{name} of {host} is {version}, and {} requires {wanted} or newer", context.environment)
+            }
+            Tool::Missing => {
+                format!("{host} does not have {name}, and {} requires {wanted} or newer", context.environment)
+            }
+            Tool::Broken(why) => {
+                format!(
+                    "{name} of {host} does not answer ({why}), and {} requires {wanted} or newer",
+                    context.environment
+                )
+            }
+        };
+        problems.push(("requirement-not-met", message));
+    }
+    problems
+}
+
 /// Returns the numbers a version begins with: `v2.26.1-4` gives 2, 26, 1.
 fn version_numbers(version: &str) -> Vec<u64> {
     let digits = version.trim_start_matches(|c: char| !c.is_ascii_digit());
@@ -112,27 +155,6 @@ fn headroom(context: &HostContext<'_>) -> Vec<Problem> {
         ));
     }
     problems
-}
-
-/// Returns a problem when the containers of a host may take more memory together than it has. Those with slots count twice: both run
-/// during a switch. Containers without a limit count for nothing.
-fn capacity(context: &HostContext<'_>) -> Option<Problem> {
-    let total = context.report.resources.memory_total;
-    let components = || context.desired.apps.values().flat_map(|app| &app.components);
-    let places = || components().flat_map(|component| places(&component.body));
-    let services = places().flat_map(|artifacts| &artifacts.project).flat_map(|project| project.services.values());
-    let limits = services.map(|service| service.memory.unwrap_or(0).saturating_mul(u64::from(service.replicas)));
-    let wanted = limits.fold(0, u64::saturating_add);
-    // A host that did not say what it has is not held to it.
-    (total > 0 && wanted > total).then(|| {
-        let (wanted, total) = (wanted >> 20, total >> 20);
-        let message = format!(
-            "the containers of {} may take {wanted} MiB of memory here, both slots of what switches counted, and the host has {total} MiB: \
-             lower their limits, or give an app another host",
-            context.environment
-        );
-        ("over-capacity", message)
-    })
 }
 
 fn nginx(context: &HostContext<'_>, plan: &HostPlan) -> Vec<Blocker> {

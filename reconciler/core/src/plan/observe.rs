@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::{Digest, FileQuery, ObserveRequest, Slot};
+use holdfast_protocol::{Digest, FileQuery, ObserveRequest, PrerequisiteQuery, Slot};
 
 use crate::desired::{Artifacts, Body, DesiredFile, DesiredHost};
 use crate::id::digest_of;
@@ -19,9 +19,15 @@ pub fn observe_request(host: &DesiredHost) -> ObserveRequest {
     let mut images = BTreeSet::new();
     let mut backups = BTreeSet::new();
     let mut certificates = BTreeMap::new();
+    let mut prerequisites = PrerequisiteQuery::default();
     for component in host.apps.values().flat_map(|app| &app.components) {
         backups.extend(component.backups.keys().cloned());
         certificates.extend(component.certificates.iter().map(|(path, spec)| (path.clone(), spec.clone())));
+        let wanted = &component.prerequisites;
+        prerequisites.groups.extend(wanted.groups.iter().cloned());
+        prerequisites.accounts.extend(wanted.accounts.keys().cloned());
+        prerequisites.folders.extend(wanted.folders.keys().cloned());
+        prerequisites.packages.extend(component.packages.iter().cloned());
         for artifacts in places(&component.body) {
             for (path, file) in &artifacts.files {
                 // A path that any place holds with a secret is asked for without its content.
@@ -42,6 +48,7 @@ pub fn observe_request(host: &DesiredHost) -> ObserveRequest {
         images: images.into_iter().collect(),
         backups: backups.into_iter().collect(),
         certificates,
+        prerequisites,
     }
 }
 

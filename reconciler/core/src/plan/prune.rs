@@ -202,7 +202,12 @@ fn removal(
             Observed::Seen(live) if live.contains_key(listen) => Ok(String::new()),
             Observed::Seen(_) | Observed::Absent => gone(),
         },
-        ResourceKey::Service { .. } | ResourceKey::Migration(_) => Ok(String::new()),
+        // They are never removed.
+        ResourceKey::Service { .. }
+        | ResourceKey::Migration(_)
+        | ResourceKey::Group(_)
+        | ResourceKey::Account(_)
+        | ResourceKey::Folder(_) => Ok(String::new()),
     }
 }
 

@@ -1,8 +1,8 @@
 //! A small fleet with one component of every kind, for tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::{Digest, Slot};
+use holdfast_protocol::{Digest, Prerequisites, Slot};
 
 use crate::config::{
     Address, DrainSpec, DriftPolicy, HostSpec, MigrateSpec, RolloutPolicy, SlotPorts, Strategy, SyncMode, SyncPolicy,
@@ -78,6 +78,7 @@ pub(crate) fn state(hosts: &[&str], version: &Version) -> DesiredState {
             prune_limit_percent: 100,
             windows: Vec::new(),
         },
+        requires: BTreeMap::new(),
         order,
         hosts,
     }
@@ -127,6 +128,8 @@ pub(crate) fn component(name: &str, strategy: Strategy, body: Body) -> DesiredCo
         keep_previous: Millis(86_400_000),
         backups: BTreeMap::new(),
         certificates: BTreeMap::new(),
+        prerequisites: Prerequisites::default(),
+        packages: BTreeSet::new(),
         origin: origin("environments/prod/nps.yaml", 5),
     }
 }
@@ -149,6 +152,7 @@ pub(crate) fn file(text: &str) -> DesiredFile {
         owner: "root".to_owned(),
         group: "root".to_owned(),
         nginx: false,
+        reload: false,
         origin: origin("environments/prod/nps.yaml", 7),
     }
 }
@@ -174,7 +178,14 @@ fn project(name: &str, file: &str, services: &[(&str, &str)], text: &str) -> Des
         let digest = DigestWriter::new().field(text).field(service).finish().short();
         (
             (*service).to_owned(),
-            DesiredService { digest, image: (*image).to_owned(), replicas: 1, published: Vec::new(), memory: None },
+            DesiredService {
+                digest,
+                image: (*image).to_owned(),
+                replicas: 1,
+                published: Vec::new(),
+                memory: None,
+                processors: None,
+            },
         )
     });
     DesiredProject { name: name.to_owned(), file: file.to_owned(), services: services.collect() }

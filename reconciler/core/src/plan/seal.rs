@@ -9,7 +9,7 @@ use super::host::HostContext;
 use super::observe::places;
 use super::prune::recorded;
 use super::{Change, HostBasis, Plan, ResourceKey};
-use crate::desired::{DesiredApp, DesiredHost};
+use crate::desired::{DesiredApp, DesiredComponent, DesiredHost};
 use crate::id::{AppName, DigestWriter, HostName};
 
 /// Why a saved plan cannot be applied any more.
@@ -31,6 +31,9 @@ pub(super) fn content(app: &DesiredApp) -> Digest {
             for (service, desired) in artifacts.project.iter().flat_map(|project| &project.services) {
                 writer = writer.field(service).field(&desired.digest).field(&desired.image);
             }
+        }
+        if !component.prerequisites.is_empty() {
+            writer = writer.field(serde_json::to_vec(&component.prerequisites).unwrap_or_default());
         }
         for (listen, switch) in &component.switches {
             writer = writer.field(listen).field(format!("{}/{}", switch.ports.blue, switch.ports.green));
@@ -83,10 +86,17 @@ fn live(context: &HostContext<'_>) -> Digest {
             ResourceKey::Unit(unit) => drop(units.insert(unit)),
             ResourceKey::Project(project) => drop(projects.insert(project)),
             ResourceKey::Switch(listen) => drop(switches.insert(listen)),
-            ResourceKey::Service { .. } | ResourceKey::Migration(_) => {}
+            ResourceKey::Service { .. }
+            | ResourceKey::Migration(_)
+            | ResourceKey::Group(_)
+            | ResourceKey::Account(_)
+            | ResourceKey::Folder(_) => {}
         }
     }
     let mut writer = DigestWriter::new();
+    for component in context.desired.apps.values().flat_map(|app| &app.components) {
+        writer = prerequisites(writer, component, report);
+    }
     for path in &files {
         writer = writer.field(path).field(fact(report.files.get(path), file_fact));
     }
@@ -108,6 +118,23 @@ fn live(context: &HostContext<'_>) -> Digest {
         writer = writer.field(listen).field(switch_fact(report, listen));
     }
     writer.finish()
+}
+
+fn prerequisites(mut writer: DigestWriter, component: &DesiredComponent, report: &LiveReport) -> DigestWriter {
+    let (wanted, live) = (&component.prerequisites, &report.prerequisites);
+    for name in &wanted.groups {
+        writer = writer.field(name).field(fact(live.groups.get(name), |_| String::new()));
+    }
+    for name in wanted.accounts.keys() {
+        writer = writer.field(name).field(fact(live.accounts.get(name), |account| format!("{account:?}")));
+    }
+    for path in wanted.folders.keys() {
+        writer = writer.field(path).field(fact(live.folders.get(path), |folder| format!("{folder:?}")));
+    }
+    for name in &component.packages {
+        writer = writer.field(name).field(fact(live.packages.get(name), |_| String::new()));
+    }
+    writer
 }
 
 fn fact<T>(value: Option<&Observed<T>>, text: impl Fn(&T) -> String) -> String {

@@ -205,10 +205,14 @@ fn component_changes(
         let migrate = component.and_then(|component| component.migrate.as_ref()).filter(|migrate| migrate.here);
         migrate.map(|migrate| ("migration".to_owned(), migrate.id.clone())).into_iter().collect()
     };
+    let required = |component: Option<&DesiredComponent>| -> BTreeMap<String, String> {
+        component.map(prerequisites).unwrap_or_default()
+    };
     let settings = |component: Option<&DesiredComponent>| -> BTreeMap<String, String> {
         component.map(settings).unwrap_or_default()
     };
     for (was, is) in [
+        (required(old), required(new)),
         (images(before), images(after)),
         (switches(old), switches(new)),
         (migration(old), migration(new)),
@@ -223,6 +227,24 @@ fn component_changes(
         }
     }
     changes
+}
+
+/// Returns what has to be on a host before a component.
+fn prerequisites(component: &DesiredComponent) -> BTreeMap<String, String> {
+    let wanted = &component.prerequisites;
+    let groups = wanted.groups.iter().map(|name| (format!("group {name}"), "there".to_owned()));
+    let accounts = wanted.accounts.iter().map(|(name, spec)| {
+        let groups: Vec<&str> = spec.groups.iter().map(String::as_str).collect();
+        let said =
+            format!("group {}, groups [{}], home {}, shell {}", spec.group, groups.join(", "), spec.home, spec.shell);
+        (format!("account {name}"), said)
+    });
+    let folders = wanted
+        .folders
+        .iter()
+        .map(|(path, spec)| (format!("folder {path}"), format!("{:04o} {}:{}", spec.mode, spec.owner, spec.group)));
+    let packages = component.packages.iter().map(|name| (format!("package {name}"), "installed".to_owned()));
+    groups.chain(accounts).chain(folders).chain(packages).collect()
 }
 
 /// Returns the settings that change how a component is brought up without changing any file.

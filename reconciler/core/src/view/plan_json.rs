@@ -236,6 +236,9 @@ fn change(change: &Change) -> ChangeView {
         ResourceKey::Project(project) => ("project", project.clone()),
         ResourceKey::Switch(listen) => ("switch", listen.clone()),
         ResourceKey::Migration(id) => ("migration", id.clone()),
+        ResourceKey::Group(name) => ("group", name.clone()),
+        ResourceKey::Account(name) => ("account", name.clone()),
+        ResourceKey::Folder(path) => ("folder", path.clone()),
     };
     ChangeView {
         symbol: change.action.symbol().to_owned(),

@@ -66,5 +66,6 @@ fn hello() -> Hello {
         capabilities: std::collections::BTreeSet::new(),
         fence: 7,
         boot_id: "boot".to_owned(),
+        postgresql_client: holdfast_protocol::Tool::Missing,
     }
 }

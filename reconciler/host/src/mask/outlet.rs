@@ -133,8 +133,8 @@ fn told(ledger: &Observed<Ledger>) -> BTreeMap<String, Vec<Digest>> {
 #[cfg(test)]
 mod tests {
     use holdfast_protocol::{
-        AppRecord, ComponentRecord, FaultKind, FileLive, FileRecord, Hidden, NginxLive, Outcome, Phase, Resources,
-        Slot, SlotRecord, StageProblem,
+        AppRecord, ComponentRecord, FaultKind, FileLive, FileRecord, Hidden, NginxLive, Outcome, Phase,
+        PrerequisitesLive, Resources, Slot, SlotRecord, StageProblem,
     };
 
     use super::*;
@@ -204,6 +204,7 @@ mod tests {
             switches: Observed::Unknown(said()),
             backups: BTreeMap::new(),
             certificates: BTreeMap::new(),
+            prerequisites: PrerequisitesLive::default(),
             listening: Vec::new(),
             resources: Resources::default(),
             ledger: Observed::Seen(ledger),

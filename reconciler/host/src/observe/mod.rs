@@ -8,6 +8,7 @@ mod files;
 mod listeners;
 mod nginx;
 mod ports;
+mod prerequisites;
 mod resources;
 mod subjects;
 
@@ -60,6 +61,7 @@ struct Kept {
     engine: Engine,
     nginx: nginx::Nginx,
     ports: ports::Ports,
+    packages: prerequisites::Packages,
 }
 
 impl Observer {
@@ -72,6 +74,7 @@ impl Observer {
             engine: Engine::new(system.clone()),
             nginx: nginx::Nginx::new(system.clone()),
             ports: ports::Ports::new(system.proc.clone()),
+            packages: prerequisites::Packages::new(system.packages.clone()),
         };
         Self { root, system, kept: Mutex::new(kept) }
     }
@@ -93,9 +96,10 @@ impl Observer {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let subjects = Subjects::of(request, known.ledger.seen());
         // With accounts that cannot be read owners show as numbers, which match no name: no silent agreement.
-        let _ = kept.accounts.refresh();
+        let known_accounts = kept.accounts.refresh().map_err(|error| format!("read the accounts: {error}"));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let Kept { accounts, files, units, engine, nginx, ports } = &mut *kept;
+        let Kept { accounts, files, units, engine, nginx, ports, packages } = &mut *kept;
+        let prerequisites = prerequisites::look(&request.prerequisites, accounts, &known_accounts, packages);
         let files = files.look(&subjects.files, accounts, now);
 
         let mut names: Vec<&str> = subjects.units.iter().copied().collect();
@@ -121,6 +125,7 @@ impl Observer {
             switches: known.switches,
             backups: known.backups,
             certificates: known.certificates,
+            prerequisites,
             listening: ports.look().unwrap_or_default(),
             resources: resources::look(&self.root, &self.system),
             ledger: known.ledger,

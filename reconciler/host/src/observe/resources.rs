@@ -22,7 +22,14 @@ pub(super) fn look(root: &Root, system: &System) -> Resources {
         inodes_free,
         memory_available: field(&memory, "MemAvailable"),
         memory_total: field(&memory, "MemTotal"),
+        processors: processors(&fs::read_to_string(system.proc.join("cpuinfo")).unwrap_or_default()),
     }
+}
+
+/// # Source
+/// proc_cpuinfo(5): a paragraph for each processor that is online; on 64-bit Arm and x86 it begins with `processor`.
+fn processors(text: &str) -> u32 {
+    text.lines().filter(|line| line.split(':').next().is_some_and(|name| name.trim() == "processor")).count() as u32
 }
 
 /// # Source
@@ -45,6 +52,7 @@ mod tests {
         assert_eq!(field(text, "MemTotal"), 24_629_044 * 1024);
         assert_eq!(field(text, "MemAvailable"), 23 * 1024);
         assert_eq!(field(text, "Missing"), 0);
+        assert_eq!(processors("processor\t: 0\nmodel name : x\n\nprocessor\t: 1\n"), 2);
     }
 
     #[test]

@@ -104,6 +104,7 @@ mod tests {
             images: Vec::new(),
             backups: Vec::new(),
             certificates: BTreeMap::new(),
+            ..ObserveRequest::default()
         };
         let subjects = Subjects::of(&request, Some(&ledger));
         let files =

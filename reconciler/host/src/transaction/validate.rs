@@ -54,6 +54,7 @@ fn check(host: &Host, spec: &TransactionSpec, copies: &Copies<'_>) -> Vec<StageP
         }
     }
     problems.extend(units(spec, copies));
+    problems.extend(packet_filters(spec, copies));
     problems
 }
 
@@ -196,6 +197,26 @@ fn units(spec: &TransactionSpec, copies: &Copies<'_>) -> Vec<StageProblem> {
             problem(component, format!("systemd refuses a unit: {}", shown_tail(line.as_bytes(), 500)))
         })
         .collect()
+}
+
+/// Rules of the packet filter, by the ending of their file's name.
+fn packet_filters(spec: &TransactionSpec, copies: &Copies<'_>) -> Vec<StageProblem> {
+    let is_rules = |path: &&Path| path.extension().is_some_and(|extension| extension == "nft");
+    let mut problems = Vec::new();
+    for path in copies.puts.keys().copied().filter(is_rules) {
+        let staged = under(copies.stage, path).display().to_string();
+        let call = Call::new("nft", ["--check", "--file", &staged]);
+        let message = match call.deadline(DEADLINE).keep_tail().output() {
+            Ok(output) if output.code == 0 => continue,
+            Ok(output) => format!("nft refuses {}: {}", path.display(), copies.real(&output.told())),
+            Err(ExecError::Missing(_)) => "nft is not installed: install nftables on this host".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let owner =
+            all_steps(spec).find(|step| matches!(&step.action, Action::PutFile(put) if Path::new(&put.path) == path));
+        problems.push(problem(owner.map_or("", |step| step.component.as_str()), message));
+    }
+    problems
 }
 
 /// Exit status 0 does not mean that all is well: an unknown key is only told. So every line about one of our units counts, but those

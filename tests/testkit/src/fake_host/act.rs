@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_core::id::digest_of;
-use holdfast_protocol::{Action, ActiveGoal, AppRecord, FilePut, Ledger, TransactionSpec};
+use holdfast_protocol::{AccountSpec, Action, ActiveGoal, AppRecord, FilePut, FolderSpec, Ledger, TransactionSpec};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -28,6 +28,9 @@ enum Before {
     Ran(Vec<String>),
     Switch(Option<u16>),
     Record(Option<Box<AppRecord>>),
+    /// An account or folder that was there.
+    Account(Option<AccountSpec>),
+    Folder(Option<FolderSpec>),
 }
 
 /// Returns what undo of an action will need.
@@ -56,6 +59,8 @@ pub(super) fn capture(world: &World, spec: &TransactionSpec, action: &Action) ->
             let record = world.ledger.as_ref().and_then(|ledger| ledger.apps.get(&spec.app));
             Before::Record(record.cloned().map(Box::new))
         }
+        Action::Account { name, .. } => Before::Account(world.prerequisites.accounts.get(name).cloned()),
+        Action::Folder { path, .. } => Before::Folder(world.prerequisites.folders.get(path).cloned()),
         _ => Before::Nothing,
     };
     serde_json::to_vec(&before).expect("what undo needs is plain data")
@@ -70,6 +75,9 @@ fn services(world: &World, project: &str, running: bool) -> Vec<String> {
 pub(super) fn apply(world: &mut World, spec: &TransactionSpec, action: &Action) -> Result<String, String> {
     match action {
         Action::Preflight { ports_free, .. } => preflight(world, ports_free)?,
+        Action::Group { name } => drop(world.prerequisites.groups.insert(name.clone())),
+        Action::Account { name, spec } => account(world, name, spec)?,
+        Action::Folder { path, spec } => folder(world, path, spec)?,
         Action::Images { images } => world.images.extend(images.iter().cloned()),
         Action::RemoveImages { images } => world.images.retain(|image| !images.contains(image)),
         Action::PutFile(file) => put(world, file)?,
@@ -134,6 +142,14 @@ pub(super) fn undo(world: &mut World, spec: &TransactionSpec, action: &Action, b
             Some(file) => drop(world.files.insert(path.clone(), file)),
             None => drop(world.files.remove(path)),
         },
+        // One that was made stays.
+        (Action::Account { name, .. }, Before::Account(Some(spec))) => {
+            world.prerequisites.accounts.insert(name.clone(), spec);
+        }
+        (Action::Folder { path, .. }, Before::Folder(before)) => match before {
+            Some(spec) => drop(world.prerequisites.folders.insert(path.clone(), spec)),
+            None => drop(world.prerequisites.folders.remove(path)),
+        },
         (Action::DaemonReload, _) => daemon_reload(world),
         (Action::EnableUnits { .. }, Before::Enabled(before)) => link(world, &before)?,
         (Action::Unit { unit, .. }, Before::Unit { enabled, running }) => {
@@ -179,6 +195,29 @@ fn put(world: &mut World, file: &FilePut) -> Result<(), String> {
     let bytes = world.blobs.get(&file.blob).ok_or_else(|| format!("blob {} is not here", file.blob.short()))?.clone();
     let stored = StoredFile { bytes, mode: file.mode, owner: file.owner.clone(), group: file.group.clone() };
     world.files.insert(file.path.clone(), stored);
+    Ok(())
+}
+
+/// The accounts and groups of the system itself are there.
+fn is_known(world: &World, name: &str) -> bool {
+    let made = &world.prerequisites;
+    let number = !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit());
+    number || ["root", "adm"].contains(&name) || made.groups.contains(name) || made.accounts.contains_key(name)
+}
+
+fn account(world: &mut World, name: &str, spec: &AccountSpec) -> Result<(), String> {
+    if let Some(group) = spec.groups.iter().find(|group| !is_known(world, group)) {
+        return Err(format!("group `{group}` does not exist"));
+    }
+    world.prerequisites.accounts.insert(name.to_owned(), spec.clone());
+    Ok(())
+}
+
+fn folder(world: &mut World, path: &str, spec: &FolderSpec) -> Result<(), String> {
+    if let Some(name) = [&spec.owner, &spec.group].into_iter().find(|name| !is_known(world, name)) {
+        return Err(format!("`{name}` does not exist"));
+    }
+    world.prerequisites.folders.insert(path.to_owned(), spec.clone());
     Ok(())
 }
 

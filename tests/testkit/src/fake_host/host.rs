@@ -177,6 +177,7 @@ impl FakeHost {
             capabilities: BTreeSet::from([Capability::NftRedirect]),
             fence: self.lock().fence,
             boot_id: "simulated".to_owned(),
+            postgresql_client: holdfast_protocol::Tool::Missing,
         }
     }
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_core::id::digest_of;
 use holdfast_protocol::{
-    CertificateLive, CertificateSpec, ChainLive, ComponentRecord, ContainerLive, FileLive, LiveReport, NginxLive,
-    ObserveRequest, Observed, ProjectLive, Resources, SwitchLive, TransactionStatus, UnitLive,
+    AccountLive, CertificateLive, CertificateSpec, ChainLive, ComponentRecord, ContainerLive, FileLive, FolderLive,
+    LiveReport, NginxLive, ObserveRequest, Observed, PrerequisiteQuery, PrerequisitesLive, ProjectLive, Resources,
+    SwitchLive, TransactionStatus, UnitLive,
 };
 
 use super::host::FakeHost;
@@ -51,12 +52,14 @@ impl FakeHost {
                 .iter()
                 .map(|(path, spec)| (path.clone(), Observed::Seen(certificate_live(world, spec))))
                 .collect(),
+            prerequisites: prerequisites(world, &question.prerequisites),
             listening: Vec::new(),
             resources: Resources {
                 disk_free: 1 << 40,
                 inodes_free: 1 << 20,
                 memory_available: 1 << 33,
                 memory_total: 1 << 34,
+                processors: 4,
             },
             ledger: world.ledger.clone().map_or(Observed::Absent, Observed::Seen),
             transactions: state
@@ -82,6 +85,33 @@ impl FakeHost {
                 .collect(),
             fence: state.fence,
         }
+    }
+}
+
+fn prerequisites(world: &World, query: &PrerequisiteQuery) -> PrerequisitesLive {
+    let made = &world.prerequisites;
+    let account = |name: &String| {
+        made.accounts.get(name).map_or(Observed::Absent, |spec| {
+            Observed::Seen(AccountLive {
+                group: spec.group.clone(),
+                groups: spec.groups.clone(),
+                home: spec.home.clone(),
+                shell: spec.shell.clone(),
+            })
+        })
+    };
+    let folder = |path: &String| {
+        made.folders.get(path).map_or(Observed::Absent, |spec| {
+            let (owner, group) = (spec.owner.clone(), spec.group.clone());
+            Observed::Seen(FolderLive { folder: true, mode: spec.mode, owner, group, numbers: (999, 999) })
+        })
+    };
+    let group = |name: &String| if made.groups.contains(name) { Observed::Seen(999) } else { Observed::Absent };
+    PrerequisitesLive {
+        groups: query.groups.iter().map(|name| (name.clone(), group(name))).collect(),
+        accounts: query.accounts.iter().map(|name| (name.clone(), account(name))).collect(),
+        folders: query.folders.iter().map(|path| (path.clone(), folder(path))).collect(),
+        packages: query.packages.iter().map(|name| (name.clone(), Observed::Seen("1".to_owned()))).collect(),
     }
 }
 

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::{AppRecord, Digest, Ledger};
+use holdfast_protocol::{AppRecord, Digest, Ledger, Prerequisites};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -19,6 +19,8 @@ pub struct World {
     pub projects: BTreeMap<String, BTreeMap<String, Container>>,
     /// Images that are here.
     pub images: BTreeSet<String>,
+    /// Groups, accounts and folders that were made, as they are.
+    pub prerequisites: Prerequisites,
     /// Switches by listen address.
     pub switches: BTreeMap<String, u16>,
     /// What nginx has loaded.

@@ -24,6 +24,7 @@ use sample::{Release, host_names, shop};
 
 fn request(desired: DesiredState) -> SyncRequest {
     SyncRequest {
+        checks: Vec::new(),
         windows: WindowConsent::None,
         begun: BTreeSet::new(),
         desired,

@@ -1,6 +1,6 @@
 //! An environment to simulate: a shop with a database, a web app in two slots, workers on units, and a site.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_core::config::{
     Address, DrainSpec, DriftPolicy, HealthSpec, HostSpec, MigrateSpec, ProbeSpec, ProveExpect, ProveSpec,
@@ -15,7 +15,7 @@ use holdfast_core::id::{HostName, digest_of};
 use holdfast_core::render::{Content, Part};
 use holdfast_core::secret::SecretRef;
 use holdfast_core::time::Millis;
-use holdfast_protocol::{CertificateIssuer, CertificateSpec, Smoke};
+use holdfast_protocol::{AccountSpec, CertificateIssuer, CertificateSpec, FolderSpec, Prerequisites, Smoke};
 
 /// A release of the shop, and how it behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,13 +79,22 @@ pub(crate) fn shop(hosts: usize, release: Option<&Release>, rollout: &RolloutPol
             windows: Vec::new(),
         },
         hosts: order.iter().enumerate().map(host).collect(),
+        requires: BTreeMap::new(),
         order,
     }
 }
 
 fn file(content: Content, nginx: bool) -> DesiredFile {
     let mode = if content.has_secret() { 0o600 } else { 0o644 };
-    DesiredFile { content, mode, owner: "root".to_owned(), group: "root".to_owned(), nginx, origin: Origin::default() }
+    DesiredFile {
+        content,
+        mode,
+        owner: "root".to_owned(),
+        group: "root".to_owned(),
+        nginx,
+        reload: false,
+        origin: Origin::default(),
+    }
 }
 
 fn compose(project: &str, service: &str, image: &str, text: &str) -> Artifacts {
@@ -112,7 +121,14 @@ fn compose(project: &str, service: &str, image: &str, text: &str) -> Artifacts {
             file: format!("{folder}/compose.yaml"),
             services: BTreeMap::from([(
                 service.to_owned(),
-                DesiredService { digest, image: image.to_owned(), replicas: 1, published: Vec::new(), memory: None },
+                DesiredService {
+                    digest,
+                    image: image.to_owned(),
+                    replicas: 1,
+                    published: Vec::new(),
+                    memory: None,
+                    processors: None,
+                },
             )]),
         }),
     }
@@ -144,14 +160,29 @@ fn component(name: &str, strategy: Strategy, body: Body) -> DesiredComponent {
         keep_previous: Millis(86_400_000),
         backups: BTreeMap::new(),
         certificates: BTreeMap::new(),
+        prerequisites: Prerequisites::default(),
+        packages: BTreeSet::new(),
         origin: Origin::default(),
     }
 }
 
 fn app(release: &Release, migrates: bool) -> DesiredApp {
     let Release { name, marker } = release;
-    let data =
+    let mut data =
         component("data", Strategy::Stateful, Body::Single(compose("prod-shop-data", "db", "postgres:17", "db")));
+    let account = AccountSpec {
+        group: "shop".to_owned(),
+        groups: ["adm".to_owned(), "readers".to_owned()].into(),
+        home: "/srv/shop".to_owned(),
+        shell: "/usr/sbin/nologin".to_owned(),
+        system: true,
+    };
+    let folder = FolderSpec { owner: "shop".to_owned(), group: "readers".to_owned(), mode: 0o750 };
+    data.prerequisites = Prerequisites {
+        groups: ["readers".to_owned()].into(),
+        accounts: BTreeMap::from([("shop".to_owned(), account)]),
+        folders: BTreeMap::from([("/srv/shop".to_owned(), folder)]),
+    };
     let ports = SlotPorts { blue: 8101, green: 8201 };
     let slot = |slot: &str| {
         let text = format!("release {name} {marker}");

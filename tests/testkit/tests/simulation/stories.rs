@@ -59,6 +59,34 @@ async fn cap_82_a_smoke_test_that_fails_sends_everybody_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn cap_14_what_has_to_be_on_a_host_is_made_put_right_and_left_there() {
+    let fleet = fleet(2);
+    let (v1, host) = (Release::good("v1"), &host_names(2)[0]);
+    assert_result(&bring(&fleet, 2, &v1, &policy()).await, SyncResult::Synced);
+    let made = fleet.host(host).world().prerequisites;
+    assert_eq!(made.folders["/srv/shop"].mode, 0o750);
+    assert!(made.accounts["shop"].groups.contains("readers"), "{made:?}");
+    fleet.host(host).tamper(|world| {
+        world.prerequisites.folders.get_mut("/srv/shop").unwrap().mode = 0o777;
+        world.prerequisites.accounts.get_mut("shop").unwrap().groups.clear();
+    });
+    let left = left_to_do(&fleet, &shop(2, Some(&v1), &policy())).await;
+    assert_eq!(
+        left,
+        [
+            format!("{host}: ~ account shop (account-differs)"),
+            format!("{host}: ~ folder /srv/shop (folder-mode-differs)")
+        ]
+    );
+    assert_result(&bring(&fleet, 2, &v1, &policy()).await, SyncResult::Synced);
+    assert_eq!(fleet.host(host).world().prerequisites, made);
+    assert_eq!(left_to_do(&fleet, &shop(2, Some(&v1), &policy())).await, Vec::<String>::new());
+    let gone = sync(&fleet.ports(), &request(shop(2, None, &policy())), &mut silent()).await;
+    assert_result(&gone, SyncResult::Synced);
+    assert_eq!(fleet.host(host).world().prerequisites, made, "nothing of it is ever removed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_old_slot_stays_startable_and_nothing_else_runs() {
     let fleet = fleet(1);
     for name in ["v1", "v2"] {

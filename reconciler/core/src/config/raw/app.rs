@@ -6,10 +6,11 @@ use super::check::{Argv, Drain, Healthcheck, Migrate, Prove, Smoke, Watch};
 use super::leaf::{
     Account, Destination, HostHeader, HttpPath, Identifier, Mode, Network, Release, ServiceName, TemplatePath,
 };
+use super::prerequisite::{AccountEntry, Firewall, FolderEntry, FolderPath, Package};
 use super::selector::Selector;
 use super::values::Values;
 use crate::config::decode::{Context, Decode, Must, Named, Port, Whole, record};
-use crate::config::model::{FileFormat, Strategy};
+use crate::config::model::{FileFormat, OnChange, Strategy};
 use crate::config::place::At;
 use crate::config::yaml::{Kind, Node};
 use crate::id::{AppName, ComponentName};
@@ -33,7 +34,7 @@ record!(
 });
 
 record!(
-    /// One component: one of `compose`, `systemd`, `nginx`, or `files` alone.
+    /// One component: one of `compose`, `systemd`, `nginx`, `firewall`, or `files` or what has to be on the host alone.
     Component, "a component", {
     /// A compose project: its template below `templates/`.
     compose: Option<At<TemplatePath>>,
@@ -41,6 +42,16 @@ record!(
     systemd: Option<At<Templates>>,
     /// An nginx site: its template below `templates/`.
     nginx: Option<At<TemplatePath>>,
+    /// The firewall of its hosts; one component on each host.
+    firewall: Option<At<Firewall>>,
+    /// System groups that must be there; made before all else of the app.
+    groups: Option<Vec<At<Account>>>,
+    /// Accounts by name that must be there; made before all else of the app but groups.
+    accounts: Option<Named<Account, AccountEntry>>,
+    /// Folders by path that must be there, with owner and mode; made before the app's files.
+    folders: Option<Named<FolderPath, FolderEntry>>,
+    /// Packages of the distribution that must be installed. They are not installed by Holdfast.
+    packages: Option<Vec<At<Package>>>,
     /// More files.
     files: Option<Vec<File>>,
     /// A program that looks at its new files before anything starts with them. Not for components with slots.
@@ -130,6 +141,9 @@ record!(
     owner: Option<Account>,
     /// Group: a name or a number. Default: `root`.
     group: Option<Account>,
+    /// What the units of the component do when only files such as this one change: `restart`, or `reload` where they have
+    /// `ExecReload=`. Default: `restart`.
+    on_change: Option<OnChange>,
 });
 
 record!(

@@ -30,9 +30,51 @@ record!(
     secrets: Option<Secrets>,
     /// Certificates of its sites by name: a component names one with `certificate`.
     certificates: Option<Named<CertificateName, Certificate>>,
+    /// The oldest versions its hosts may have, such as `{ docker: ">=24" }`.
+    requires: Option<Requires>,
     /// Variables for its templates.
     variables: Option<Values>,
 });
+
+record!(
+    /// The oldest versions that hosts may have. A host that is older, or does not have it, is left as it is.
+    Requires, "`requires`", {
+    /// The Docker engine.
+    docker: Option<Minimum>,
+    /// The compose plugin.
+    compose: Option<Minimum>,
+    /// nginx.
+    nginx: Option<Minimum>,
+    /// systemd.
+    systemd: Option<Minimum>,
+    /// PostgreSQL's client programs.
+    postgresql_client: Option<Minimum>,
+    /// The kernel.
+    kernel: Option<Minimum>,
+    /// Debian itself.
+    debian: Option<Minimum>,
+});
+
+/// The oldest version that will do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Minimum(pub(crate) Vec<u64>);
+
+crate::config::decode::parsed!(
+    Minimum,
+    "an oldest version such as >=24",
+    "^>=[0-9]{1,9}(\\.[0-9]{1,9}){0,3}$",
+    |text| {
+        let shown: String = text.chars().take(40).collect();
+        let fail = || format!("`{}` is no oldest version: write such as `\">=2.20\"`", shown.escape_debug());
+        let numbers = text.strip_prefix(">=").ok_or_else(fail)?;
+        let number = |part: &str| {
+            let plain = !part.is_empty() && part.len() <= 9 && part.bytes().all(|b| b.is_ascii_digit());
+            part.parse::<u64>().ok().filter(|_| plain).ok_or_else(fail)
+        };
+        let numbers: Vec<u64> = numbers.split('.').map(number).collect::<Result<_, _>>()?;
+        if numbers.len() > 4 { Err(fail()) } else { Ok(Self(numbers)) }
+    }
+);
 
 record!(
     /// When and how an environment is synced.

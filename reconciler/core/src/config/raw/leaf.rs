@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use std::str::FromStr;
 
 use crate::config::decode::{Context, Decode, PlainValue, parsed, words};
-use crate::config::model::{DriftPolicy, FileFormat, ProveExpect, Purpose, Strategy, SyncMode};
+use crate::config::model::{DriftPolicy, FileFormat, OnChange, ProveExpect, Purpose, Strategy, SyncMode};
 use crate::config::yaml::{Kind, Node};
 use crate::id::{AppName, ComponentName, EnvironmentName, HostName};
 use crate::time::Millis;
@@ -48,6 +48,7 @@ words!(FileFormat, "file format", {
     "systemd" => FileFormat::Systemd,
     "compose" => FileFormat::Compose,
 });
+words!(OnChange, "way to take a change", { "restart" => OnChange::Restart, "reload" => OnChange::Reload, });
 words!(ProveExpect, "expected answer", { "release" => ProveExpect::Release, "slot" => ProveExpect::Slot, });
 
 /// Text with a rule for its characters.

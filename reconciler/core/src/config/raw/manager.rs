@@ -1,6 +1,7 @@
 //! The manager's own configuration, `/etc/holdfast/manager.yaml`.
 
-use super::leaf::{Account, EmailAddress, HostKey, LocalPath, LoopbackAddress, RefPattern, Scalar};
+use super::check::Argv;
+use super::leaf::{Account, EmailAddress, HostKey, LocalPath, LoopbackAddress, RefPattern, Scalar, SinkName};
 use super::notices::ManagerNotice;
 use crate::config::decode::{Must, Named, Whole, record};
 use crate::config::place::At;
@@ -56,6 +57,21 @@ record!(
     tag: Option<At<RefPattern>>,
     /// Nothing is applied but what was approved: `holdfast approve`. Default: nobody is asked.
     approval: Option<At<ManagerApproval>>,
+    /// Checks that have to be green for a commit before it is applied, in the order they are asked. Default: none.
+    checks: Option<Vec<At<ManagerCheck>>>,
+});
+
+record!(
+    /// A check of a commit: exactly one of `file` and `command`. `{commit}` and `{environment}` may stand in both.
+    ManagerCheck, "a check", {
+    /// Its name, for people.
+    name: Must<SinkName>,
+    /// A file with `{ "state": "success" }` that CI writes on the management box, such as `/var/lib/ci/{commit}.json`.
+    file: Option<LocalPath>,
+    /// Program and arguments that exit with 0 when the commit is good. There is no shell.
+    command: Option<Argv>,
+    /// How long the command may take. Default: `10m`.
+    timeout: Option<At<Millis>>,
 });
 
 record!(

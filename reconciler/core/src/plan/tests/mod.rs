@@ -1,8 +1,10 @@
 //! Tests of the whole planner, one file per subject.
 
 mod blockers;
+mod capacity;
 mod laws;
 mod observing;
+mod prerequisites;
 mod prune;
 mod seal;
 mod single;
@@ -91,9 +93,11 @@ fn every_rule_and_blocker_is_documented() {
         include_str!("../units.rs"),
         include_str!("../services.rs"),
         include_str!("../switches.rs"),
+        include_str!("../capacity.rs"),
         include_str!("../component.rs"),
         include_str!("../slots.rs"),
         include_str!("../place.rs"),
+        include_str!("../prerequisites.rs"),
         include_str!("../prune.rs"),
         include_str!("../migrations.rs"),
         include_str!("../needs.rs"),

@@ -35,6 +35,12 @@ impl File<'_, '_, '_> {
             .and_then(|deploy| deploy.get("resources")?.get("limits")?.get("memory"))
             .or_else(|| service.get("mem_limit"))
             .and_then(|node| bytes(&self.text(node)?));
+        let processors = deploy
+            .and_then(|deploy| deploy.get("resources")?.get("limits")?.get("cpus"))
+            .or_else(|| service.get("cpus"))
+            .and_then(|node| self.text(node)?.trim().parse::<f64>().ok())
+            .filter(|cpus| (0.0..=100_000.0).contains(cpus))
+            .map(|cpus| (cpus * 1000.0).round() as u32);
         let published: Vec<_> =
             service.get("ports").into_iter().flat_map(Node::items).filter_map(|node| self.published(node)).collect();
         if count > 1 {
@@ -57,7 +63,17 @@ impl File<'_, '_, '_> {
         let shm = service.get("shm_size").and_then(|node| bytes(&self.text(node)?));
         let command = service.get("command").map(|node| self.command(node)).unwrap_or_default();
         let environment = service.get("environment").map(|node| self.settings(node)).unwrap_or_default();
-        ComposeService { digest: String::new(), image, replicas, memory, shm, command, published, environment }
+        ComposeService {
+            digest: String::new(),
+            image,
+            replicas,
+            memory,
+            processors,
+            shm,
+            command,
+            published,
+            environment,
+        }
     }
 
     /// Returns a published port. One without an address would be open to everybody, past the host's firewall.

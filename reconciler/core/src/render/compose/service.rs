@@ -17,6 +17,8 @@ pub(crate) struct ComposeService {
     pub(crate) shm: Option<u64>,
     /// Its command, word by word, without what has a secret in it.
     pub(crate) command: Vec<Stated<String>>,
+    /// Thousandths of a processor that each container may take.
+    pub(crate) processors: Option<u32>,
     /// Ports of the host that it takes.
     pub(crate) published: Vec<Stated<Published>>,
     /// Its environment, without what has a secret in it.

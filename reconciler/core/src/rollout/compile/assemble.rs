@@ -31,6 +31,7 @@ impl Assembly<'_> {
     pub(super) fn prepare(&self) -> Vec<Step> {
         let kept = self.kept();
         let mut steps = self.preflight();
+        self.provide(&mut steps);
         self.certificates(&mut steps);
         for target in self.targets {
             match &target.work {
@@ -48,6 +49,26 @@ impl Assembly<'_> {
             steps.push("", "nginx: test the new files", deadline::NGINX_MS, Action::NginxTest { put, remove });
         }
         steps.into_list()
+    }
+
+    /// Makes what has to be on the host: over all components, groups first, for accounts may name them, and folders last.
+    fn provide(&self, steps: &mut Steps) {
+        let mut wanted: Vec<(u8, &str, String, &Action)> = Vec::new();
+        for target in self.targets {
+            for action in &target.provided {
+                let (rank, what) = match action {
+                    Action::Group { name } => (0, format!("group {name}")),
+                    Action::Account { name, .. } => (1, format!("account {name}")),
+                    Action::Folder { path, .. } => (2, format!("folder {path}")),
+                    _ => continue,
+                };
+                wanted.push((rank, &target.name, what, action));
+            }
+        }
+        wanted.sort_by(|a, b| (a.0, &a.2).cmp(&(b.0, &b.2)));
+        for (_, component, what, action) in wanted {
+            steps.push(component, &what, deadline::QUICK_MS, action.clone());
+        }
     }
 
     fn idle(target: &Target, kept: &BTreeSet<String>) -> Steps {

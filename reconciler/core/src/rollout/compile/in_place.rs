@@ -24,10 +24,14 @@ pub(super) fn steps(target: &Target, touched: &Touched, live: &LiveReport, kept:
     let project_up = target.project_to_bring_up();
 
     gone(&mut steps, target, live);
+    let anew = |unit: &String| {
+        if reads_again(target, &puts, &removes, unit) { ActiveGoal::Reloaded } else { ActiveGoal::Restarted }
+    };
     // Undone last of all: files and systemd are as they were by then.
     for unit in restarts.iter().filter(|unit| is_active(live, unit)) {
-        let action = Action::Unit { unit: unit.clone(), enabled: None, active: Some(ActiveGoal::Restarted) };
-        steps.on_undo(name, &format!("restart {unit}"), deadline::UNIT_MS, action);
+        let action = Action::Unit { unit: unit.clone(), enabled: None, active: Some(anew(unit)) };
+        let verb = if anew(unit) == ActiveGoal::Reloaded { "reload" } else { "restart" };
+        steps.on_undo(name, &format!("{verb} {unit}"), deadline::UNIT_MS, action);
     }
     let old_project = before.and_then(|place| place.project.as_ref()).filter(|old| runs(live, old));
     // A file mounted into containers stays the old one for them until they start again, and compose does not see that it changed.
@@ -72,10 +76,10 @@ pub(super) fn steps(target: &Target, touched: &Touched, live: &LiveReport, kept:
         if target.place.is_triggered(unit) {
             // Its timer or socket starts it; only one that runs already must run anew.
             if restarts.contains(unit) && is_active(live, unit) {
-                steps.unit(name, unit, None, ActiveGoal::Restarted);
+                steps.unit(name, unit, None, anew(unit));
             }
         } else if restarts.contains(unit) {
-            steps.unit(name, unit, enabled(unit, *wanted), ActiveGoal::Restarted);
+            steps.unit(name, unit, enabled(unit, *wanted), anew(unit));
         } else if touched.units.contains(unit) {
             steps.unit(name, unit, enabled(unit, *wanted), ActiveGoal::Started);
         }
@@ -170,6 +174,12 @@ fn restarts(target: &Target, puts: &[&String], removes: &[&String], touched: &To
         restarts.extend(touched.units.iter().filter(|unit| before.units.contains_key(*unit)).cloned());
     }
     restarts
+}
+
+/// Returns whether a unit only has to read its files again: no other one of its files changes.
+fn reads_again(target: &Target, puts: &[&String], removes: &[&String], unit: &str) -> bool {
+    !removes.iter().any(|path| restarts_unit(path, unit))
+        && puts.iter().filter(|path| restarts_unit(path, unit)).all(|path| target.place.reloads.contains(*path))
 }
 
 fn is_active(live: &LiveReport, unit: &str) -> bool {

@@ -19,7 +19,7 @@ const PATHS: [&str; 14] = [
     "/var/lib/holdfast/",
 ];
 
-const UNITS: [&str; 12] = [
+const UNITS: [&str; 13] = [
     "ssh",
     "sshd",
     "nftables",
@@ -32,6 +32,7 @@ const UNITS: [&str; 12] = [
     "systemd-resolved",
     "NetworkManager",
     "holdfast",
+    "holdfast-firewall",
 ];
 
 /// Files of the apps Holdfast itself carries lie below these; they cut nobody off.

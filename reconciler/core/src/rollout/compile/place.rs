@@ -18,6 +18,8 @@ pub(super) struct Place {
     pub(super) release: String,
     /// Files. In a draft, a digest can be a stand-in.
     pub(super) files: BTreeMap<String, FileRecord>,
+    /// Those of them that units read again in place of starting anew. Not in the ledger: going back starts units anew.
+    pub(super) reloads: BTreeSet<String>,
     /// Units, and whether they start at boot.
     pub(super) units: BTreeMap<String, bool>,
     /// Its compose project.
@@ -98,6 +100,7 @@ impl Place {
             prove: component.prove.as_ref().map(|spec| health::prove(spec, &app.release, slot)),
             smoke: component.smoke.clone(),
             certificate: component.certificates.values().next().cloned(),
+            reloads: artifacts.files.iter().filter(|(_, file)| file.reload).map(|(path, _)| path.clone()).collect(),
             files,
             units,
             project,
@@ -113,6 +116,7 @@ impl Place {
         Some(Self {
             release: release.to_owned(),
             files: record.files.clone(),
+            reloads: BTreeSet::new(),
             units: record.units.clone(),
             project: project(record.project.as_ref(), &record.compose_file, &record.services, &record.images),
             ports: BTreeMap::new(),
@@ -127,6 +131,7 @@ impl Place {
         Self {
             release: record.release.clone(),
             files: record.files.clone(),
+            reloads: BTreeSet::new(),
             units: record.units.clone(),
             project: project(record.project.as_ref(), &record.compose_file, &record.services, &record.images),
             ports: record.ports.clone(),

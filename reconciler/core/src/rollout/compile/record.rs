@@ -31,6 +31,8 @@ fn component(target: &Target, old: Option<&ComponentRecord>, now: Timestamp) -> 
         switches: target.switches.clone(),
         drain_ms: target.drain_ms,
         stop_grace_ms: target.stop_grace_ms,
+        prerequisites: target.prerequisites.clone(),
+        memory: target.memory,
         ..ComponentRecord::default()
     };
     let place = target.place.to_slot();

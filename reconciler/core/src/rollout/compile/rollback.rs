@@ -110,6 +110,9 @@ fn target(name: &str, wanted: &ComponentRecord, previous: &AppRecord, former: &A
         is_warm: is_there,
         keeps_previous: true,
         drops_idle: false,
+        prerequisites: wanted.prerequisites.clone(),
+        provided: Vec::new(),
+        memory: wanted.memory,
         work,
     })
 }

@@ -1,10 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::{Action, AppRecord, ComponentRecord, Ledger, MigrationRunner, Slot};
+use holdfast_protocol::{Action, AppRecord, ComponentRecord, Ledger, MigrationRunner, Prerequisites, Slot};
 
 use crate::config::{Strategy, WatchSpec};
 use crate::desired::{DesiredApp, DesiredCheck, DesiredComponent, DesiredMigration};
-use crate::plan::{Change, ResourceKey};
+use crate::plan::{Change, ResourceKey, memory_of};
 use crate::render::Content;
 
 use super::draft::FileKey;
@@ -40,6 +40,12 @@ pub(super) struct Target {
     pub(super) keeps_previous: bool,
     /// Whether what the idle slot holds was kept long enough and goes.
     pub(super) drops_idle: bool,
+    /// What has to be on the host before it, for the record.
+    pub(super) prerequisites: Prerequisites,
+    /// Bytes of memory it may take, for the record.
+    pub(super) memory: u64,
+    /// What of that is to be made or put right, in the order of work.
+    pub(super) provided: Vec<Action>,
     pub(super) work: Work,
 }
 
@@ -182,7 +188,26 @@ pub(super) fn from_desired(
         is_warm: false,
         keeps_previous: component.keep_previous.0 > 0,
         drops_idle: !over.is_empty() && !idle,
+        prerequisites: component.prerequisites.clone(),
+        memory: memory_of(component),
+        provided: changes.iter().filter_map(|change| provided(&component.prerequisites, &change.key)).collect(),
         work,
+    }
+}
+
+/// Returns the step for one thing that has to be on the host.
+fn provided(wanted: &Prerequisites, key: &ResourceKey) -> Option<Action> {
+    match key {
+        ResourceKey::Group(name) => wanted.groups.get(name).map(|name| Action::Group { name: name.clone() }),
+        ResourceKey::Account(name) => {
+            let spec = wanted.accounts.get(name)?;
+            Some(Action::Account { name: name.clone(), spec: spec.clone() })
+        }
+        ResourceKey::Folder(path) => {
+            let spec = wanted.folders.get(path)?;
+            Some(Action::Folder { path: path.clone(), spec: spec.clone() })
+        }
+        _ => None,
     }
 }
 

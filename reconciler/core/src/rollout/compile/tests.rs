@@ -3,7 +3,8 @@ use std::fmt::Write as _;
 
 use holdfast_protocol::{
     Action, Architecture, Capability, ContainerLive, Digest, Hello, Ledger, LiveReport, NginxLive, Observed,
-    ProjectLive, Resources, Slot, Smoke, Step, SwitchLive, Tool, TransactionSpec, UnitLive,
+    Prerequisites, PrerequisitesLive, ProjectLive, Resources, Slot, Smoke, Step, SwitchLive, Tool, TransactionSpec,
+    UnitLive,
 };
 use insta::assert_snapshot;
 
@@ -16,6 +17,8 @@ use crate::plan::{PlanAction, Reason, ResourceKey};
 use crate::render::Content;
 use crate::time::{Millis, Timestamp};
 
+mod hosts;
+
 fn name<T: std::str::FromStr<Err = crate::id::InvalidName>>(text: &str) -> T {
     text.parse().unwrap()
 }
@@ -27,6 +30,7 @@ fn file(text: &str) -> DesiredFile {
         owner: "root".to_owned(),
         group: "root".to_owned(),
         nginx: false,
+        reload: false,
         origin: Origin::default(),
     }
 }
@@ -48,6 +52,8 @@ fn component(text: &str, strategy: Strategy, body: Body) -> DesiredComponent {
         keep_previous: Millis(86_400_000),
         backups: BTreeMap::new(),
         certificates: BTreeMap::new(),
+        prerequisites: Prerequisites::default(),
+        packages: BTreeSet::new(),
         origin: Origin::default(),
     }
 }
@@ -68,6 +74,7 @@ fn compose(project: &str, text: &str) -> Artifacts {
                     replicas: 1,
                     published: Vec::new(),
                     memory: None,
+                    processors: None,
                 },
             )]),
         }),
@@ -173,6 +180,7 @@ fn state(apps: Vec<DesiredApp>) -> DesiredState {
             prune_limit_percent: 50,
             windows: Vec::new(),
         },
+        requires: BTreeMap::new(),
         order: vec![name("h1")],
         hosts: BTreeMap::from([(name("h1"), DesiredHost { host, apps })]),
     }
@@ -221,6 +229,7 @@ fn hello() -> Hello {
         capabilities: BTreeSet::from([Capability::NftRedirect]),
         fence: 0,
         boot_id: String::new(),
+        postgresql_client: holdfast_protocol::Tool::Missing,
     }
 }
 
@@ -277,6 +286,7 @@ fn live(ledger: &Ledger) -> LiveReport {
         switches: Observed::Seen(switches),
         backups: BTreeMap::new(),
         certificates: BTreeMap::new(),
+        prerequisites: PrerequisitesLive::default(),
         listening: Vec::new(),
         resources: Resources::default(),
         ledger: Observed::Seen(ledger.clone()),

@@ -65,7 +65,7 @@ fn look(work: &Work<'_>, path: &Path) -> Result<Before, StepError> {
 }
 
 /// Only plain absolute paths: the manager made them from typed names, but this side does not rely on it.
-fn check_path(path: &Path) -> Result<(), StepError> {
+pub(super) fn check_path(path: &Path) -> Result<(), StepError> {
     use std::path::Component;
     let plain = path.is_absolute()
         && path.file_name().is_some()
@@ -74,7 +74,7 @@ fn check_path(path: &Path) -> Result<(), StepError> {
     if plain { Ok(()) } else { fail(format!("{} is no plain absolute path", path.display())) }
 }
 
-fn missing_folders(path: &Path) -> Result<Vec<PathBuf>, StepError> {
+pub(super) fn missing_folders(path: &Path) -> Result<Vec<PathBuf>, StepError> {
     let mut missing = Vec::new();
     for folder in path.ancestors().skip(1) {
         match fs::metadata(folder) {

@@ -23,6 +23,7 @@ mod migrate;
 mod nginx;
 mod preflight;
 mod prove;
+mod provide;
 mod record;
 mod smoke;
 mod sockets;
@@ -195,6 +196,9 @@ fn act(action: &Action) -> Box<dyn Act + '_> {
         Action::Preflight { ports_free, disk_free, nginx, docker } => {
             Box::new(preflight::Preflight { ports_free, disk_free: *disk_free, nginx: *nginx, docker: *docker })
         }
+        Action::Group { name } => Box::new(provide::Group(name)),
+        Action::Account { name, spec } => Box::new(provide::Account { name, spec }),
+        Action::Folder { path, spec } => Box::new(provide::Folder { path, spec }),
         Action::Images { images } => Box::new(images::Images(images)),
         Action::ComposeUp { project, file, services } => Box::new(compose::Up { project, file, services }),
         Action::ComposeStart { project } => Box::new(compose::Start { project }),

@@ -1,0 +1,176 @@
+//! What a host has to be: accounts, folders, its firewall, and the checks that let a commit through.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use holdfast_testkit::lab::{Lab, wait_until};
+use holdfast_testkit::ops::Ops;
+
+const ENVIRONMENT: &str = "\
+hosts: { role: web }
+sync: { mode: manual, drift: report }
+rollout: { confirm_within: 20s }
+requires: { docker: \">=20.10\", systemd: \">=252\", kernel: \">=5.4\", debian: \">=12\" }
+";
+
+fn base(release: &str, mode: &str, allow: &str) -> String {
+    format!(
+        "\
+app: base
+release: {release}
+components:
+  people:
+    groups: [nps-readers]
+    accounts:
+      nps: {{ home: /opt/nps, groups: [nps-readers] }}
+    folders:
+      /opt/nps: {{ owner: nps, group: nps, mode: \"0750\" }}
+      /var/backups/nps: {{ owner: nps, group: nps-readers, mode: \"{mode}\" }}
+    packages: [nftables]
+    files:
+      - {{ path: /opt/nps/release, template: files/release.j2, owner: nps, group: nps, mode: \"0640\" }}
+  tools:
+    hosts: [h1]
+    compose: compose/tools.yaml.j2
+    strategy: in_place
+    healthcheck: {{ state: true, interval: 100ms, min_healthy_time: 100ms }}
+  idler:
+    hosts: [h1]
+    systemd: systemd/idler.service.j2
+    strategy: in_place
+    healthcheck: {{ state: true, interval: 100ms, min_healthy_time: 100ms }}
+  door:
+    hosts: [h1]
+    firewall:
+      allow: {allow}
+"
+    )
+}
+
+/// Two services, of which one has limits.
+fn tools(memory: &str) -> String {
+    format!(
+        "services:\n  small:\n    image: standin:1\n    stop_grace_period: 1s\n    environment: {{ STANDIN_NAME: small }}\n    \
+         deploy:\n      resources:\n        limits: {{ cpus: \"0.5\", memory: {memory} }}\n  other:\n    image: standin:1\n    \
+         stop_grace_period: 1s\n    environment: {{ STANDIN_NAME: other }}\n"
+    )
+}
+
+const IDLER: &str = "[Service]\nExecStart=/usr/bin/sleep infinity\nMemoryMax=64M\nCPUQuota=20%\n\n[Install]\nWantedBy=multi-user.target\n";
+
+/// Whether a port of the first host can be reached from here: another machine on its network.
+fn is_open(lab: &Lab, port: u16) -> bool {
+    let address = SocketAddr::new(lab.hosts[0].address.parse().unwrap(), port);
+    TcpStream::connect_timeout(&address, Duration::from_secs(2)).is_ok()
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn cap_14_a_host_becomes_what_git_says_and_cap_17_its_ports_are_closed() {
+    let lab = Lab::up("hosts", "h", 2, &["--images"]);
+    let ops = Ops::blank(Path::new(env!("CARGO_BIN_EXE_holdfast")), &lab);
+    let on_h1 = |argv: &[&str]| lab.exec("h1", argv).trim().to_owned();
+    ops.write("environments/prod/environment.yaml", ENVIRONMENT);
+    ops.write("templates/files/release.j2", "{{ release }}\n");
+    ops.write("templates/compose/tools.yaml.j2", &tools("96M"));
+    ops.write("templates/systemd/idler.service.j2", IDLER);
+
+    // Two open doors: one of the host, and one that Docker publishes past every input chain.
+    on_h1(&["systemd-run", "--unit=door", "python3", "-m", "http.server", "8098"]);
+    on_h1(&["docker", "run", "-d", "--name", "door", "-p", "8099:8099", "-e", "STANDIN_LISTEN=8099", "standin:1"]);
+    for port in [8098, 8099] {
+        wait_until("a port that is open to all", Duration::from_secs(60), || is_open(&lab, port));
+    }
+
+    // A commit is applied when CI says it is good, and not before.
+    let ci = ops.work.with_file_name("ci");
+    fs::create_dir(&ci).unwrap();
+    let manager = fs::read_to_string(&ops.config).unwrap();
+    let gate = format!(
+        "prod:\n    branch: main\n    checks:\n      - {{ name: ci, file: \"{}/{{commit}}.json\" }}\n      - {{ name: unit, command: [/usr/bin/test, \"{{environment}}\", \"=\", prod] }}",
+        ci.display()
+    );
+    fs::write(&ops.config, manager.replace("prod: { branch: main }", &gate)).unwrap();
+    ops.write("environments/prod/base.yaml", &base("v1", "0750", "[22/tcp, 80/tcp, 8098/tcp]"));
+    let commit = ops.ship("what hosts have to be");
+    let blocked = ops.run_any(&["apply", "prod", "--yes"]);
+    let said = String::from_utf8_lossy(&blocked.stderr).into_owned() + &String::from_utf8_lossy(&blocked.stdout);
+    assert_eq!(blocked.status.code(), Some(3), "{said}");
+    assert!(said.contains("check `ci` is not green") && !said.contains("`unit`"), "{said}");
+    assert!(!lab.try_run(&["exec", "h1", "--", "id", "nps"]).status.success(), "nothing was done");
+    let green = |commit: &str| fs::write(ci.join(format!("{commit}.json")), r#"{"state":"success"}"#).unwrap();
+
+    green(&commit);
+    ops.run(&["apply", "prod", "--yes"]);
+    for host in ["h1", "h2"] {
+        let stat = |path: &str| lab.exec(host, &["stat", "-c", "%a %U:%G", path]).trim().to_owned();
+        assert_eq!(stat("/opt/nps"), "750 nps:nps");
+        assert_eq!(stat("/var/backups/nps"), "750 nps:nps-readers");
+        assert_eq!(stat("/opt/nps/release"), "640 nps:nps");
+        let entry = lab.exec(host, &["getent", "passwd", "nps"]);
+        assert!(entry.trim().ends_with(":/opt/nps:/usr/sbin/nologin"), "{entry}");
+        assert!(lab.exec(host, &["id", "-Gn", "nps"]).contains("nps-readers"));
+    }
+    assert!(is_open(&lab, 22) && is_open(&lab, 8098));
+    assert!(!is_open(&lab, 8099), "what Docker publishes is closed too");
+    assert_eq!(
+        on_h1(&["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:8099/healthz"]).len(),
+        3
+    );
+    // Limits are in force as git has them.
+    let inspect = |service: &str, format: &str| {
+        on_h1(&["docker", "inspect", "--format", format, &format!("prod-base-tools-{service}-1")])
+    };
+    assert_eq!(inspect("small", "{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}}"), "500000000 100663296");
+    assert_eq!(inspect("other", "{{.HostConfig.NanoCpus}} {{.HostConfig.Memory}}"), "0 0");
+    let unit = |property: &str| on_h1(&["systemctl", "show", "-P", property, "idler.service"]);
+    assert_eq!((unit("MemoryMax").as_str(), unit("CPUQuotaPerSecUSec").as_str()), ("67108864", "200ms"));
+    ops.assert_plan_is_empty();
+
+    // Somebody changes it by hand; the rules come back with nftables, which empties all tables.
+    on_h1(&["chmod", "777", "/var/backups/nps"]);
+    on_h1(&["usermod", "--shell", "/bin/bash", "--groups", "", "nps"]);
+    let plan = String::from_utf8_lossy(&ops.run(&["plan", "prod"]).stdout).into_owned();
+    for line in ["account nps", "folder /var/backups/nps", "0777 nps:nps-readers → 0750 nps:nps-readers"] {
+        assert!(plan.contains(line), "{plan}");
+    }
+    ops.run(&["apply", "prod", "--yes"]);
+    assert_eq!(on_h1(&["stat", "-c", "%a", "/var/backups/nps"]), "750");
+    assert!(on_h1(&["getent", "passwd", "nps"]).ends_with("nologin"));
+    ops.assert_plan_is_empty();
+    on_h1(&["systemctl", "restart", "nftables"]);
+    assert!(!is_open(&lab, 8099));
+
+    // Closed in git, closed at once, by a reload: nothing was open in between.
+    let began = on_h1(&["systemctl", "show", "-P", "InvocationID", "holdfast-firewall.service"]);
+    ops.write("environments/prod/base.yaml", &base("v2", "0750", "[22/tcp, { ports: [8099/tcp], from: [hosts] }]"));
+    ops.write("templates/compose/tools.yaml.j2", &tools("128M"));
+    let other = inspect("other", "{{.Id}}");
+    green(&ops.ship("another door"));
+    ops.run(&["apply", "prod", "--yes"]);
+    assert_eq!(inspect("small", "{{.HostConfig.Memory}}"), "134217728");
+    assert_eq!(inspect("other", "{{.Id}}"), other, "only what has another limit is made anew");
+    assert!(!is_open(&lab, 8098) && !is_open(&lab, 8099));
+    let from_h2 = format!("http://{}:8099/healthz", lab.hosts[0].address);
+    lab.exec("h2", &["curl", "-sS", "--max-time", "20", "-o", "/dev/null", &from_h2]);
+    let now = on_h1(&["systemctl", "show", "-P", "InvocationID", "holdfast-firewall.service"]);
+    assert_eq!(began, now, "it was reloaded and not restarted");
+
+    // One that shuts the manager out, which no reader of git can see, undoes itself.
+    ops.write("environments/prod/base.yaml", &base("v3", "0700", "[{ ports: [22/tcp], from: [192.0.2.0/24] }]"));
+    green(&ops.ship("a wall"));
+    let cut = ops.run_any(&["apply", "prod", "--yes"]);
+    assert_eq!(cut.status.code(), Some(4), "it went back: {}", String::from_utf8_lossy(&cut.stderr));
+    assert!(is_open(&lab, 22));
+    assert_eq!(on_h1(&["stat", "-c", "%a", "/var/backups/nps"]), "750", "and so did the folder");
+
+    // Git forgets all of it: the doors open, what people may have filled stays.
+    fs::remove_file(ops.work.join("environments/prod/base.yaml")).unwrap();
+    green(&ops.ship("no base"));
+    ops.run(&["apply", "prod", "--yes", "--allow-prune"]);
+    wait_until("the doors are open again", Duration::from_secs(20), || is_open(&lab, 8098) && is_open(&lab, 8099));
+    assert_eq!(on_h1(&["stat", "-c", "%a %U", "/opt/nps"]), "750 nps");
+    assert!(!lab.try_run(&["exec", "h1", "--", "nft", "list", "table", "inet", "holdfast_firewall"]).status.success());
+}
