@@ -178,8 +178,11 @@ fn restarts(target: &Target, puts: &[&String], removes: &[&String], touched: &To
 
 /// Returns whether a unit only has to read its files again: no other one of its files changes.
 fn reads_again(target: &Target, puts: &[&String], removes: &[&String], unit: &str) -> bool {
-    !removes.iter().any(|path| restarts_unit(path, unit))
-        && puts.iter().filter(|path| restarts_unit(path, unit)).all(|path| target.place.reloads.contains(*path))
+    let mut changing = puts.iter().filter(|path| restarts_unit(path, unit)).peekable();
+    // One that starts anew for another reason than a file does so.
+    changing.peek().is_some()
+        && changing.all(|path| target.place.reloads.contains(*path))
+        && !removes.iter().any(|path| restarts_unit(path, unit))
 }
 
 fn is_active(live: &LiveReport, unit: &str) -> bool {
