@@ -13,6 +13,12 @@ pub const SWITCH: &str = "switch";
 /// The word a step's title has after its component when it migrates.
 pub const MIGRATE: &str = "migrate";
 
+/// The word a step's title has after its component when it makes roles and databases.
+pub const DATABASES: &str = "databases";
+
+/// The word a step's title has after its component when it brings initial data.
+pub const SEED: &str = "initial data";
+
 /// The title of the step that looks whether a host has what a transaction needs.
 pub const PREFLIGHT: &str = "preflight";
 

@@ -86,3 +86,69 @@ fn what_an_environment_declares_is_read_while_the_rest_is_not_there() {
     assert!(declared.protected.contains("a") && declared.recipients.is_empty());
     assert!(declared_secrets(ENVIRONMENT, "hosts: [web]\nsecrets: { generate: { a: hex17 } }\n").0.is_none());
 }
+
+const APP: &str = r#"app: shop
+release: v1
+components:
+  web:
+    compose: compose/web.yaml.j2
+    strategy: blue_green
+    ports: { api: { blue: 8101, green: 8201 } }
+    files: [{ path: "{{ dir }}/url", template: files/url.j2 }]
+  data:
+    compose: compose/data.yaml.j2
+    strategy: stateful
+    postgres:
+      service: postgres
+      roles: { shop: { password: data_key }, owners: {} }
+      databases: { shop: { owner: owners, extensions: [vector, pgcrypto], grants: { shop: write }, seeds: { first: sql/first.sql.j2 } } }
+"#;
+
+#[test]
+fn cap_58_databases_are_a_component_between_their_server_and_those_that_use_them() {
+    let sops = include_str!("config/secrets.sops.yaml");
+    let metadata = &sops[sops.find("sops:").unwrap()..];
+    let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut put = |path: &str, text: &str| drop(files.insert(path.to_owned(), text.as_bytes().to_vec()));
+    put("holdfast.yaml", "format: 1\n");
+    put("inventory/hosts.yaml", "hosts:\n  here:\n    address: local\n");
+    put(ENVIRONMENT, "hosts: [here]\nsecrets: { generate: { data_key: password } }\n");
+    put(GENERATED, &format!("data_key: {}\n{metadata}", ciphertext("aaaa")));
+    put("environments/prod/shop.yaml", APP);
+    put("templates/compose/web.yaml.j2", "services: { app: { image: \"shop:1.0\" } }\n");
+    put("templates/compose/data.yaml.j2", "services: { postgres: { image: \"postgres:17.2\" } }\n");
+    put("templates/files/url.j2", "postgresql://{{ logins.shop }}:{{ secrets.data_key | urlencode }}@127.0.0.1/shop");
+    put("templates/sql/first.sql.j2", "INSERT INTO words VALUES ('{{ release }}');\n");
+    let (config, found) = load(&SourceTree { files, problems: Vec::new() });
+    let config = config.unwrap_or_else(|| panic!("{found:?}"));
+    let commit = "0".repeat(40).parse().unwrap();
+    let desired = holdfast_core::desired::resolve(&config, &"prod".parse().unwrap(), &commit).unwrap();
+    let app = desired.hosts.values().next().unwrap().apps.values().next().unwrap();
+    let names: Vec<&str> = app.components.iter().map(|component| component.name.as_str()).collect();
+    assert_eq!(names, ["data", "data-databases", "web"]);
+
+    let print = fingerprint(&ciphertext("aaaa"), GENERATED);
+    let login = format!("shop_{}", &print[..8]);
+    let url = app.components[2].body.artifacts(None).files.values().find(|file| file.content.has_secret()).unwrap();
+    assert!(
+        url.content.shown().starts_with(&format!("postgresql://{login}:‹secret data_key {print}›")),
+        "{}",
+        url.content.shown()
+    );
+
+    let files = &app.components[1].body.artifacts(None).files;
+    let paths: Vec<&str> = files.keys().map(String::as_str).collect();
+    let folder = "/var/lib/holdfast/apps/prod/shop/data-databases";
+    assert_eq!(paths, [format!("{folder}/holdfast-databases.json"), format!("{folder}/seeds/shop/first.sql")]);
+    assert!(files.values().all(|file| file.mode == 0o600));
+    let mut value =
+        |_: &holdfast_core::secret::SecretRef| Ok::<_, ()>(holdfast_core::secret::Secret::new("p\"w".to_owned()));
+    let revealed = files[paths[0]].content.reveal(&mut value).unwrap();
+    let spec: holdfast_protocol::DatabasesSpec = serde_json::from_slice(revealed.bytes.expose()).unwrap();
+    assert_eq!((spec.project.as_str(), spec.service.as_str()), ("prod-shop-data", "postgres"));
+    let role = spec.roles["shop"].login.as_ref().unwrap();
+    assert_eq!((role.name.as_str(), role.password.0.as_str()), (login.as_str(), "p\"w"));
+    assert!(spec.roles["owners"].login.is_none());
+    assert_eq!(spec.databases["shop"].extensions, ["pgcrypto", "vector"]);
+    assert_eq!(spec.databases["shop"].seeds["first"], paths[1]);
+}

@@ -9,6 +9,7 @@ pub mod backup;
 pub mod blob;
 pub mod cancel;
 pub mod certificate;
+pub mod databases;
 pub mod digest;
 pub mod disk;
 pub mod docker;

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use holdfast_protocol::{
-    BackupLive, BackupReply, BackupRequest, CertificateLive, CertificateSpec, Decision, Envelope, Fault, FaultKind,
-    FrameError, HelloRequest, JournalEntry, Ledger, ObserveRequest, Observed, PROTOCOL_VERSION, Reply, Request,
-    RestoreRequest, Restored, StageProblem, SwitchLive, TransactionId, TransactionSpec, TransactionStatus, read_frame,
-    write_frame,
+    BackupLive, BackupReply, BackupRequest, CertificateLive, CertificateSpec, DatabasesLive, Decision, Envelope, Fault,
+    FaultKind, FrameError, HelloRequest, JournalEntry, Ledger, ObserveRequest, Observed, PROTOCOL_VERSION, Reply,
+    Request, RestoreRequest, Restored, StageProblem, SwitchLive, TransactionId, TransactionSpec, TransactionStatus,
+    read_frame, write_frame,
 };
 
 use crate::blob::{self, Inbox};
@@ -69,6 +69,9 @@ pub trait Transactions: Send + Sync {
         &self,
         certificates: &BTreeMap<String, CertificateSpec>,
     ) -> BTreeMap<String, Observed<CertificateLive>>;
+
+    /// Returns how the databases of these declarations stand.
+    fn databases(&self, declarations: &[String]) -> BTreeMap<String, Observed<DatabasesLive>>;
 
     /// Restores a backup in a unit of its own, and waits for it.
     fn restore(&self, request: &RestoreRequest) -> Result<Restored, Fault>;
@@ -306,6 +309,7 @@ fn known(transactions: &dyn Transactions, request: &ObserveRequest) -> Result<Kn
         transactions: open,
         backups: transactions.backups(&request.backups),
         certificates: transactions.certificates(&request.certificates),
+        databases: transactions.databases(&request.databases),
         fence,
     })
 }

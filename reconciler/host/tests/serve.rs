@@ -13,9 +13,9 @@ use holdfast_host::observe::Observer;
 use holdfast_host::paths::{Root, System};
 use holdfast_host::serve::{Host, Transactions, serve};
 use holdfast_protocol::{
-    BackupLive, BackupReply, BackupRequest, CertificateLive, CertificateSpec, Decision, Envelope, Fault, FaultKind,
-    FileQuery, FrameError, HelloRequest, HostEvent, JournalEntry, JournalEvent, Ledger, ObserveRequest, Observed,
-    Outcome, PROTOCOL_VERSION, Phase, Reply, Request, RestoreRequest, Restored, StageProblem, SwitchLive,
+    BackupLive, BackupReply, BackupRequest, CertificateLive, CertificateSpec, DatabasesLive, Decision, Envelope, Fault,
+    FaultKind, FileQuery, FrameError, HelloRequest, HostEvent, JournalEntry, JournalEvent, Ledger, ObserveRequest,
+    Observed, Outcome, PROTOCOL_VERSION, Phase, Reply, Request, RestoreRequest, Restored, StageProblem, SwitchLive,
     TransactionId, TransactionSpec, TransactionStatus, read_frame, write_frame,
 };
 
@@ -78,6 +78,10 @@ impl Transactions for Waiting {
 
     fn backups(&self, declarations: &[String]) -> BTreeMap<String, Observed<BackupLive>> {
         declarations.iter().map(|path| (path.clone(), Observed::Seen(BackupLive::default()))).collect()
+    }
+
+    fn databases(&self, declarations: &[String]) -> BTreeMap<String, Observed<DatabasesLive>> {
+        declarations.iter().map(|path| (path.clone(), Observed::Absent)).collect()
     }
 
     fn restore(&self, request: &RestoreRequest) -> Result<Restored, Fault> {

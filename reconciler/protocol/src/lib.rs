@@ -10,6 +10,7 @@
 
 mod backup;
 mod certificate;
+mod databases;
 mod digest;
 mod frame;
 mod health;
@@ -31,6 +32,9 @@ pub use backup::{
     RestoreRequest, Restored,
 };
 pub use certificate::{CertificateIssuer, CertificateLive, CertificateSpec, ChainLive, certificate_file};
+pub use databases::{
+    Access, DATABASES_FILE, DatabaseSpec, DatabasesLive, DatabasesSpec, LoginSpec, Password, RoleSpec,
+};
 pub use digest::{Digest, InvalidDigest};
 pub use frame::{FrameError, MAX_FRAME, read_frame, write_frame};
 pub use health::{CommandTarget, HealthCheck, Probe, Prove, Smoke, Watch};

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BackupLive, CertificateLive, Digest, Ledger, Outcome, Phase, PrerequisitesLive, TransactionId};
+use crate::{
+    BackupLive, CertificateLive, DatabasesLive, Digest, Ledger, Outcome, Phase, PrerequisitesLive, TransactionId,
+};
 
 /// The result of looking at one thing. Unknown is not absent: a failed look never becomes a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +49,9 @@ pub struct LiveReport {
     pub certificates: BTreeMap<String, Observed<CertificateLive>>,
     /// Groups, accounts, folders and packages, as asked.
     pub prerequisites: PrerequisitesLive,
+    /// By the path of the declaration, as asked: how databases stand. `Absent`: there is no such declaration, or its server does not
+    /// run.
+    pub databases: BTreeMap<String, Observed<DatabasesLive>>,
     /// TCP ports that are listened on.
     pub listening: Vec<ListeningPort>,
     /// Head-room.

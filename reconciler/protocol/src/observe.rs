@@ -22,6 +22,8 @@ pub struct ObserveRequest {
     pub certificates: BTreeMap<String, CertificateSpec>,
     /// Groups, accounts, folders and packages to look at.
     pub prerequisites: PrerequisiteQuery,
+    /// Declarations of databases, by their path, whose state is wanted.
+    pub databases: Vec<String>,
 }
 
 /// One file to look at.

@@ -233,4 +233,15 @@ pub enum Action {
     Certificate(CertificateSpec),
     /// Sends each of these requests through nginx and looks at the answers. Changes nothing.
     Smoke(Vec<Smoke>),
+    /// Makes roles, databases, extensions and grants as a declaration on the host says. Undo: none; put an [`Action::OnUndo`] of it
+    /// before the declaration's own step, so that the old one is in force again.
+    Databases {
+        /// Path of the declaration.
+        declaration: String,
+    },
+    /// Brings the initial data that a declaration names and that its database does not know yet. Undo: none.
+    Seed {
+        /// Path of the declaration.
+        declaration: String,
+    },
 }

@@ -1,6 +1,7 @@
 //! The five systems as this repository ships them: the definitions of `inventory`, `environments` and `templates`, with nothing
 //! replaced but the hosts' addresses and, by variables of the inventory, the images.
 
+mod databases;
 mod disaster;
 mod foreign;
 mod hosts;

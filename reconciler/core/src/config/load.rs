@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::certificates;
 use super::claims::Claims;
+use super::databases;
 use super::findings::Findings;
 use super::hosts::{Hosts, Scope};
 use super::model::{Config, DriftPolicy, Environment, Requirement, Requirements, RolloutPolicy, SyncMode, SyncPolicy};
@@ -100,7 +101,13 @@ fn environment(
         }
     }
     let content = files.environment?;
+    let known = !files.secrets.broken;
     let secrets = secrets::secrets(name, content.secrets.as_ref(), files.secrets, findings);
+    if known {
+        for app in apps.values() {
+            databases::check_passwords(app, &secrets, findings);
+        }
+    }
     let mut sync = sync(content.sync.as_ref(), defaults.and_then(|defaults| defaults.sync.as_ref()), findings);
     sync.windows = windows::windows(content.windows.as_deref().unwrap_or_default(), &names, findings);
     let defaults = defaults.and_then(|defaults| defaults.rollout.as_ref());

@@ -345,6 +345,8 @@ pub struct Component {
     pub packages: BTreeSet<String>,
     /// Its backups.
     pub backups: Vec<BackupPlan>,
+    /// What its PostgreSQL server is to hold.
+    pub postgres: Option<super::databases::PostgresSpec>,
     /// Connections that its database takes.
     pub max_connections: Option<u32>,
     /// Connections that each of its replicas may open.

@@ -6,6 +6,7 @@ use super::backups;
 use super::certificates::{Certificate, CertificateAuthority};
 use super::checks;
 use super::claims::{Claims, Resource};
+use super::databases;
 use super::findings::Findings;
 use super::hosts::{Hosts, Scope};
 use super::metrics;
@@ -28,6 +29,11 @@ pub(crate) fn backup_component(component: &ComponentName) -> String {
 /// Returns the name of the component that the certificate of a component becomes.
 pub(crate) fn certificate_component(component: &ComponentName) -> String {
     format!("{component}-certificate")
+}
+
+/// Returns the name of the component that the databases of a component become.
+pub(crate) fn databases_component(component: &ComponentName) -> String {
+    format!("{component}-databases")
 }
 
 /// What an app is resolved against.
@@ -149,9 +155,14 @@ fn component(
     let certificate = certificate(name, raw, &who, &hosts, siblings, around, claims, findings);
     let check = metrics::check(raw, strategy, findings);
     let metrics = metrics::metrics(raw, findings);
+    let postgres = raw.postgres.as_ref().and_then(|at| databases::postgres(at, raw, around.templates, findings));
     let (kind, strategy) = (kind?, strategy?);
+    claim_databases(name, raw, siblings, findings);
     claim_backups(name, raw, &who, &hosts, siblings, claims, findings);
     let keep = if strategy.has_slots() { Millis(86_400_000) } else { Millis(0) };
+    if postgres.is_none() && (raw.postgres.is_some() || raw.wrong.any(&["postgres"])) {
+        return None;
+    }
     Some(Component {
         name: name.value.clone(),
         kind,
@@ -172,6 +183,7 @@ fn component(
         prerequisites,
         packages: raw.packages.iter().flatten().map(|package| package.value.0.clone()).collect(),
         backups,
+        postgres,
         max_connections: raw.max_connections.as_ref().map(|most| most.value.0),
         connections: raw.connections.as_ref().and_then(|at| connections(at, siblings, findings)),
         certificate,
@@ -429,6 +441,25 @@ fn claim_names(
         }
         ComponentKind::Nginx { .. } => claims.claim(Resource::Site, own, who, name, hosts),
         ComponentKind::Firewall(_) | ComponentKind::Files => {}
+    }
+}
+
+/// Takes the component that the databases of a component become.
+fn claim_databases(
+    name: &At<ComponentName>,
+    raw: &raw::Component,
+    siblings: &Siblings<'_>,
+    findings: &mut Findings<'_>,
+) {
+    let Some(at) = &raw.postgres else { return };
+    let own = databases_component(&name.value);
+    match own.parse::<ComponentName>() {
+        Ok(own) if siblings.components.contains_key(&own) => {
+            let message = format!("the databases of `{}` become the component `{own}`, and there is one", name.value);
+            findings.error_at("bad-postgres", at, message, "give that component another name");
+        }
+        Ok(_) => {}
+        Err(error) => findings.error_at("bad-postgres", name, error.to_string(), "give it a shorter name"),
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) fn backups(
     }
     Ok(Some(DesiredComponent {
         backups: declared,
-        ..DesiredComponent::of_timers(name, artifacts, component.origin.clone())
+        ..DesiredComponent::of_files(name, artifacts, component.origin.clone())
     }))
 }
 

@@ -66,7 +66,7 @@ pub(super) fn certificate(environment: &Environment, app: &App, component: &Comp
     artifacts.units.insert(format!("{unit}.timer"), DesiredUnit { enabled: true });
     Some(DesiredComponent {
         certificates: BTreeMap::from([(path, spec)]),
-        ..DesiredComponent::of_timers(name, artifacts, component.origin.clone())
+        ..DesiredComponent::of_files(name, artifacts, component.origin.clone())
     })
 }
 

@@ -5,6 +5,7 @@ mod certificates;
 mod clash;
 mod component;
 mod connections;
+mod databases;
 mod firewall;
 mod fitness;
 mod model;

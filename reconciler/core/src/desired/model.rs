@@ -163,9 +163,9 @@ pub enum Body {
 }
 
 impl DesiredComponent {
-    /// Returns what is done about a component on its host from time to time, such as backups: files and timers in place, that nothing
-    /// asks for health, that takes no traffic, and that is never kept.
-    pub(super) fn of_timers(name: ComponentName, artifacts: Artifacts, origin: Origin) -> Self {
+    /// Returns what stands beside a component, such as the timers of its backups and the declaration of its databases: files and units
+    /// in place, that nothing asks for health, that take no traffic, and that are never kept.
+    pub(super) fn of_files(name: ComponentName, artifacts: Artifacts, origin: Origin) -> Self {
         Self {
             name,
             strategy: Strategy::InPlace,

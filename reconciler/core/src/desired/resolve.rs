@@ -5,7 +5,10 @@ use super::certificates::certificate;
 use super::clash::clashes;
 use super::component::{ComponentResolver, Memo};
 use super::connections::over_limit;
+use super::databases::databases;
+use super::path::Place;
 use super::proof::unproven;
+use super::values::Sources;
 use super::{DesiredApp, DesiredHost, DesiredState};
 use crate::config::{App, Component, ComponentKind, Config, Environment, Strategy};
 use crate::diag::{Diagnostics, Origin, Severity};
@@ -51,13 +54,25 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
                 let first = environment.hosts.iter().find(|host| component.hosts.contains(host)) == Some(name);
                 let resolver = ComponentResolver { config, environment, host, app, component, first };
                 match resolver.resolve(&mut engine, &mut memo) {
-                    Ok(made) => match backups(config, environment, (app, component), &made) {
-                        Ok(own) => {
-                            components.extend(certificate(environment, app, component));
-                            components.extend(std::iter::once(made).chain(own));
+                    Ok(made) => {
+                        let place = Place {
+                            environment: &environment.name,
+                            app: &app.name,
+                            component: &component.name,
+                            slot: None,
+                        };
+                        let sources = Sources { config, environment, host, app, component, place };
+                        let roles = databases(sources, component, &made, &mut engine);
+                        components.extend(certificate(environment, app, component));
+                        let saved = backups(config, environment, (app, component), &made);
+                        components.push(made);
+                        for own in [roles, saved] {
+                            match own {
+                                Ok(own) => components.extend(own),
+                                Err(list) => findings.extend(list),
+                            }
                         }
-                        Err(list) => findings.extend(list),
-                    },
+                    }
                     Err(list) => findings.extend(list),
                 }
             }

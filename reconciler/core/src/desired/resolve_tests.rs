@@ -71,6 +71,7 @@ fn component(name: &str, kind: ComponentKind, strategy: Strategy, hosts: &[HostN
         packages: BTreeSet::new(),
         backups: Vec::new(),
         certificate: None,
+        postgres: None,
         upstreams: BTreeMap::new(),
         preview: None,
         variables: Variables::new(),

@@ -8,7 +8,7 @@ use holdfast_protocol::certificate_file;
 use super::certificates::folder;
 use super::path::Place;
 use super::targets::targets;
-use crate::config::{Address, App, Component, Config, Environment, HostSpec, SlotPorts, replica_port};
+use crate::config::{Address, App, Component, Config, Environment, HostSpec, SlotPorts, login_name, replica_port};
 use crate::render::Scope;
 
 /// Everything a component's values are taken from.
@@ -25,7 +25,7 @@ pub(super) struct Sources<'a> {
 impl Sources<'_> {
     /// Returns the values: `release`, `slot`, `port.NAME`, `ports.NAME`, `replicas`, `env`, `app`, `component`, `dir`, `host.{name,address,labels}`,
     /// `certificate.{chain,key,challenge,hsts,domains}`, `hosts.NAME.{address,labels}`, `hosts_of.COMPONENT.NAME.{address,labels}`, `targets_of.COMPONENT`,
-    /// `scrape_targets`, `vars.NAME`, `secrets.DOTTED.NAME`.
+    /// `scrape_targets`, `vars.NAME`, `logins.ROLE`, `secrets.DOTTED.NAME`.
     ///
     /// A variable is taken from the strongest place that has it, as a whole: host, component, app, environment, `holdfast.yaml`. The
     /// host is strongest because it is the most particular: what a host says of itself holds for all that runs on it.
@@ -92,6 +92,14 @@ impl Sources<'_> {
         let merged: BTreeMap<_, _> = layers.into_iter().flatten().collect();
         for (name, variable) in merged {
             scope.variable(name, variable);
+        }
+        scope.map(&["logins"]);
+        for (name, role) in app.components.iter().filter_map(|other| other.postgres.as_ref()).flat_map(|all| &all.roles)
+        {
+            let secret = role.password.as_ref().and_then(|password| environment.secrets.get(&password.value));
+            if let Some(sealed) = secret {
+                scope.text(&["logins", name], &login_name(name, &sealed.secret.fingerprint), &role.origin);
+            }
         }
         scope.map(&["secrets"]);
         for sealed in environment.secrets.values() {

@@ -3,6 +3,7 @@
 use holdfast_protocol::{ComponentRecord, Slot};
 
 use super::certificates;
+use super::databases::follow_server;
 use super::host::HostContext;
 use super::migrations::migration;
 use super::place::{Comparison, Found, PlaceRecord, Problem, compare};
@@ -136,6 +137,7 @@ fn plan_single(subject: Subject<'_>) -> Outcome {
     }
     follow_files(subject, &mut comparison);
     certificates::missing(subject, &mut comparison);
+    follow_server(subject, &mut comparison);
     let (switches, switch_problems) = judge_switches(subject, None);
     comparison.problems.extend(switch_problems);
     if record.is_none() && starts_something(&comparison) {
@@ -240,7 +242,7 @@ pub(super) fn order_of_work(key: &ResourceKey) -> u8 {
         ResourceKey::Unit(_) => 1,
         ResourceKey::Service { .. } => 2,
         ResourceKey::Project(_) => 3,
-        ResourceKey::Migration(_) => 4,
+        ResourceKey::Migration(_) | ResourceKey::Databases(_) => 4,
         ResourceKey::Switch(_) => 5,
     }
 }

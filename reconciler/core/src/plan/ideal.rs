@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_protocol::{
-    AppRecord, Architecture, ComponentRecord, ContainerLive, Digest, FileLive, FileRecord, Hello, Ledger, LiveReport,
-    NginxLive, Observed, ProjectLive, Resources, Slot, SlotRecord, SwitchLive, Tool, UnitLive,
+    AppRecord, Architecture, ComponentRecord, ContainerLive, DatabasesLive, Digest, FileLive, FileRecord, Hello,
+    Ledger, LiveReport, NginxLive, Observed, ProjectLive, Resources, Slot, SlotRecord, SwitchLive, Tool, UnitLive,
 };
 
 use super::observe::{file_digest, observe_request};
@@ -75,6 +75,7 @@ pub(crate) fn empty_report(host: &DesiredHost) -> LiveReport {
             folders: request.prerequisites.folders.into_iter().map(|path| (path, Observed::Absent)).collect(),
             packages: request.prerequisites.packages.into_iter().map(|name| (name, Observed::Absent)).collect(),
         },
+        databases: BTreeMap::new(),
         listening: Vec::new(),
         resources: Resources {
             disk_free: 1 << 40,
@@ -226,7 +227,11 @@ fn carry_out(change: &Change, component: Option<&DesiredComponent>, report: &mut
                     switches.remove(listen);
                 }
             }
-            ResourceKey::Migration(_) | ResourceKey::Group(_) | ResourceKey::Account(_) | ResourceKey::Folder(_) => {
+            ResourceKey::Migration(_)
+            | ResourceKey::Group(_)
+            | ResourceKey::Account(_)
+            | ResourceKey::Folder(_)
+            | ResourceKey::Databases(_) => {
                 unreachable!("they are not pruned")
             }
         }
@@ -282,6 +287,9 @@ fn carry_out(change: &Change, component: Option<&DesiredComponent>, report: &mut
                 numbers: (999, 999),
             };
             report.prerequisites.folders.insert(path.clone(), Observed::Seen(live));
+        }
+        ResourceKey::Databases(path) => {
+            drop(report.databases.insert(path.clone(), Observed::Seen(DatabasesLive::default())));
         }
         ResourceKey::Project(_) => unreachable!("projects change by their services"),
     }

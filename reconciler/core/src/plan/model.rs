@@ -173,12 +173,15 @@ impl Change {
 
     /// Returns whether this only clears away what was kept for a time: neither git nor the host changed, and nothing that serves does.
     pub fn is_housekeeping(&self) -> bool {
-        self.rule == KEEP_PREVIOUS_OVER
+        self.rule == KEEP_PREVIOUS_OVER || self.rule == LOGIN_OVER
     }
 }
 
 /// The rule for what the idle slot holds, when the time is over for which it is kept.
 pub(crate) const KEEP_PREVIOUS_OVER: &str = "keep-previous-over";
+
+/// The rule for logins that were followed by others, when the time is over for which they still work.
+pub(crate) const LOGIN_OVER: &str = "login-over";
 
 /// A managed thing on a host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -207,6 +210,8 @@ pub enum ResourceKey {
     Account(String),
     /// A folder by path.
     Folder(String),
+    /// What a database server holds, by the path of its declaration.
+    Databases(String),
 }
 
 impl fmt::Display for ResourceKey {
@@ -221,6 +226,7 @@ impl fmt::Display for ResourceKey {
             Self::Group(name) => write!(f, "group {name}"),
             Self::Account(name) => write!(f, "account {name}"),
             Self::Folder(path) => write!(f, "folder {path}"),
+            Self::Databases(path) => write!(f, "databases of {path}"),
         }
     }
 }

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_protocol::{Digest, FileQuery, ObserveRequest, PrerequisiteQuery, Slot};
 
+use super::databases::declaration;
 use crate::desired::{Artifacts, Body, DesiredFile, DesiredHost};
 use crate::id::digest_of;
 use crate::render::Part;
@@ -20,6 +21,7 @@ pub fn observe_request(host: &DesiredHost) -> ObserveRequest {
     let mut backups = BTreeSet::new();
     let mut certificates = BTreeMap::new();
     let mut prerequisites = PrerequisiteQuery::default();
+    let mut databases = BTreeSet::new();
     for component in host.apps.values().flat_map(|app| &app.components) {
         backups.extend(component.backups.keys().cloned());
         certificates.extend(component.certificates.iter().map(|(path, spec)| (path.clone(), spec.clone())));
@@ -34,6 +36,7 @@ pub fn observe_request(host: &DesiredHost) -> ObserveRequest {
                 let expected = file_digest(file);
                 files.entry(path).and_modify(|known| *known = known.and(expected)).or_insert(expected);
             }
+            databases.extend(declaration(artifacts).cloned());
             units.extend(artifacts.units.keys().cloned());
             if let Some(project) = &artifacts.project {
                 projects.insert(project.name.clone());
@@ -49,6 +52,7 @@ pub fn observe_request(host: &DesiredHost) -> ObserveRequest {
         backups: backups.into_iter().collect(),
         certificates,
         prerequisites,
+        databases: databases.into_iter().collect(),
     }
 }
 

@@ -207,7 +207,8 @@ fn removal(
         | ResourceKey::Migration(_)
         | ResourceKey::Group(_)
         | ResourceKey::Account(_)
-        | ResourceKey::Folder(_) => Ok(String::new()),
+        | ResourceKey::Folder(_)
+        | ResourceKey::Databases(_) => Ok(String::new()),
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::{ContainerLive, Digest, FileLive, LiveReport, Observed, UnitLive};
+use holdfast_protocol::{ContainerLive, DatabasesLive, Digest, FileLive, LiveReport, Observed, UnitLive};
 use serde::{Deserialize, Serialize};
 
+use super::databases::declaration;
 use super::host::HostContext;
 use super::observe::places;
 use super::prune::recorded;
@@ -90,7 +91,8 @@ fn live(context: &HostContext<'_>) -> Digest {
             | ResourceKey::Migration(_)
             | ResourceKey::Group(_)
             | ResourceKey::Account(_)
-            | ResourceKey::Folder(_) => {}
+            | ResourceKey::Folder(_)
+            | ResourceKey::Databases(_) => {}
         }
     }
     let mut writer = DigestWriter::new();
@@ -113,6 +115,14 @@ fn live(context: &HostContext<'_>) -> Digest {
     }
     for image in &images {
         writer = writer.field(image).field(fact(report.images.get(image), Clone::clone));
+    }
+    for component in context.desired.apps.values().flat_map(|app| &app.components) {
+        for path in places(&component.body).into_iter().filter_map(declaration) {
+            let differs = |live: &DatabasesLive| {
+                [&live.differences, &live.seeds, &live.over].map(|all| all.join("\n")).join("\n\n")
+            };
+            writer = writer.field(path).field(fact(report.databases.get(path), differs));
+        }
     }
     for listen in &switches {
         writer = writer.field(listen).field(switch_fact(report, listen));

@@ -239,6 +239,7 @@ fn change(change: &Change) -> ChangeView {
         ResourceKey::Group(name) => ("group", name.clone()),
         ResourceKey::Account(name) => ("account", name.clone()),
         ResourceKey::Folder(path) => ("folder", path.clone()),
+        ResourceKey::Databases(path) => ("databases", path.clone()),
     };
     ChangeView {
         symbol: change.action.symbol().to_owned(),

@@ -94,6 +94,7 @@ impl Masks {
             report.units.values_mut().filter_map(why).collect(),
             report.projects.values_mut().filter_map(why).collect(),
             report.images.values_mut().filter_map(why).collect(),
+            report.databases.values_mut().filter_map(why).collect(),
             [why(&mut report.nginx), why(&mut report.switches), why(&mut report.ledger)]
                 .into_iter()
                 .flatten()
@@ -205,6 +206,7 @@ mod tests {
             backups: BTreeMap::new(),
             certificates: BTreeMap::new(),
             prerequisites: PrerequisitesLive::default(),
+            databases: BTreeMap::new(),
             listening: Vec::new(),
             resources: Resources::default(),
             ledger: Observed::Seen(ledger),

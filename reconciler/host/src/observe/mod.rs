@@ -17,7 +17,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use holdfast_protocol::{
-    BackupLive, CertificateLive, Hello, Ledger, LiveReport, ObserveRequest, Observed, SwitchLive, TransactionStatus,
+    BackupLive, CertificateLive, DatabasesLive, Hello, Ledger, LiveReport, ObserveRequest, Observed, SwitchLive,
+    TransactionStatus,
 };
 
 use crate::accounts::Accounts;
@@ -36,6 +37,8 @@ pub struct Known {
     pub switches: Observed<BTreeMap<String, SwitchLive>>,
     /// The transactions that are not finished, and the last few that are.
     pub transactions: Vec<TransactionStatus>,
+    /// How databases stand, by the path of their declaration.
+    pub databases: BTreeMap<String, Observed<DatabasesLive>>,
     /// How backups stand, by the path of their declaration.
     pub backups: BTreeMap<String, Observed<BackupLive>>,
     /// How certificates stand, by the path of their declaration.
@@ -126,6 +129,7 @@ impl Observer {
             backups: known.backups,
             certificates: known.certificates,
             prerequisites,
+            databases: known.databases,
             listening: ports.look().unwrap_or_default(),
             resources: resources::look(&self.root, &self.system),
             ledger: known.ledger,

@@ -26,8 +26,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use holdfast_protocol::{
-    BackupLive, BackupReply, BackupRequest, CertificateLive, CertificateSpec, Decision, Fault, JournalEntry, Ledger,
-    Observed, RestoreRequest, Restored, StageProblem, SwitchLive, TransactionId, TransactionSpec, TransactionStatus,
+    BackupLive, BackupReply, BackupRequest, CertificateLive, CertificateSpec, DatabasesLive, Decision, Fault,
+    JournalEntry, Ledger, Observed, RestoreRequest, Restored, StageProblem, SwitchLive, TransactionId, TransactionSpec,
+    TransactionStatus,
 };
 
 pub use host::Host;
@@ -73,6 +74,10 @@ impl Transactions for Host {
         certificates: &BTreeMap<String, CertificateSpec>,
     ) -> BTreeMap<String, Observed<CertificateLive>> {
         crate::certificate::look(self, certificates)
+    }
+
+    fn databases(&self, declarations: &[String]) -> BTreeMap<String, Observed<DatabasesLive>> {
+        crate::databases::look(declarations)
     }
 
     fn restore(&self, request: &RestoreRequest) -> Result<Restored, Fault> {

@@ -129,6 +129,8 @@ pub(super) fn apply(world: &mut World, spec: &TransactionSpec, action: &Action) 
         | Action::Smoke(_)
         | Action::Watch(_)
         | Action::Drain { .. }
+        | Action::Databases { .. }
+        | Action::Seed { .. }
         | Action::OnUndo(_) => {}
     }
     Ok(String::new())

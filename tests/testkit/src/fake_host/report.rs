@@ -53,6 +53,7 @@ impl FakeHost {
                 .map(|(path, spec)| (path.clone(), Observed::Seen(certificate_live(world, spec))))
                 .collect(),
             prerequisites: prerequisites(world, &question.prerequisites),
+            databases: BTreeMap::new(),
             listening: Vec::new(),
             resources: Resources {
                 disk_free: 1 << 40,

@@ -3,6 +3,7 @@
 use super::backup::{Backup, BackupClass};
 use super::certificate::CertificateName;
 use super::check::{Argv, Drain, Healthcheck, Migrate, Prove, Smoke, Watch};
+use super::databases::PostgresServer;
 use super::leaf::{
     Account, Destination, HostHeader, HttpPath, Identifier, Mode, Network, Release, ServiceName, TemplatePath,
 };
@@ -62,6 +63,8 @@ record!(
     strategy: Option<At<Strategy>>,
     /// Its backups by name; the names are unique in the app. Not for components with slots.
     backups: Option<Named<BackupClass, Backup>>,
+    /// What its PostgreSQL server is to hold: roles, databases, extensions, grants and initial data.
+    postgres: Option<At<PostgresServer>>,
     /// Its hosts among those of the app: labels, or a list of names. Default: all of the app.
     hosts: Option<At<Selector>>,
     /// Whether its units start at boot. Default: `true`.

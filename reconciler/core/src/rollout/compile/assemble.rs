@@ -3,7 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use holdfast_protocol::{Action, AppRecord, Capability, Hello, LiveReport, Step, SwitchMethod, Watch};
 
 use crate::config::Strategy;
-use crate::event::{IMAGES, MIGRATE, PORTS_FREE, PREFLIGHT, SWITCH};
+use crate::event::{IMAGES, MIGRATE, PORTS_FREE, PREFLIGHT, SEED, SWITCH};
+use crate::plan::is_declaration;
 use crate::time::Timestamp;
 
 use super::steps::{Steps, file_put, is_nginx};
@@ -42,6 +43,9 @@ impl Assembly<'_> {
                 Work::InPlace(_) | Work::Nothing => {}
             }
         }
+        if !self.migrates_after_the_gate() {
+            self.seeds(&mut steps);
+        }
         let (put, remove) = self.nginx_files();
         if !put.is_empty() || !remove.is_empty() {
             let put = put.iter().map(|(path, target)| file_put(path, &target.place.files[*path])).collect();
@@ -68,6 +72,23 @@ impl Assembly<'_> {
         wanted.sort_by(|a, b| (a.0, &a.2).cmp(&(b.0, &b.2)));
         for (_, component, what, action) in wanted {
             steps.push(component, &what, deadline::QUICK_MS, action.clone());
+        }
+    }
+
+    /// Returns whether tables may come only after the *ready* gate.
+    fn migrates_after_the_gate(&self) -> bool {
+        let late = |target: &Target| matches!(target.work, Work::InPlace(_)) && target.lane() == Lane::Promote;
+        self.targets.iter().any(|target| target.migration.is_some() && late(target))
+    }
+
+    /// Brings initial data: after every migration of this host, for its tables must be there.
+    fn seeds(&self, steps: &mut Steps) {
+        for target in self.targets.iter().filter(|target| target.is_touched()) {
+            let declared = target.place.files.keys().find(|path| is_declaration(path));
+            let has_seeds = target.place.files.keys().any(|path| path.strip_suffix(".sql").is_some());
+            if let Some(declaration) = declared.filter(|_| has_seeds).cloned() {
+                steps.push(&target.name, SEED, deadline::DATABASES_MS, Action::Seed { declaration });
+            }
         }
     }
 
@@ -156,6 +177,9 @@ impl Assembly<'_> {
                 Work::IdleSlot if target.strategy == Strategy::Workers => steps.append(slots::started(target)),
                 Work::IdleSlot | Work::InPlace(_) | Work::Nothing => {}
             }
+        }
+        if self.migrates_after_the_gate() {
+            self.seeds(&mut steps);
         }
         // A site may name a switch that is new: it must answer before nginx asks it. One that is there already moves only when nginx
         // has the new site, for that is the moment that counts.

@@ -12,6 +12,8 @@ pub(super) const NGINX_MS: u64 = 60_000;
 pub(super) const IMAGES_MS: u64 = 900_000;
 /// `docker compose up` of large projects. The host adds the time that containers have to stop in.
 pub(super) const COMPOSE_MS: u64 = 300_000;
+/// A database server may have to start first, and tables may be large.
+pub(super) const DATABASES_MS: u64 = 180_000;
 /// What is added to configured times.
 pub(super) const MARGIN_MS: u64 = 30_000;
 

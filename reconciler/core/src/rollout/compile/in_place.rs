@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_protocol::{Action, ActiveGoal, LiveReport};
 
-use crate::event::MIGRATE;
-use crate::plan::{restarts_unit, unit_of};
+use crate::event::{DATABASES, MIGRATE};
+use crate::plan::{is_declaration, restarts_unit, unit_of};
 
 use super::deadline;
 use super::place::{Place, Project};
@@ -44,6 +44,12 @@ pub(super) fn steps(target: &Target, touched: &Touched, live: &LiveReport, kept:
             steps.on_undo(name, &format!("stop {}", old.name), deadline_ms, action);
         }
     }
+    let declaration = target.place.files.keys().find(|path| is_declaration(path)).cloned();
+    let was_declared = before.is_some_and(|old| old.files.keys().any(|path| is_declaration(path)));
+    if let Some(declaration) = declaration.clone().filter(|_| was_declared) {
+        let action = Action::Databases { declaration };
+        steps.on_undo(name, "make the databases as they were declared", deadline::DATABASES_MS, action);
+    }
     // With a reload of systemd to come, all are linked at once before it: `systemctl enable` alone reloads each time.
     let linked: BTreeMap<String, bool> = if reloads(&puts, &removes) {
         let wanted = target.place.units.iter().filter(|(unit, _)| touched.units.contains(*unit));
@@ -56,6 +62,10 @@ pub(super) fn steps(target: &Target, touched: &Touched, live: &LiveReport, kept:
     };
     let enabled = |unit: &String, enabled: bool| (!linked.contains_key(unit)).then_some(enabled);
     files(&mut steps, target, &puts, &removes, linked.clone());
+    if let Some(declaration) = declaration {
+        let action = Action::Databases { declaration };
+        steps.push(name, DATABASES, deadline::DATABASES_MS, action);
+    }
     let stale = |unit: &String| live.units.get(unit).and_then(|unit| unit.seen()).is_some_and(|unit| unit.needs_reload);
     if !reloads(&puts, &removes) && touched.units.iter().any(stale) {
         steps.daemon_reload(name);

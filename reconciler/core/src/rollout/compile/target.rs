@@ -76,6 +76,8 @@ pub(super) struct Touched {
     pub(super) units: BTreeSet<String>,
     /// Whether the compose project is brought up again.
     pub(super) project: bool,
+    /// Whether the database server is to be made as its declaration says, also where that is as it was.
+    pub(super) databases: bool,
 }
 
 /// When work is done in relation to the *ready* gate.
@@ -131,7 +133,8 @@ pub(super) fn from_desired(
     let name = component.name.to_string();
     let record = former.and_then(|record| record.components.get(&name));
     let changes = changes.iter().copied().filter(|change| change.component == name);
-    let (over, changes): (Vec<&Change>, Vec<&Change>) = changes.partition(|change| change.is_housekeeping());
+    let (over, changes): (Vec<&Change>, Vec<&Change>) =
+        changes.partition(|change| change.is_housekeeping() && !matches!(change.key, ResourceKey::Databases(_)));
     let (active, idle) = slot(app, component, record, former, &changes);
     let before = place_before(record, former, active);
     let stale: BTreeSet<&str> = changes
@@ -260,6 +263,7 @@ fn touched(place: &Place, before: Option<&Place>, changes: &[&Change]) -> Touche
             ResourceKey::Unit(unit) if place.units.contains_key(unit) => {
                 touched.units.insert(unit.clone());
             }
+            ResourceKey::Databases(_) => touched.databases = true,
             ResourceKey::Service { .. } | ResourceKey::Project(_) => touched.project = place.project.is_some(),
             _ => {}
         }
@@ -274,6 +278,7 @@ pub(super) fn difference(place: &Place, before: Option<&Place>) -> Touched {
             files: place.files.keys().cloned().collect(),
             units: place.units.keys().cloned().collect(),
             project: place.project.is_some(),
+            databases: false,
         };
     };
     let files = place.files.iter().filter(|(path, file)| {
@@ -291,6 +296,7 @@ pub(super) fn difference(place: &Place, before: Option<&Place>) -> Touched {
         files: files.map(|(path, _)| path.clone()).collect(),
         units: units.map(|(unit, _)| unit.clone()).collect(),
         project,
+        databases: false,
     }
 }
 

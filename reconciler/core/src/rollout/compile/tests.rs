@@ -287,6 +287,7 @@ fn live(ledger: &Ledger) -> LiveReport {
         backups: BTreeMap::new(),
         certificates: BTreeMap::new(),
         prerequisites: PrerequisitesLive::default(),
+        databases: BTreeMap::new(),
         listening: Vec::new(),
         resources: Resources::default(),
         ledger: Observed::Seen(ledger.clone()),

@@ -13,6 +13,7 @@ use crate::exec::{Call, ExecError};
 
 mod certificate;
 mod compose;
+mod databases;
 mod drain;
 mod file;
 mod health;
@@ -225,6 +226,8 @@ fn act(action: &Action) -> Box<dyn Act + '_> {
         Action::RemoveImages { images } => Box::new(images::Remove(images)),
         Action::RemoveSwitch { listen } => Box::new(switch::Remove { listen }),
         Action::Drain { ports, timeout_ms } => Box::new(drain::Drain { ports, timeout_ms: *timeout_ms }),
+        Action::Databases { declaration } => Box::new(databases::Converge(declaration)),
+        Action::Seed { declaration } => Box::new(databases::Seed(declaration)),
         Action::OnUndo(inner) => Box::new(OnUndo(inner)),
         Action::Record(record) => Box::new(record::Record(record.as_deref())),
     }

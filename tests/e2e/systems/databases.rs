@@ -1,0 +1,226 @@
+//! Roles, extensions, grants and initial data of a real PostgreSQL, and a password that changes under load.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use holdfast_testkit::lab::{Lab, wait_until};
+use holdfast_testkit::load::{Load, LoadSpec};
+use holdfast_testkit::ops::{Ops, text};
+
+const HOST: &str = "web1";
+const APP: &str = "environments/prod/chatbot.yaml";
+const ENVIRONMENT: &str = "environments/prod/environment.yaml";
+const SEED: &str = "templates/sql/greeting.sql.j2";
+
+const POSTGRES: &str = r"    postgres:
+      service: postgres
+      retire_after: 24h
+      roles:
+        chatbot: { password: db_password }
+        reports: { password: reports_password }
+      databases:
+        chatbot:
+          owner: chatbot
+          extensions: [pgcrypto, uuid-ossp]
+          grants: { reports: read }
+          seeds: { greeting: sql/greeting.sql.j2 }
+";
+
+/// A team's repository for one host.
+struct Story {
+    lab: Lab,
+    ops: Ops,
+}
+
+impl Story {
+    fn edit(&self, path: &str, from: &str, to: &str) {
+        let file = self.ops.work.join(path);
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{path} has no {from}");
+        fs::write(file, text.replace(from, to)).unwrap();
+    }
+
+    /// Runs a verb that works on files, in the clone.
+    fn in_clone(&self, arguments: &[&str]) -> std::process::Output {
+        let work = self.ops.work.to_str().unwrap();
+        self.ops.run_any(&[&["-C", work], arguments].concat())
+    }
+
+    fn rotate(&self, name: &str) {
+        assert_eq!(self.in_clone(&["secrets", "rotate", "prod", name]).status.code(), Some(0));
+    }
+
+    fn apply(&self) -> Option<i32> {
+        self.ops.run_any(&["apply", "prod", "--yes"]).status.code()
+    }
+
+    /// Says a statement as the server's own role.
+    fn sql(&self, statement: &str) -> String {
+        let container = "prod-chatbot-data-postgres-1";
+        let argv = ["docker", "exec", container, "psql", "-U", "postgres", "-d", "chatbot", "-XAtqc", statement];
+        self.lab.exec(HOST, &argv).trim().to_owned()
+    }
+
+    /// The logins that have no successor, and those that have one.
+    fn logins(&self) -> (Vec<String>, Vec<String>) {
+        let select = |sign: &str| {
+            let sql = format!(
+                "SELECT rolname FROM pg_roles r WHERE rolname LIKE 'chatbot\\_%' AND rolcanlogin AND \
+                 shobj_description(r.oid, 'pg_authid') {sign} '%retired%' ORDER BY 1"
+            );
+            self.sql(&sql).lines().map(str::to_owned).collect()
+        };
+        (select("NOT LIKE"), select("LIKE"))
+    }
+
+    fn sessions(&self, login: &str) -> u32 {
+        self.sql(&format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{login}'")).parse().unwrap()
+    }
+}
+
+fn story() -> Story {
+    let lab = Lab::up("dbroles", "web", 1, &["--images"]);
+    let ops = Ops::new(Path::new(env!("CARGO_BIN_EXE_holdfast")), &lab);
+    let story = Story { lab, ops };
+    story.edit(APP, "    hosts: { database: primary }\n", &format!("    hosts: {{ database: primary }}\n{POSTGRES}"));
+    // As the role of its own, and not as the one that may do everything.
+    story.edit(
+        "templates/files/database_url.j2",
+        "postgres:{{ secrets.database.password | urlencode }}",
+        "{{ logins.chatbot }}:{{ secrets.db_password | urlencode }}",
+    );
+    story.ops.write(
+        SEED,
+        "CREATE TABLE greetings (word text NOT NULL);\nINSERT INTO greetings SELECT 'salaam from ' || count(*) FROM migration_runs;\n",
+    );
+    let environment = fs::read_to_string(story.ops.work.join(ENVIRONMENT)).unwrap();
+    let secrets = "secrets:\n  generate: { db_password: password, reports_password: urlsafe32, data_key: fernet }\n  protected: {}\n";
+    story.ops.write(ENVIRONMENT, &format!("{environment}\n{secrets}"));
+    story
+}
+
+#[test]
+#[ignore = "needs the lab"]
+fn cap_51_58_59_roles_grants_and_a_password_that_changes_under_load() {
+    let story = story();
+    let Story { lab, ops } = &story;
+    ops.ship("declared, and not generated");
+    let refused = ops.run_any(&["apply", "prod", "--yes"]);
+    assert!(refused.status.code() == Some(1) && text_of(&refused).contains("secret-not-generated"), "{refused:?}");
+
+    assert_eq!(story.in_clone(&["secrets", "generate", "prod"]).status.code(), Some(0));
+    ops.ship("generated");
+    assert_eq!(story.apply(), Some(0), "v1 comes up");
+    ops.assert_plan_is_empty();
+    what_was_declared_is_there(&story);
+
+    let targets = vec![format!("{}:8100", lab.hosts[0].address).parse().unwrap()];
+    let (pause, limit) = (Duration::from_millis(25), Duration::from_secs(600));
+    let load = Load::start(&LoadSpec::chatbot(targets, "chat.example.net", pause, limit));
+    wait_until("v1 answers", Duration::from_secs(20), || !load.report().first_seen.is_empty());
+
+    let (first, none) = story.logins();
+    assert_eq!((first.len(), none.len()), (1, 0), "{first:?} {none:?}");
+    let started = || {
+        let names = ["prod-chatbot-data-postgres-1", "prod-chatbot-data-redis-1"];
+        let argv = ["docker", "inspect", "-f", "{{.Id}} {{.State.StartedAt}}"];
+        lab.exec(HOST, &[&argv[..], &names].concat())
+    };
+    let before = started();
+    story.rotate("db_password");
+    ops.ship("another password");
+    assert_eq!(story.apply(), Some(0), "the password changes");
+    ops.assert_plan_is_empty();
+    let (second, old) = story.logins();
+    assert_eq!(old, first, "the old login still works");
+    assert!(second.len() == 1 && second != first, "{second:?}");
+    assert!(story.sessions(&second[0]) > 0, "the new slot logs in with it");
+    assert_eq!(started(), before, "nobody else was restarted");
+
+    // A release that fails after its password was made goes back to the login it had.
+    story.rotate("db_password");
+    story.edit(APP, "release: v1", "release: v3");
+    ops.ship("another password, and a release that is broken");
+    assert_eq!(story.apply(), Some(4), "it goes back");
+    assert_eq!(story.logins().0, second, "the login in use is that of the release in use");
+    assert!(story.sessions(&second[0]) > 0);
+    story.edit(APP, "release: v3", "release: v1");
+    ops.git(&["checkout", "-q", "HEAD~1", "--", "environments/prod/generated"]);
+    ops.ship("back to the password before");
+    assert_eq!(story.apply(), Some(0));
+    ops.assert_plan_is_empty();
+
+    // What somebody does by hand is seen and put right.
+    story.sql(&format!(
+        "DROP EXTENSION pgcrypto; ALTER ROLE {} PASSWORD 'by-hand'; REVOKE SELECT ON migration_runs FROM reports",
+        second[0]
+    ));
+    let plan = ops.run_any(&["plan", "prod", "--detailed-exitcode"]);
+    // A plan is wrapped at the width of the terminal.
+    let said = text_of(&plan).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(plan.status.code(), Some(2), "{said}");
+    for word in
+        ["extension pgcrypto of chatbot is missing", "has another password", "reports may not read all of chatbot"]
+    {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert_eq!(story.apply(), Some(0), "it is put right");
+    ops.assert_plan_is_empty();
+    what_was_declared_is_there(&story);
+
+    // The time of the old ones is over: nobody is in any more.
+    story.edit(APP, "retire_after: 24h", "retire_after: 0s");
+    story.edit(SEED, "salaam", "shalom");
+    ops.ship("old logins go at once");
+    assert_eq!(story.apply(), Some(0));
+    assert_eq!(story.logins(), (second, Vec::new()));
+    ops.assert_plan_is_empty();
+    assert_eq!(story.sql("SELECT count(*) FROM greetings"), "1", "initial data came once, whatever its text says now");
+
+    let report = load.stop();
+    eprintln!("{report:#?}");
+    lab.assert_none_lost(&report);
+    assert!(report.requests > 500, "the load was real: {} requests", report.requests);
+    a_protected_secret_is_refused(&story);
+}
+
+fn text_of(output: &std::process::Output) -> String {
+    text(output) + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn what_was_declared_is_there(story: &Story) {
+    let one = |sql: &str| story.sql(sql);
+    assert_eq!(one("SELECT string_agg(extname, ' ' ORDER BY extname) FROM pg_extension"), "pgcrypto plpgsql uuid-ossp");
+    assert_eq!(one("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'chatbot'"), "chatbot");
+    let owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(one(owners), "chatbot", "the app made its tables, as the role and not as a login");
+    let may = "SELECT has_table_privilege('reports', 'migration_runs', 'SELECT'), \
+               has_table_privilege('reports', 'migration_runs', 'INSERT')";
+    assert_eq!(one(may), "t|f", "also what came after the grant");
+    assert_eq!(one("SELECT word FROM greetings"), "salaam from 1", "after the migration");
+    let mighty = "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'chatbot%' AND (rolsuper OR rolcreaterole)";
+    assert_eq!(one(mighty), "0");
+}
+
+fn a_protected_secret_is_refused(story: &Story) {
+    let list = story.ops.run_any(&["secrets", "list", "prod"]);
+    let list = text_of(&list);
+    let line = list.lines().find(|line| line.starts_with("data_key ")).unwrap_or_else(|| panic!("{list}"));
+    let print = line.split_whitespace().nth(1).unwrap();
+    story.edit(ENVIRONMENT, "protected: {}", &format!("protected: {{ data_key: \"{print}\" }}"));
+    story.ops.ship("protect it");
+    story.ops.assert_plan_is_empty();
+    assert_eq!(story.in_clone(&["secrets", "rotate", "prod", "data_key"]).status.code(), Some(3));
+    // By a way around the verb.
+    story.edit(ENVIRONMENT, &format!("protected: {{ data_key: \"{print}\" }}"), "x-protected: {}");
+    story.rotate("data_key");
+    story.edit(ENVIRONMENT, "x-protected: {}", &format!("protected: {{ data_key: \"{print}\" }}"));
+    story.ops.ship("another key for the same data");
+    let refused = story.ops.run_any(&["apply", "prod", "--yes"]);
+    assert!(
+        refused.status.code() == Some(1) && text_of(&refused).contains("protected-secret"),
+        "{}",
+        text_of(&refused)
+    );
+}
