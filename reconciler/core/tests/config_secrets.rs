@@ -104,8 +104,8 @@ components:
       databases: { shop: { owner: owners, extensions: [vector, pgcrypto], grants: { shop: write }, seeds: { first: sql/first.sql.j2 } } }
 "#;
 
-#[test]
-fn cap_58_databases_are_a_component_between_their_server_and_those_that_use_them() {
+/// Returns the app of [`APP`] as it is desired on its host.
+fn app_with_databases() -> holdfast_core::desired::DesiredApp {
     let sops = include_str!("config/secrets.sops.yaml");
     let metadata = &sops[sops.find("sops:").unwrap()..];
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
@@ -123,7 +123,12 @@ fn cap_58_databases_are_a_component_between_their_server_and_those_that_use_them
     let config = config.unwrap_or_else(|| panic!("{found:?}"));
     let commit = "0".repeat(40).parse().unwrap();
     let desired = holdfast_core::desired::resolve(&config, &"prod".parse().unwrap(), &commit).unwrap();
-    let app = desired.hosts.values().next().unwrap().apps.values().next().unwrap();
+    desired.hosts.values().next().unwrap().apps.values().next().unwrap().clone()
+}
+
+#[test]
+fn cap_58_databases_are_a_component_between_their_server_and_those_that_use_them() {
+    let app = app_with_databases();
     let names: Vec<&str> = app.components.iter().map(|component| component.name.as_str()).collect();
     assert_eq!(names, ["data", "data-databases", "web"]);
 
@@ -150,5 +155,17 @@ fn cap_58_databases_are_a_component_between_their_server_and_those_that_use_them
     assert_eq!((role.name.as_str(), role.password.0.as_str()), (login.as_str(), "p\"w"));
     assert!(spec.roles["owners"].login.is_none());
     assert_eq!(spec.databases["shop"].extensions, ["pgcrypto", "vector"]);
-    assert_eq!(spec.databases["shop"].seeds["first"], paths[1]);
+}
+
+#[test]
+fn cap_59_initial_data_is_a_file_that_the_declaration_names() {
+    let app = app_with_databases();
+    let files = &app.components[1].body.artifacts(None).files;
+    let mut none =
+        |_: &holdfast_core::secret::SecretRef| Ok::<_, ()>(holdfast_core::secret::Secret::new(String::new()));
+    let (path, seed) = files.iter().find(|(path, _)| path.ends_with(".sql")).unwrap();
+    assert_eq!(seed.content.shown(), "INSERT INTO words VALUES ('v1');\n");
+    let declaration = files.values().next().unwrap().content.reveal(&mut none).unwrap();
+    let spec: holdfast_protocol::DatabasesSpec = serde_json::from_slice(declaration.bytes.expose()).unwrap();
+    assert_eq!(spec.databases["shop"].seeds, BTreeMap::from([("first".to_owned(), path.clone())]));
 }

@@ -177,6 +177,7 @@ fn cap_51_58_59_roles_grants_and_a_password_that_changes_under_load() {
     assert_eq!(story.logins(), (second, Vec::new()));
     ops.assert_plan_is_empty();
     assert_eq!(story.sql("SELECT count(*) FROM greetings"), "1", "initial data came once, whatever its text says now");
+    the_note_of_initial_data_goes_where_the_data_goes(&story);
 
     let report = load.stop();
     eprintln!("{report:#?}");
@@ -201,6 +202,18 @@ fn what_was_declared_is_there(story: &Story) {
     assert_eq!(one("SELECT word FROM greetings"), "salaam from 1", "after the migration");
     let mighty = "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'chatbot%' AND (rolsuper OR rolcreaterole)";
     assert_eq!(one(mighty), "0");
+}
+
+/// A database that was restored from a backup knows that its initial data came, and the next release does not bring it again.
+fn the_note_of_initial_data_goes_where_the_data_goes(story: &Story) {
+    let inside =
+        |argv: &[&str]| story.lab.exec(HOST, &[&["docker", "exec", "prod-chatbot-data-postgres-1"], argv].concat());
+    inside(&["pg_dump", "-U", "postgres", "-Fc", "-f", "/tmp/chatbot.dump", "chatbot"]);
+    inside(&["createdb", "-U", "postgres", "restored"]);
+    inside(&["pg_restore", "-U", "postgres", "-d", "restored", "/tmp/chatbot.dump"]);
+    let asked = ["psql", "-U", "postgres", "-d", "restored", "-XAtqc", "SELECT name FROM holdfast.seeds"];
+    assert_eq!(inside(&asked).trim(), "greeting");
+    inside(&["dropdb", "-U", "postgres", "restored"]);
 }
 
 fn a_protected_secret_is_refused(story: &Story) {
