@@ -163,7 +163,7 @@ fn cap_59_initial_data_is_a_file_that_the_declaration_names() {
     let files = &app.components[1].body.artifacts(None).files;
     let mut none =
         |_: &holdfast_core::secret::SecretRef| Ok::<_, ()>(holdfast_core::secret::Secret::new(String::new()));
-    let (path, seed) = files.iter().find(|(path, _)| path.ends_with(".sql")).unwrap();
+    let (path, seed) = files.iter().find(|(path, _)| path.contains("/seeds/")).unwrap();
     assert_eq!(seed.content.shown(), "INSERT INTO words VALUES ('v1');\n");
     let declaration = files.values().next().unwrap().content.reveal(&mut none).unwrap();
     let spec: holdfast_protocol::DatabasesSpec = serde_json::from_slice(declaration.bytes.expose()).unwrap();
