@@ -82,6 +82,7 @@ impl Fleet {
         let options = PlanOptions {
             observed_at: self.ports.clock.now(),
             quarantined: &quarantined,
+            migrated: &std::collections::BTreeSet::new(),
             allow_prune: false,
             adopt: false,
         };

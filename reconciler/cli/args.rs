@@ -372,6 +372,11 @@ pub(crate) struct RollbackArgs {
     /// The release to go back to, one after another. Default: the one before.
     #[arg(long, value_name = "RELEASE")]
     pub(crate) to: Option<String>,
+    /// Take the schema back too, to the revision from before: nobody is served meanwhile.
+    ///
+    /// Without it the data is left alone, and a release that the one before does not work with is not gone back from.
+    #[arg(long)]
+    pub(crate) downgrade: bool,
     /// Do not ask.
     #[arg(long, short)]
     pub(crate) yes: bool,

@@ -76,9 +76,16 @@ fn text(report: &Report) -> String {
             if said.migrated {
                 text.push_str("  migrated");
             }
+            for migration in &said.migrations {
+                let word = if migration.back { "schema taken back from" } else { "schema from" };
+                let _ = write!(text, "  {word} {} to {}", harmless(&migration.from), harmless(&migration.to));
+            }
             text.push('\n');
             if !said.failed.is_empty() {
                 let _ = writeln!(text, "    {}", harmless(&said.failed));
+            }
+            if said.held {
+                let _ = writeln!(text, "    held: {}", harmless(&said.reason));
             }
         }
         if !app.quarantined.is_empty() {

@@ -9,7 +9,7 @@ use holdfast_core::event::{SyncEvent, SyncEventKind, SyncResult};
 use holdfast_core::id::{AppName, CommitId, EnvironmentName, short_seal};
 use holdfast_core::notice::of_sync;
 use holdfast_core::plan::Quarantined;
-use holdfast_core::report::Report;
+use holdfast_core::report::{Migrated, Report};
 use holdfast_core::view::harmless;
 use holdfast_core::window::{Closed, closed_apps};
 use holdfast_engine::apply::{Operator, OperatorHandle, operator};
@@ -42,7 +42,14 @@ pub(crate) enum Work {
         only: Option<AppName>,
     },
     /// Bring an app's release before the present one back.
-    Rollback(AppName, Option<String>),
+    Rollback {
+        /// Which.
+        app: AppName,
+        /// The release; `None` for the one before.
+        to: Option<String>,
+        /// Whether its schema goes back too.
+        downgrade: bool,
+    },
 }
 
 /// Runs one piece of work; other processes can speak to it.
@@ -128,7 +135,7 @@ async fn locked(
     let store = &wire.store;
     let cause = match &work {
         Work::Sync { cause, .. } => cause.clone(),
-        Work::Rollback(..) => "rollback".to_owned(),
+        Work::Rollback { .. } => "rollback".to_owned(),
     };
     let begun = begun(store, &desired).await?;
     // The lock is ours: what has not ended was cut short with its process, and this sync finishes it.
@@ -159,6 +166,7 @@ async fn locked(
                 approving: approving(setup, store, &environment, &revision.commit).await?,
                 expected,
                 quarantined,
+                migrated: store.migrations().await.or_hint("")?,
                 allow_prune: consent.allow_prune,
                 adopt: consent.adopt,
                 only,
@@ -170,8 +178,19 @@ async fn locked(
             keep_request(wire, &environment, &revision.commit, &report).await?;
             report
         }
-        Work::Rollback(app, to) => rollback(&ports, &RollbackRequest { desired, app, to, by }, operator).await,
+        Work::Rollback { app, to, downgrade } => {
+            rollback(&ports, &RollbackRequest { desired, app, to, by, downgrade }, operator).await
+        }
     };
+    let (back, done): (Vec<_>, Vec<_>) = report
+        .apps
+        .values()
+        .flat_map(|app| app.hosts.values())
+        .flat_map(|host| &host.migrations)
+        .partition(|migration| migration.back);
+    let name = |migration: &Migrated| migration.id.clone();
+    let done = report.migrated.iter().cloned().chain(done.into_iter().map(name)).collect();
+    store.keep_migrations(done, back.into_iter().map(name).collect(), wire.clock.now()).await.or_hint("")?;
     for (app, release, reason, content) in recorded.take() {
         let Ok(digest) = content.parse() else { continue };
         let at = wire.clock.now();

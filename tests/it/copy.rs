@@ -80,6 +80,10 @@ fn a_copy_of_a_system_is_led_to_the_end_by_what_is_said() {
     copy.write("inventory/hosts.yaml", boxed + &host("vault", "192.0.2.10"));
     copy.edit(VALUES, "hosts: [vps]", "hosts: [box]");
 
+    // They have no staging yet.
+    assert_eq!(copy.is_told(&["there is no environment `shia-stage`"]), 1);
+    copy.edit("environments/blog-prod/shia.yaml", "      after: shia-stage\n", "");
+
     // Then what only they know. Each template that wants a secret says so, and where secrets are.
     let missing = copy.is_told(&[
         "`secrets.database` is undefined",

@@ -88,8 +88,13 @@ fn plan_with(desired: &DesiredState, memory: u64) -> Plan {
     });
     let live = LiveState { hosts: hosts.collect() };
     let quarantined = BTreeSet::new();
-    let options =
-        PlanOptions { observed_at: Timestamp(0), quarantined: &quarantined, allow_prune: false, adopt: false };
+    let options = PlanOptions {
+        observed_at: Timestamp(0),
+        quarantined: &quarantined,
+        migrated: &std::collections::BTreeSet::new(),
+        allow_prune: false,
+        adopt: false,
+    };
     plan(desired, &live, &options)
 }
 

@@ -169,7 +169,8 @@ impl ManagementBox {
                 consent: Consent::default(),
                 only: app.clone(),
             },
-            JobKind::Rollback { app, .. } => Work::Rollback(app.clone(), None),
+            // A person at a terminal alone takes a schema back.
+            JobKind::Rollback { app, .. } => Work::Rollback { app: app.clone(), to: None, downgrade: false },
         };
         runner::run_with(&self.setup, &self.wire, &revision, &job.environment, work, operator, events).await
     }

@@ -69,12 +69,18 @@ pub(crate) async fn run(output: Output) -> Result<Exit, Error> {
     expect(output, &apply(output, &fleet, &v3, &mut held).await, SyncResult::Blocked)?;
     say(output, "One command back: v1");
     let app = "chatbot".parse().or_hint("")?;
-    let request = RollbackRequest { desired: v3.clone(), app, to: None, by: String::new() };
+    let request = RollbackRequest { desired: v3.clone(), app, to: None, by: String::new(), downgrade: false };
     let report = rollback(&ports(output, &fleet), &request, &mut operator().1).await;
     expect(output, &report, SyncResult::Synced)?;
 
     let live = observe_desired(&ports(output, &fleet), &v3).await;
-    let options = PlanOptions { observed_at: report.ended_at, quarantined: &held, allow_prune: true, adopt: false };
+    let options = PlanOptions {
+        observed_at: report.ended_at,
+        quarantined: &held,
+        migrated: &BTreeSet::new(),
+        allow_prune: true,
+        adopt: false,
+    };
     output.data(&status_text(&status(&v3, &live, &plan(&v3, &live, &options)), output.color));
     output.say("\nThat was SIMULATED.");
     Ok(Exit::Ok)
@@ -99,6 +105,7 @@ async fn apply(output: Output, fleet: &FakeFleet, desired: &DesiredState, held: 
         by: String::new(),
         expected: None,
         quarantined: held.clone(),
+        migrated: BTreeSet::new(),
         allow_prune: false,
         adopt: false,
         only: None,

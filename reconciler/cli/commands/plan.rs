@@ -99,6 +99,7 @@ pub(crate) async fn look(
     let options = PlanOptions {
         observed_at: wire.clock.now(),
         quarantined: &quarantined,
+        migrated: &wire.store.migrations().await.or_hint("")?,
         allow_prune: consent.allow_prune,
         adopt: consent.adopt,
     };

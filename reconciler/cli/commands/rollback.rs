@@ -50,8 +50,15 @@ pub(crate) async fn run(setup: &Setup, arguments: &RollbackArgs) -> Result<Exit,
         None => {}
     }
     let watcher = Arc::new(Progress::new(output, arguments.json));
-    let report =
-        runner::run(setup, &wire, &revision, &environment, Work::Rollback(app, arguments.to.clone()), watcher).await?;
+    let report = runner::run(
+        setup,
+        &wire,
+        &revision,
+        &environment,
+        Work::Rollback { app, to: arguments.to.clone(), downgrade: arguments.downgrade },
+        watcher,
+    )
+    .await?;
     report::print(output, &report, arguments.json)?;
     Ok(report::exit(&report))
 }

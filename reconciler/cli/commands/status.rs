@@ -50,8 +50,13 @@ pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, E
         let desired = setup.desired(&revision, &name)?;
         let live = observe_desired(&wire.ports(&revision, Arc::new(Silent)), &desired).await;
         let held = quarantined(&wire.store, &name).await?;
-        let options =
-            PlanOptions { observed_at: wire.clock.now(), quarantined: &held, allow_prune: true, adopt: false };
+        let options = PlanOptions {
+            observed_at: wire.clock.now(),
+            quarantined: &held,
+            migrated: &wire.store.migrations().await.or_hint("")?,
+            allow_prune: true,
+            adopt: false,
+        };
         let waiting = wire.store.approval_request(&name).await.or_hint("")?;
         let rows = status(&desired, &live, &plan(&desired, &live, &options));
         well &= rows.iter().all(AppStatus::is_well);

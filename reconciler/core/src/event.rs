@@ -18,6 +18,11 @@ pub const DATABASES: &str = "databases";
 
 /// The word a step's title has after its component when it brings initial data.
 pub const SEED: &str = "initial data";
+/// The word a step's title has after its component when it takes a migration back.
+pub const DOWNGRADE: &str = "downgrade";
+
+/// The word a step's title has after its component when it takes the backup that a migration waits for.
+pub const BACKUP: &str = "backup";
 
 /// The title of the step that looks whether a host has what a transaction needs.
 pub const PREFLIGHT: &str = "preflight";
@@ -64,6 +69,9 @@ pub enum SyncEventKind {
         closed: Vec<AppName>,
         /// The plan's seal.
         seal: String,
+        /// Ids of the commit's migrations that the hosts have done.
+        #[serde(default)]
+        migrated: Vec<String>,
     },
     /// The plan changes something, and too few people agreed to it: nothing is applied.
     AwaitsApproval {

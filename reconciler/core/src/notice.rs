@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::config::{NoticeSeverity as Severity, NoticeSink};
 use crate::event::SyncResult;
 use crate::id::{AppName, DigestWriter, EnvironmentName, HostName, short_seal};
-use crate::report::Report;
+use crate::report::{HostReport, Report};
 use crate::time::Timestamp;
 
 /// Most characters of a notice's text: Telegram takes 4096, and nobody reads more in a chat.
@@ -27,7 +27,7 @@ pub const MOST_TRIES: u32 = 16;
 pub struct Notice {
     /// Names the happening: one that is told twice has the same.
     pub id: String,
-    /// What it is about: `synced`, `rolled_back`, `failed`, `blocked`, `awaits_approval`, `drift`, `unreachable`, `git`,
+    /// What it is about: `synced`, `rolled_back`, `failed`, `held`, `unserved`, `blocked`, `awaits_approval`, `drift`, `unreachable`, `git`,
     /// `backup`, `test`.
     pub kind: String,
     /// Where; `None` when it concerns all.
@@ -110,6 +110,12 @@ pub fn of_sync(number: i64, report: &Report, reason: &str) -> Told {
         SyncResult::NoChange => ("synced", Severity::Info, "is as git says at"),
         SyncResult::RolledBack => ("rolled_back", Severity::Error, "went back: it could not go to"),
         SyncResult::Blocked => ("blocked", Severity::Warning, "is blocked on the way to"),
+        SyncResult::Failed if any_host(report, |host| host.unserved) => {
+            ("unserved", Severity::Critical, "serves nobody: it could neither go to nor back from")
+        }
+        SyncResult::Failed if any_host(report, |host| host.held) => {
+            ("held", Severity::Critical, "is held, failing, at")
+        }
         SyncResult::Failed => ("failed", Severity::Error, "failed on the way to"),
         SyncResult::AwaitsApproval => ("awaits_approval", Severity::Warning, "waits for approval of"),
     };
@@ -147,6 +153,10 @@ pub fn of_sync(number: i64, report: &Report, reason: &str) -> Told {
     }
     told.over.push(format!("{environment}/host/"));
     told
+}
+
+fn any_host(report: &Report, is: impl Fn(&HostReport) -> bool) -> bool {
+    report.apps.values().flat_map(|app| app.hosts.values()).any(is)
 }
 
 /// Returns what is told about hosts that are no longer as they were left; nothing when they are again.
@@ -239,6 +249,7 @@ pub fn chat_text(notice: &Notice) -> String {
         Severity::Info => "",
         Severity::Warning => "WARNING: ",
         Severity::Error => "ERROR: ",
+        Severity::Critical => "CRITICAL: ",
     };
     format!("{mark}{}\n{}", notice.title, notice.text).trim_end().to_owned()
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_protocol::{JournalEvent, Outcome, Phase};
+use holdfast_protocol::{Decision, JournalEvent, Outcome, Phase, UNSERVED};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{AppResult, MIGRATE, SWITCH, SyncEvent, SyncEventKind, SyncResult};
+use crate::event::{AppResult, DOWNGRADE, MIGRATE, SWITCH, SyncEvent, SyncEventKind, SyncResult};
 use crate::id::{AppName, CommitId, EnvironmentName, HostName};
 use crate::time::Timestamp;
 
@@ -39,6 +39,9 @@ pub struct Report {
     pub closed: Vec<AppName>,
     /// The seal of the plan; empty without one.
     pub seal: String,
+    /// Ids of the commit's migrations that the hosts had done before.
+    #[serde(default)]
+    pub migrated: Vec<String>,
     /// Who had closed apps changed, and why; `None` when nobody had.
     pub window_override: Option<WindowOverride>,
     /// By app.
@@ -109,6 +112,15 @@ pub struct HostReport {
     pub switch_ms: Vec<u64>,
     /// Whether a migration ran here.
     pub migrated: bool,
+    /// The migrations that ran here, and those that were taken back.
+    #[serde(default)]
+    pub migrations: Vec<Migrated>,
+    /// Whether the new release serves and stays although it failed, since the one before does not know its schema.
+    #[serde(default)]
+    pub held: bool,
+    /// Whether nobody is served, since neither release could be started on the schema that is there.
+    #[serde(default)]
+    pub unserved: bool,
     /// Milliseconds going back took; `None` when it did not go back.
     pub back_ms: Option<u64>,
     /// Probe requests: health, proof, watch.
@@ -123,10 +135,39 @@ pub struct HostReport {
     #[serde(skip)]
     back_at: Option<Timestamp>,
     #[serde(skip)]
+    sent_back: bool,
+    #[serde(skip)]
     titles: BTreeMap<(Phase, u32), String>,
     /// Probes of the step under way, from its progress: counted when it fails without saying how many.
     #[serde(skip)]
     running: Probes,
+}
+
+/// A migration that ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Migrated {
+    /// Its id.
+    pub id: String,
+    /// The schema's revision before: a word, `empty` or `unknown`.
+    pub from: String,
+    /// The schema's revision after: a word, `empty` or `unknown`.
+    pub to: String,
+    /// Whether it was taken back.
+    pub back: bool,
+}
+
+impl Migrated {
+    /// Returns what a host's words hold: `prod/shop/web/0123456789abcdef: 0001 to 0002`.
+    fn read(text: &str, back: bool) -> Option<Self> {
+        let words: Vec<&str> = text.split(' ').take(4).collect();
+        match words.as_slice() {
+            [id, from, "to", to] => {
+                let id = id.strip_suffix(':')?.to_owned();
+                Some(Self { id, from: (*from).to_owned(), to: (*to).to_owned(), back })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Probe requests.
@@ -166,6 +207,7 @@ impl Report {
             blockers: Vec::new(),
             closed: Vec::new(),
             seal: String::new(),
+            migrated: Vec::new(),
             window_override: None,
             apps: BTreeMap::new(),
             troubles: Vec::new(),
@@ -196,7 +238,8 @@ impl Report {
                 self.commit = Some(commit.clone());
                 self.cause.clone_from(cause);
             }
-            SyncEventKind::Planned { changes, blockers, closed, seal } => {
+            SyncEventKind::Planned { changes, blockers, closed, seal, migrated } => {
+                self.migrated.clone_from(migrated);
                 self.changes = *changes;
                 self.closed.clone_from(closed);
                 self.blockers.clone_from(blockers);
@@ -308,7 +351,11 @@ impl HostReport {
                 self.count(note);
                 match self.titles.get(&(*phase, *step)).and_then(|title| verb(title)) {
                     Some(SWITCH) => self.switch_ms.push(*took_ms),
-                    Some(MIGRATE) => self.migrated = true,
+                    Some(MIGRATE) => {
+                        self.migrated = true;
+                        self.migrations.extend(Migrated::read(note, false));
+                    }
+                    Some(DOWNGRADE) => self.migrations.extend(Migrated::read(note, true)),
                     _ => {}
                 }
             }
@@ -320,6 +367,9 @@ impl HostReport {
                 }
             }
             JournalEvent::Ended { outcome, reason } => self.end(at, *outcome, reason),
+            // From there the way leads back, if there is one.
+            JournalEvent::Entered { phase: Phase::Settle } => self.held = self.sent_back || !self.failed.is_empty(),
+            JournalEvent::Decided { decision: Decision::GoBack, .. } => self.sent_back = true,
             JournalEvent::Entered { .. }
             | JournalEvent::UndoIntent { .. }
             | JournalEvent::Undone { .. }
@@ -337,6 +387,7 @@ impl HostReport {
     fn end(&mut self, at: Timestamp, outcome: Outcome, reason: &str) {
         self.outcome = Some(outcome);
         reason.clone_into(&mut self.reason);
+        self.unserved = outcome == Outcome::Stuck && reason.starts_with(UNSERVED);
         self.took_ms = self.began_at.map_or(0, |began| at.since_ms(began));
         self.back_ms = self.back_at.map(|back| at.since_ms(back));
     }
@@ -421,7 +472,7 @@ mod tests {
             journal(1_200, intent(Phase::Prepare, 0, "web: green healthy")),
             journal(1_300, done(Phase::Prepare, 0, 90, "3 probes, 1 failed")),
             journal(1_310, intent(Phase::Prepare, 1, "web: migrate")),
-            journal(1_320, done(Phase::Prepare, 1, 10, "")),
+            journal(1_320, done(Phase::Prepare, 1, 10, "prod/shop/web/01: 0001 to 0002")),
             journal(1_330, intent(Phase::Promote, 0, "web: switch 127.0.83.1:8101 to green on 8201")),
             journal(1_340, done(Phase::Promote, 0, 4, "")),
             journal(1_350, intent(Phase::Watch, 0, "watch")),
@@ -443,6 +494,9 @@ mod tests {
         assert_eq!(host.outcome, Some(Outcome::RolledBack));
         assert_eq!(host.probes, Probes { run: 8, failed: 6 });
         assert_eq!((host.switch_ms.as_slice(), host.migrated, host.back_ms), ([4].as_slice(), true, Some(50)));
+        let migrated =
+            Migrated { id: "prod/shop/web/01".to_owned(), from: "0001".to_owned(), to: "0002".to_owned(), back: false };
+        assert_eq!((host.migrations.as_slice(), host.held), ([migrated].as_slice(), false));
         assert_eq!(host.failed, "watch: unhealthy");
         assert_eq!((host.steps, host.took_ms), (3, 250));
     }

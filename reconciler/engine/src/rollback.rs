@@ -8,8 +8,8 @@ use holdfast_core::event::{AppResult, SyncEventKind, SyncResult};
 use holdfast_core::id::{AppName, HostName};
 use holdfast_core::plan::{LiveHost, app_digest};
 use holdfast_core::report::Report;
-use holdfast_core::rollout::{FleetPolicy, FleetShape, RollbackInput, compile_rollback};
-use holdfast_protocol::ObserveRequest;
+use holdfast_core::rollout::{FleetPolicy, FleetShape, RollbackInput, Withheld, compile_rollback};
+use holdfast_protocol::{MigrationRecord, ObserveRequest};
 
 use crate::apply::{AppRollout, Operator, Payload, roll_out};
 use crate::observe::observe;
@@ -27,6 +27,8 @@ pub struct RollbackRequest {
     pub to: Option<String>,
     /// The account that began it; empty where nobody knows.
     pub by: String,
+    /// Whether the schema goes back too, to the revision recorded before the release that is left.
+    pub downgrade: bool,
 }
 
 /// Brings the release before the present one back and returns how that went. Git is not changed: the release that was left is
@@ -60,7 +62,7 @@ const MOST: u32 = 32;
 
 /// Goes back by one release, where that is not there yet which is wanted. `None` when there is more to do.
 async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operator) -> Option<SyncResult> {
-    let RollbackRequest { desired, app, to, by: _ } = request;
+    let RollbackRequest { desired, app, to, by: _, downgrade } = request;
     let specs: BTreeMap<&HostName, &HostSpec> = desired.hosts.iter().map(|(name, host)| (name, &host.host)).collect();
     // What the ledger names is in every answer: nothing that git says is needed to go back.
     let questions = || specs.values().map(|host| ((*host).clone(), ObserveRequest::default())).collect();
@@ -68,7 +70,13 @@ async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operat
     let left = finish_unfinished(ports, desired, &specs, &live, operator).await;
     if let Some(why) = left.foreign.get(app) {
         let blockers = vec![format!("busy: {app} {why}")];
-        ports.tell(SyncEventKind::Planned { changes: 0, blockers, closed: Vec::new(), seal: String::new() });
+        ports.tell(SyncEventKind::Planned {
+            changes: 0,
+            blockers,
+            closed: Vec::new(),
+            seal: String::new(),
+            migrated: Vec::new(),
+        });
         return Some(SyncResult::Blocked);
     }
     if left.any {
@@ -78,6 +86,12 @@ async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operat
     let word = word(ports.clock.now(), chance());
     let order: Vec<&HostName> = desired.order.iter().filter(|host| specs.contains_key(*host)).collect();
     let fleet = FleetShape { hosts: order.len() as u32, waves: 1 };
+    // A migration is in the ledger of the host that ran it, and concerns them all.
+    let ledgers = live.hosts.values().filter_map(|host| match host {
+        LiveHost::Reached { report, .. } => report.ledger.seen(),
+        LiveHost::Unreachable { .. } => None,
+    });
+    let migrated: BTreeMap<String, MigrationRecord> = ledgers.flat_map(|ledger| ledger.migrated.clone()).collect();
     let (mut hosts, mut missing) = (BTreeMap::new(), Vec::new());
     let (mut left, mut back_to) = (String::new(), String::new());
     // Where one host cannot get there, none begins.
@@ -119,21 +133,37 @@ async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operat
             rollout: &rollout,
             fleet,
             now: ports.clock.now(),
+            migrated: &migrated,
+            downgrade: *downgrade,
         };
         match compile_rollback(&input) {
-            Some(spec) => {
+            Ok(spec) => {
                 left.clone_from(&record.release);
                 back_to.clone_from(&spec.release);
                 hosts.insert(name.clone(), (specs[name].clone(), Payload::Complete(Box::new(spec))));
             }
-            None => missing.push(format!("{name} remembers no release of {app} before {}", record.release)),
+            Err(Withheld::NoRelease) => {
+                missing.push(format!("{name} remembers no release of {app} before {}", record.release));
+            }
+            // One that stays keeps all: half of them would run against a schema that they do not know.
+            Err(Withheld::Schema(why)) => {
+                missing.push(why);
+                hosts.clear();
+                break;
+            }
         }
     }
     if unable {
         hosts.clear();
     }
     if hosts.is_empty() && missing.is_empty() && there {
-        ports.tell(SyncEventKind::Planned { changes: 0, blockers: missing, closed: Vec::new(), seal: String::new() });
+        ports.tell(SyncEventKind::Planned {
+            changes: 0,
+            blockers: missing,
+            closed: Vec::new(),
+            seal: String::new(),
+            migrated: Vec::new(),
+        });
         return Some(SyncResult::Synced);
     }
     if hosts.is_empty() && missing.is_empty() {
@@ -145,6 +175,7 @@ async fn go_back(ports: &Ports, request: &RollbackRequest, operator: &mut Operat
         blockers: missing,
         closed: Vec::new(),
         seal: String::new(),
+        migrated: Vec::new(),
     });
     if hosts.is_empty() {
         return Some(SyncResult::Blocked);

@@ -42,6 +42,8 @@ pub struct SyncRequest {
     pub expected: Option<Expected>,
     /// Releases that failed and are not tried again. Empty when a person insists.
     pub quarantined: BTreeSet<Quarantined>,
+    /// Ids of migrations that succeeded, in whatever environment, as far as this manager knows.
+    pub migrated: BTreeSet<String>,
     /// Lifts the limit on how much one sync may prune.
     pub allow_prune: bool,
     /// Takes over files that stand in our place with other content.
@@ -235,6 +237,7 @@ async fn look_and_apply(
         blockers: blockers.clone(),
         closed: shut.into_keys().collect(),
         seal: plan.seal.to_string(),
+        migrated: migrated(&desired, &live),
     });
     if stale.is_some() || !secrets.is_empty() || !red.is_empty() {
         return Passed::Stopped;
@@ -260,6 +263,19 @@ async fn look_and_apply(
         ends.insert(app, end.result);
     }
     Passed::Through { blocked: !blockers.is_empty() }
+}
+
+/// Returns the ids of desired migrations that a host's ledger has.
+fn migrated(desired: &DesiredState, live: &LiveState) -> Vec<String> {
+    let ledgers = live.hosts.values().filter_map(|host| match host {
+        LiveHost::Reached { report, .. } => report.ledger.seen(),
+        LiveHost::Unreachable { .. } => None,
+    });
+    let ran: BTreeSet<&String> = ledgers.flat_map(|ledger| &ledger.migrations).collect();
+    let components = desired.hosts.values().flat_map(|host| host.apps.values()).flat_map(|app| &app.components);
+    let wanted: BTreeSet<&String> =
+        components.filter_map(|component| component.migrate.as_ref()).map(|migrate| &migrate.id).collect();
+    wanted.into_iter().filter(|id| ran.contains(id)).cloned().collect()
 }
 
 /// Returns whether the plan that was made just now may be applied, and tells whom it waits for, or who agreed.
@@ -406,6 +422,7 @@ fn planned(request: &SyncRequest, live: &LiveState, now: Timestamp) -> Plan {
     let options = PlanOptions {
         observed_at: now,
         quarantined: &request.quarantined,
+        migrated: &request.migrated,
         allow_prune: request.allow_prune,
         adopt: request.adopt,
     };

@@ -7,7 +7,8 @@ use crate::Digest;
 /// One class of backups of one component: what is saved, when it counts and how long it is kept.
 ///
 /// # Format
-/// As JSON it is the file that the manager puts on the host and the backup's units name.
+/// As JSON it is the file that the manager puts on the host and the backup's units name. In a step it goes over the wire, whose format
+/// knows fields by their place alone: none may be left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackupSpec {
@@ -32,7 +33,7 @@ pub struct BackupSpec {
     /// How long may lie between two drills, in milliseconds; `None` without drills.
     pub drill_ms: Option<u64>,
     /// Where copies go; the manager carries them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub offsite: Option<OffsiteSpec>,
 }
 
@@ -49,7 +50,7 @@ pub struct OffsiteSpec {
     /// How old the backup in the newest copy may get, in milliseconds.
     pub rpo_ms: u64,
     /// The age recipients that copies are encrypted to; empty when they are not encrypted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub encrypt_to: Vec<String>,
 }
 
@@ -195,4 +196,40 @@ pub struct Restored {
     pub counted: u64,
     /// Rows, or entries, in them.
     pub rows: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Action, Step, read_frame, write_frame};
+
+    #[test]
+    fn a_backup_before_a_migration_arrives_with_and_without_copies() {
+        let plain = OffsiteSpec { host: "safe".to_owned(), keep_ms: 1, at_least: 1, rpo_ms: 1, encrypt_to: Vec::new() };
+        for offsite in [None, Some(plain)] {
+            let spec = BackupSpec {
+                environment: "prod".to_owned(),
+                app: "shop".to_owned(),
+                class: "database".to_owned(),
+                source: BackupSource::Files { paths: vec!["/srv".to_owned()] },
+                keep_ms: 1,
+                at_least: 1,
+                floor: 1,
+                rpo_ms: None,
+                timeout_ms: 1,
+                drill_ms: None,
+                offsite,
+            };
+            let step = |title: &str| Step {
+                title: title.to_owned(),
+                component: "web".to_owned(),
+                deadline_ms: 1,
+                action: Action::Backup(Box::new(spec.clone())),
+            };
+            let steps = vec![step("first"), step("second")];
+            let mut wire = Vec::new();
+            write_frame(&mut wire, &steps).unwrap();
+            assert_eq!(read_frame::<Vec<Step>>(&mut wire.as_slice()).unwrap(), steps);
+        }
+    }
 }

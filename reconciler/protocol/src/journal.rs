@@ -3,6 +3,9 @@ use serde::{Deserialize, Serialize};
 /// Who decided, in [`JournalEvent::Decided`], when a host goes back since nobody confirmed a change that can cut the manager off.
 pub const UNCONFIRMED: &str = "unconfirmed";
 
+/// What a reason begins with when neither release can be started: the schema could not be brought back to what the one before knows.
+pub const UNSERVED: &str = "nobody is served";
+
 /// Where a transaction stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

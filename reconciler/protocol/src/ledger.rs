@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, HealthCheck, Prerequisites, Prove, Slot};
+use crate::{Digest, HealthCheck, MigrationRunner, Prerequisites, Prove, Slot};
 
 /// `<environment>/<app>`.
 pub type AppKey = String;
@@ -16,6 +16,47 @@ pub struct Ledger {
     pub apps: BTreeMap<AppKey, AppRecord>,
     /// Ids of migrations that ran to success on this host.
     pub migrations: BTreeSet<String>,
+    /// What is known of those that ran, by id: for people, and for a way back.
+    #[serde(default)]
+    pub migrated: BTreeMap<String, MigrationRecord>,
+}
+
+impl Ledger {
+    /// Returns whether going back past one of these migrations, none of which the release before works with, is closed. One that
+    /// is known to have changed nothing closes nothing.
+    pub fn is_one_way(&self, migrations: &[String]) -> bool {
+        migrations.iter().any(|id| self.migrated.get(id).is_none_or(MigrationRecord::changed))
+    }
+}
+
+/// A migration that ran to success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigrationRecord {
+    /// The release that brought it, for people.
+    pub release: String,
+    /// The revision before; `None` where it is not known.
+    pub before: Option<String>,
+    /// The revision after; `None` where it is not known.
+    pub after: Option<String>,
+    /// When it was over, in milliseconds since the Unix epoch by the host's clock; for display.
+    pub at_ms: u64,
+    /// Whether the release before works with the new schema.
+    pub reversible: bool,
+    /// Where it ran.
+    pub runner: MigrationRunner,
+    /// What ran: program and arguments.
+    pub argv: Vec<String>,
+    /// What prints the revision; empty when nothing does.
+    pub revision: Vec<String>,
+    /// What goes back, with `{revision}` in it; empty when nothing does.
+    pub downgrade: Vec<String>,
+}
+
+impl MigrationRecord {
+    /// Returns whether the schema may be another one since.
+    pub fn changed(&self) -> bool {
+        self.before.is_none() || self.before != self.after
+    }
 }
 
 /// One app as it was applied last, with all that a rollback needs: it is made from this alone, also when git cannot be read.
@@ -84,6 +125,9 @@ pub struct ComponentRecord {
     /// What was there, or was made, before it.
     #[serde(default)]
     pub prerequisites: Prerequisites,
+    /// The id of the migration its release brings; `None` without one.
+    #[serde(default)]
+    pub migration: Option<String>,
 }
 
 /// What one slot holds.

@@ -39,8 +39,8 @@ pub use digest::{Digest, InvalidDigest};
 pub use frame::{FrameError, MAX_FRAME, read_frame, write_frame};
 pub use health::{CommandTarget, HealthCheck, Probe, Prove, Smoke, Watch};
 pub use hello::{Architecture, Capability, Hello, HelloRequest, Tool};
-pub use journal::{JournalEntry, JournalEvent, Outcome, Phase, UNCONFIRMED};
-pub use ledger::{AppKey, AppRecord, ComponentRecord, FileRecord, Ledger, SlotRecord};
+pub use journal::{JournalEntry, JournalEvent, Outcome, Phase, UNCONFIRMED, UNSERVED};
+pub use ledger::{AppKey, AppRecord, ComponentRecord, FileRecord, Ledger, MigrationRecord, SlotRecord};
 pub use live::{
     ContainerLive, FileLive, ListeningPort, LiveReport, NginxLive, Observed, ProjectLive, Resources, SwitchLive,
     TransactionStatus, UnitLive,

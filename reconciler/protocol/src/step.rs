@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountSpec, AppRecord, CertificateSpec, Digest, FolderSpec, HealthCheck, Prove, Smoke, Watch};
+use crate::{
+    AccountSpec, AppRecord, BackupSpec, CertificateSpec, Digest, FolderSpec, HealthCheck, Prove, Smoke, Watch,
+};
 
 /// One step of a transaction. What makes it idempotent, how it is probed and how it is undone follows from its [`Action`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,6 +182,12 @@ pub enum Action {
         argv: Vec<String>,
         /// Whether running it again after an unknown outcome is safe.
         idempotent: bool,
+        /// Prints the revision of the schema: asked before and after, and kept. Empty: nobody asks.
+        revision: Vec<String>,
+        /// Goes back, with `{revision}` for the revision that was before; kept for a later way back. Empty: there is none.
+        downgrade: Vec<String>,
+        /// Whether the release before works with the new schema.
+        reversible: bool,
     },
     /// Tests nginx files on a staged copy of `/etc/nginx`, so that the live tree is not touched before the test passes.
     NginxTest {
@@ -243,5 +251,19 @@ pub enum Action {
     Seed {
         /// Path of the declaration.
         declaration: String,
+    },
+    /// Takes a backup that counts: dumped, read to its end, on the disk. Undo: none (it is kept like any other).
+    Backup(Box<BackupSpec>),
+    /// Takes a migration back, to the revision that the ledger recorded before it, and out of the ledger. One that did not run, or
+    /// changed nothing, needs nothing. Undo: none.
+    Downgrade {
+        /// The migration's id.
+        of: String,
+        /// Where it runs: the release that brought the migration.
+        runner: MigrationRunner,
+        /// Program and arguments, with `{revision}` in one of them. Empty: there is no way back, and an operator is called.
+        argv: Vec<String>,
+        /// Prints the revision of the schema, which must be the recorded one afterwards.
+        revision: Vec<String>,
     },
 }

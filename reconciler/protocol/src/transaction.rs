@@ -93,6 +93,9 @@ pub struct TransactionSpec {
     pub settled_deadline_ms: u64,
     /// After the *settled* gate: drain, stop, prune, record.
     pub settle: Vec<Step>,
+    /// Migrations that this release brings and the one before does not work with, by id. Once everything in `promote` but checks is
+    /// done, the host stays with the new release whatever fails then, unless the ledger says that they changed nothing.
+    pub one_way: Vec<String>,
     /// Dead man's switch: when set, the host goes back unless a `Confirm` arrives over a connection opened after `promote`,
     /// within this many milliseconds.
     pub confirm_within_ms: Option<u64>,

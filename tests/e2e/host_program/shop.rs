@@ -126,6 +126,9 @@ pub(super) fn spec(channel: &mut Channel, id: &str, fence: u64, release: &Releas
                 runner: MigrationRunner::Service { project: project.clone(), file: path, service: "web".to_owned() },
                 argv,
                 idempotent: false,
+                revision: Vec::new(),
+                downgrade: Vec::new(),
+                reversible: true,
             },
         ));
     }
@@ -203,6 +206,7 @@ pub(super) fn spec(channel: &mut Channel, id: &str, fence: u64, release: &Releas
         settled_gate: false,
         settled_deadline_ms: 60_000,
         settle,
+        one_way: Vec::new(),
         confirm_within_ms: None,
     }
 }
@@ -244,6 +248,9 @@ pub(super) fn unit_spec(channel: &mut Channel, id: &str, fence: u64, exec: &str,
                 // Ends when it is told to, so that whoever kills something meanwhile never comes too late.
                 argv: ["sh", "-c", "echo ran >>ran; until [ -e go ]; do sleep 0.1; done"].map(str::to_owned).to_vec(),
                 idempotent: false,
+                revision: Vec::new(),
+                downgrade: Vec::new(),
+                reversible: true,
             },
         ),
     ];

@@ -6,6 +6,7 @@ mod disaster;
 mod foreign;
 mod hosts;
 mod investment;
+mod migrations;
 mod monitoring;
 mod neurocore;
 mod nps;

@@ -27,7 +27,7 @@ const TABLE: [(&str, &str, &str, u64, bool); 3] = [
 ];
 
 /// Asks a site of the host, as somebody outside does.
-fn ask(lab: &Lab, site: &str, path: &str, body: Option<&Value>) -> Value {
+pub(super) fn ask(lab: &Lab, site: &str, path: &str, body: Option<&Value>) -> Value {
     let url = format!("http://{}:8100{path}", lab.hosts[0].address);
     let mut curl = Command::new("curl");
     curl.args(["-sS", "--max-time", "20", "-H", &format!("Host: {site}"), &url]);
@@ -40,9 +40,12 @@ fn ask(lab: &Lab, site: &str, path: &str, body: Option<&Value>) -> Value {
         .unwrap_or_else(|error| panic!("{site}{path}: {error}: {}", String::from_utf8_lossy(&output.stdout)))
 }
 
-fn shipped(lab: &Lab) -> Shipped {
-    let shipped = Shipped::new(lab, &["vps"], &["shia-dev", "shia-stage", "shia-prod"], &IMAGES);
-    for (name, ..) in TABLE {
+/// Takes these environments, with windows of seconds.
+pub(super) fn shipped_in(lab: &Lab, names: &[&str]) -> Shipped {
+    let environments: Vec<String> = names.iter().map(|name| format!("shia-{name}")).collect();
+    let environments: Vec<&str> = environments.iter().map(String::as_str).collect();
+    let shipped = Shipped::new(lab, &["vps"], &environments, &IMAGES);
+    for name in names {
         let secrets = json!({
             "database": { "password": format!("p@ss w:/{name}") },
             "redis": { "password": format!("r#d $-{name}") },
@@ -52,7 +55,7 @@ fn shipped(lab: &Lab) -> Shipped {
         });
         shipped.ops.seal(&format!("shia-{name}"), &secrets.to_string());
         // Shipped as an hour in production and a minute elsewhere.
-        let window = if name == "prod" { "window: 1h" } else { "window: 1m" };
+        let window = if *name == "prod" { "window: 1h" } else { "window: 1m" };
         shipped.edit(&format!("environments/shia-{name}/shia.yaml"), window, "window: 3s");
     }
     shipped.ops.ship("the chatbot, v1.0.0 everywhere");
@@ -64,7 +67,7 @@ fn shipped(lab: &Lab) -> Shipped {
 #[ignore = "needs the lab"]
 fn cap_31_three_environments_on_one_vps_share_nothing() {
     let lab = Lab::up("shia", "vps", 1, &["--images", "shia"]);
-    let shipped = shipped(&lab);
+    let shipped = shipped_in(&lab, &["dev", "stage", "prod"]);
     let ops = &shipped.ops;
     for (name, ..) in TABLE {
         ops.run(&["apply", &format!("shia-{name}"), "--yes"]);
@@ -114,29 +117,30 @@ fn cap_31_three_environments_on_one_vps_share_nothing() {
             .collect();
     assert!(open.is_empty(), "ports open to everybody: {open:?}");
 
-    // A release of production under load; the other two do not move.
+    let release = |name: &str, from: &str, to: &str| {
+        let path = format!("environments/shia-{name}/shia.yaml");
+        shipped.edit(&path, &format!("release: {from}"), &format!("release: {to}"));
+        ops.ship(&format!("{name} {to}"));
+        ops.run_any(&["apply", &format!("shia-{name}"), "--yes"]).status.code()
+    };
+    assert_eq!(release("stage", "v1.0.0", "v1.1.0"), Some(0));
+
+    // A release of production under load, once staging has it.
     let targets = vec![format!("{}:8100", lab.hosts[0].address).parse().unwrap()];
     let (pause, limit) = (Duration::from_millis(60), Duration::from_secs(600));
     let load = Load::start(&LoadSpec::chatbot(targets, "chat.example.net", pause, limit));
-    let release = |from: &str, to: &str| {
-        let path = "environments/shia-prod/shia.yaml";
-        shipped.edit(path, &format!("release: {from}"), &format!("release: {to}"));
-        ops.ship(&format!("production {to}"));
-    };
-    release("v1.0.0", "v1.1.0");
-    ops.run(&["apply", "shia-prod", "--yes"]);
+    assert_eq!(release("prod", "v1.0.0", "v1.1.0"), Some(0));
     shipped.assert_plan_is_empty("shia-prod");
     wait_until("v1.1.0 answers", Duration::from_secs(20), || load.report().releases.contains_key("v1.1.0"));
 
-    // One that never gets healthy takes no request.
-    release("v1.1.0", "v1.2.0");
-    let broken = ops.run_any(&["apply", "shia-prod", "--yes"]);
-    assert_eq!(broken.status.code(), Some(4), "a release that never gets healthy goes back");
+    // One that never gets healthy takes no request in staging, and never gets to production.
+    assert_eq!(release("stage", "v1.1.0", "v1.2.0"), Some(4), "a release that never gets healthy goes back");
+    assert_eq!(release("prod", "v1.1.0", "v1.2.0"), Some(3), "what staging has not migrated is refused");
     let report = load.stop();
     lab.assert_none_lost(&report);
     assert!(report.requests > 500, "the load was real: {} requests", report.requests);
     assert_eq!(report.releases.keys().collect::<Vec<_>>(), ["v1.0.0", "v1.1.0"]);
-    for (name, site, ..) in &TABLE[..2] {
-        assert_eq!(ask(&lab, site, "/version", None)["release"], json!("v1.0.0"), "{name} did not move");
+    for (name, site, wanted) in [("dev", TABLE[0].1, "v1.0.0"), ("stage", TABLE[1].1, "v1.1.0")] {
+        assert_eq!(ask(&lab, site, "/version", None)["release"], json!(wanted), "{name} did not move");
     }
 }

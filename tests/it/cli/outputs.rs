@@ -97,6 +97,7 @@ fn cap_80_what_the_store_remembers() {
                 blockers: Vec::new(),
                 closed: Vec::new(),
                 seal: digest_of(b"seal").to_string(),
+                migrated: Vec::new(),
             },
             SyncEventKind::Ended { result: SyncResult::Synced },
         ];

@@ -1,4 +1,4 @@
-//! Health checks, proofs, smoke tests, drains, watch windows and migrations with their defaults.
+//! Health checks, proofs, smoke tests, drains and watch windows with their defaults.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use holdfast_protocol::Smoke;
 
 use super::decode::Named;
 use super::findings::Findings;
-use super::model::{DrainSpec, HealthSpec, MigrateSpec, ProbeSpec, ProveExpect, ProveSpec, WatchSpec};
+use super::model::{DrainSpec, HealthSpec, ProbeSpec, ProveExpect, ProveSpec, WatchSpec};
 use super::place::At;
 use super::raw::{self, Identifier, Scalar, WebsocketDrain};
 use super::suggest;
@@ -226,16 +226,5 @@ pub(super) fn watch(
         window: raw.window,
         max_error_permille: raw.max_error_ratio.map_or(10, |ratio| ratio.permille),
         max_p95: raw.max_p95.as_ref().map(|at| at.value),
-    }
-}
-
-/// Returns the migration.
-pub(super) fn migrate(raw: &raw::Migrate) -> MigrateSpec {
-    MigrateSpec {
-        command: raw.command.0.clone(),
-        service: raw.service.as_ref().map(|name| name.0.clone()).unwrap_or_default(),
-        reversible: raw.reversible.unwrap_or(false),
-        idempotent: raw.idempotent.unwrap_or(false),
-        timeout: raw.timeout.unwrap_or(Millis(600_000)),
     }
 }

@@ -7,6 +7,7 @@ use super::claims::Claims;
 use super::databases;
 use super::findings::Findings;
 use super::hosts::{Hosts, Scope};
+use super::migrations;
 use super::model::{Config, DriftPolicy, Environment, Requirement, Requirements, RolloutPolicy, SyncMode, SyncPolicy};
 use super::place::{At, Place};
 use super::raw;
@@ -49,6 +50,7 @@ pub fn load(tree: &SourceTree) -> (Option<Config>, Diagnostics) {
             environments.insert(name, environment);
         }
     }
+    migrations::check_after(&environments, &mut findings);
     claims.report(&mut findings);
     let variables = variables.unwrap_or_default().0;
     let config = Config { hosts: hosts.specs, environments, templates: files.templates, variables };

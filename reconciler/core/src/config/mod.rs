@@ -24,6 +24,7 @@ pub mod limits;
 mod load;
 mod manager;
 mod metrics;
+mod migrations;
 mod model;
 mod notices;
 mod place;

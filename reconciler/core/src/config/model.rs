@@ -534,14 +534,24 @@ pub enum ProbeSpec {
 }
 
 /// A migration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MigrateSpec {
     /// Program and arguments.
     pub command: Vec<String>,
     /// Compose service whose image runs it; empty: the first service of the project.
     pub service: String,
+    /// Prints the schema's revision; empty: nothing does.
+    pub revision: Vec<String>,
+    /// Goes back to `{revision}`; empty: nothing does.
+    pub downgrade: Vec<String>,
     /// Whether the old release works with the new schema.
     pub reversible: bool,
+    /// Whether the old release is stopped before.
+    pub breaking: bool,
+    /// The class of backups that must succeed before; empty: none.
+    pub backup: String,
+    /// The environment that must have migrated before.
+    pub after: Option<Located<String>>,
     /// Whether it may run again after an unknown outcome.
     pub idempotent: bool,
     /// How long it may take.

@@ -20,6 +20,8 @@ pub enum NoticeSeverity {
     Warning,
     /// Something failed.
     Error,
+    /// Something failed that does not mend itself, and that people notice: somebody has to act.
+    Critical,
 }
 
 /// A place where notices go to.

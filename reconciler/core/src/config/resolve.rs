@@ -10,6 +10,7 @@ use super::databases;
 use super::findings::Findings;
 use super::hosts::{Hosts, Scope};
 use super::metrics;
+use super::migrations;
 use super::model::{
     App, Component, ComponentKind, ConnectionSpec, FileFormat, FileSpec, Located, Strategy, UpstreamSpec,
 };
@@ -61,6 +62,8 @@ struct Siblings<'a> {
     components: BTreeMap<&'a ComponentName, Option<&'a raw::Component>>,
     /// The hosts of each component.
     hosts: BTreeMap<&'a ComponentName, Vec<HostName>>,
+    /// The classes of backups of all components.
+    backups: Vec<&'a str>,
 }
 
 /// Returns the app, or nothing after a finding.
@@ -90,6 +93,11 @@ pub(super) fn app(
         app_hosts: &hosts,
         components: entries.iter().map(|entry| (&entry.name.value, entry.value.as_ref())).collect(),
         hosts: BTreeMap::new(),
+        backups: entries
+            .iter()
+            .filter_map(|entry| entry.value.as_ref()?.backups.as_ref())
+            .flat_map(|named| named.entries.iter().map(|class| class.name.value.0.as_str()))
+            .collect(),
     };
     let of = format!("app `{name}`");
     for entry in entries {
@@ -171,7 +179,7 @@ fn component(
         ports,
         replicas,
         healthcheck,
-        migrate: raw.migrate.as_ref().map(|migrate| checks::migrate(&migrate.value)),
+        migrate: raw.migrate.as_ref().map(|migrate| migrations::migrate(migrate, &siblings.backups, findings)),
         watch,
         drain,
         prove,

@@ -15,7 +15,8 @@ use super::{
     DesiredUnit,
 };
 use crate::config::{
-    App, Component, ComponentKind, Config, Environment, FileFormat, FileSpec, HostSpec, Located, OnChange, ProbeSpec,
+    App, Component, ComponentKind, Config, Environment, FileFormat, FileSpec, HostSpec, Located, MigrateSpec, OnChange,
+    ProbeSpec,
 };
 use crate::diag::{Diagnostics, Origin};
 use crate::id::{AppName, ComponentName, DigestWriter};
@@ -287,8 +288,38 @@ impl ComponentResolver<'_> {
             writer = writer.field(word);
         }
         let digest = writer.field(image).finish().to_string();
-        let id = format!("{}/{}/{}/{}", self.environment.name, self.app.name, self.component.name, &digest[..16]);
-        Ok(Some(DesiredMigration { id, spec, here: self.first }))
+        let id =
+            |environment: &str| format!("{environment}/{}/{}/{}", self.app.name, self.component.name, &digest[..16]);
+        let after = spec.after.as_ref().map(|after| id(&after.value));
+        self.check_migration(&spec)?;
+        Ok(Some(DesiredMigration { id: id(self.environment.name.as_str()), spec, after, here: self.first }))
+    }
+
+    /// Checks what a migration asks of its host: the backup is taken where it runs, and only there is the old release stopped.
+    fn check_migration(&self, spec: &MigrateSpec) -> Result<(), Diagnostics> {
+        let origin = &self.component.origin;
+        let has_backup = |component: &&Component| component.backups.iter().any(|plan| plan.class == spec.backup);
+        if let Some(keeper) = self.app.components.iter().find(has_backup)
+            && self.first
+            && !keeper.hosts.contains(&self.host.name)
+        {
+            let message = format!(
+                "the migration runs on {} and waits for the backup `{}`, which `{}` takes on another host",
+                self.host.name, spec.backup, keeper.name
+            );
+            return Err(finding("bad-migration", origin, message, "let the first host of both be the same"));
+        }
+        let hosts = self.component.hosts.len();
+        if spec.breaking && hosts > 1 {
+            let message = format!(
+                "`breaking` stops the old release before the schema changes, and `{}` is on {hosts} hosts: those beside the one \
+                 that migrates would go on with it",
+                self.component.name
+            );
+            let hint = "make the change in two releases that the one before each works with (expand, then contract)";
+            return Err(finding("bad-migration", origin, message, hint));
+        }
+        Ok(())
     }
 }
 

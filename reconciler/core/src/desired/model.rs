@@ -134,6 +134,9 @@ pub struct DesiredMigration {
     pub id: String,
     /// The command and its limits.
     pub spec: MigrateSpec,
+    /// The same migration in the environment that must have done it before; `None` where nobody must.
+    #[serde(default)]
+    pub after: Option<String>,
     /// Whether this is the host that runs it: the first of the order that has the component.
     pub here: bool,
 }

@@ -116,6 +116,7 @@ pub(super) fn config() -> Config {
         reversible: true,
         idempotent: false,
         timeout: Millis(60_000),
+        ..MigrateSpec::default()
     });
     let mut edge = component(
         "edge",

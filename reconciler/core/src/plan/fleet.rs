@@ -6,7 +6,7 @@ use holdfast_protocol::{Digest, Hello, Ledger, LiveReport, Observed};
 
 use super::host::{HostContext, plan_host};
 use super::ignore::IgnoreRules;
-use super::migrations::{KnownMigrations, unsure_migrations};
+use super::migrations::{KnownMigrations, early_migrations, unsure_migrations};
 use super::prune::{managed_count, pruned_count};
 use super::seal::{basis, content, rendered, seal};
 use super::{
@@ -24,7 +24,8 @@ enum Answer<'a> {
 }
 
 /// A ledger of a host on which nothing was ever applied.
-static EMPTY: Ledger = Ledger { version: 0, apps: BTreeMap::new(), migrations: BTreeSet::new() };
+static EMPTY: Ledger =
+    Ledger { version: 0, apps: BTreeMap::new(), migrations: BTreeSet::new(), migrated: BTreeMap::new() };
 
 fn answer<'a>(live: &'a LiveState, host: &HostName) -> Answer<'a> {
     match live.hosts.get(host) {
@@ -127,6 +128,7 @@ pub fn plan(desired: &DesiredState, live: &LiveState, options: &PlanOptions<'_>)
     }
 
     blockers.extend(unsure_migrations(desired, &hosts, &migrations));
+    blockers.extend(early_migrations(desired, &hosts, options.migrated));
     blockers.extend(quarantined(&apps, &hosts, options));
     let limit = usize::from(desired.sync.prune_limit_percent);
     if !options.allow_prune && pruned * 100 > managed * limit {

@@ -24,8 +24,13 @@ use crate::time::Timestamp;
 /// Returns the plan with plain options.
 pub(crate) fn plan_of(desired: &DesiredState, live: &LiveState) -> Plan {
     let quarantined = BTreeSet::new();
-    let options =
-        PlanOptions { observed_at: Timestamp(1_000), quarantined: &quarantined, allow_prune: false, adopt: false };
+    let options = PlanOptions {
+        observed_at: Timestamp(1_000),
+        quarantined: &quarantined,
+        migrated: &std::collections::BTreeSet::new(),
+        allow_prune: false,
+        adopt: false,
+    };
     plan(desired, live, &options)
 }
 

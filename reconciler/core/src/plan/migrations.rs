@@ -7,7 +7,7 @@ use holdfast_protocol::Slot;
 use super::component::Subject;
 use super::rule::{Finding, Weight};
 use super::{Blocker, Change, HostPlan, PlanAction, Reason, ResourceKey};
-use crate::desired::{DesiredHost, DesiredState};
+use crate::desired::{DesiredHost, DesiredMigration, DesiredState};
 use crate::id::{AppName, HostName};
 
 /// What the ledgers of all hosts say about migrations.
@@ -44,10 +44,94 @@ pub(super) fn migration(subject: Subject<'_>, slot: Option<Slot>) -> Option<Chan
     if !migrate.here || known.ran.contains(&migrate.id) || known.unsure.contains_key(&migrate.id) {
         return None;
     }
-    let note = migrate.spec.command.join(" ");
+    let note = words(subject, migrate);
     let finding = Finding { action: PlanAction::Run, reason: Reason::DependencyChanged, weight: Weight::InPlace, note };
-    let found = subject.found(ResourceKey::Migration(migrate.id.clone()), "migration-not-run", finding);
+    let rule = match (subject.record.is_some(), migrate.spec.breaking, migrate.spec.reversible) {
+        (true, true, _) => "migration-breaking",
+        (true, false, false) => "migration-one-way",
+        _ => "migration-not-run",
+    };
+    let found = subject.found(ResourceKey::Migration(migrate.id.clone()), rule, finding);
     Some(subject.change(slot, found))
+}
+
+/// Returns what a reviewer has to know about a migration: what runs, what is taken before, and that there may be no way back.
+fn words(subject: Subject<'_>, migrate: &DesiredMigration) -> String {
+    let spec = &migrate.spec;
+    let mut words = vec![spec.command.join(" ")];
+    if !spec.backup.is_empty() {
+        words.push(format!("after the backup `{}`", spec.backup));
+    }
+    if subject.record.is_none() {
+        return words.join("; ");
+    }
+    if spec.breaking {
+        let most = crate::time::Millis(downtime(subject, migrate));
+        words.push(format!(
+            "the old release is stopped first: nobody is served until the new one is healthy, at most {most}"
+        ));
+        if spec.downgrade.is_empty() {
+            words.push(
+                "no `downgrade` is declared: if it does not get healthy, nobody is served until a commit mends it"
+                    .to_owned(),
+            );
+        }
+    }
+    if !spec.reversible {
+        words.push(
+            "cannot be gone back from: what fails after the switch leaves the new release serving and calls an operator".to_owned(),
+        );
+    }
+    words.join("; ")
+}
+
+/// Returns how long nobody is served at the most, in milliseconds: stop, backup, migration, start until healthy, each with all the
+/// time it may take.
+fn downtime(subject: Subject<'_>, migrate: &DesiredMigration) -> u64 {
+    /// What Docker gives a container that says nothing.
+    const GRACE_MS: u64 = 10_000;
+    let component = subject.component;
+    let stop = component.drain.stop_grace.map_or(GRACE_MS, |grace| grace.0);
+    let backups = subject.app.components.iter().flat_map(|component| component.backups.values());
+    let backup = backups
+        .filter(|backup| backup.spec.class == migrate.spec.backup)
+        .map(|backup| backup.spec.timeout_ms.saturating_mul(2))
+        .max()
+        .unwrap_or_default();
+    let healthy = component.healthcheck.as_ref().map_or(GRACE_MS, |check| {
+        let rounds = u64::from(check.retries) + u64::from(check.passes);
+        let round = check.interval.0.saturating_add(check.timeout.0);
+        check.start_period.0.saturating_add(rounds.saturating_mul(round)).saturating_add(check.min_healthy_time.0)
+    });
+    [stop, backup, migrate.spec.timeout.0, healthy].into_iter().fold(0, u64::saturating_add)
+}
+
+/// Returns a blocker for each migration that is to run before another environment has done it.
+pub(super) fn early_migrations(
+    desired: &DesiredState,
+    hosts: &BTreeMap<HostName, HostPlan>,
+    migrated: &BTreeSet<String>,
+) -> Vec<Blocker> {
+    let mut blockers = Vec::new();
+    for (name, host) in &desired.hosts {
+        for (app, component) in host.apps.values().flat_map(|app| app.components.iter().map(move |one| (app, one))) {
+            let Some(migrate) = &component.migrate else { continue };
+            let Some(after) = migrate.after.as_ref().filter(|after| !migrated.contains(*after)) else { continue };
+            let key = ResourceKey::Migration(migrate.id.clone());
+            if !hosts.get(name).is_some_and(|host| host.changes.iter().any(|change| change.key == key)) {
+                continue;
+            }
+            let first = after.split('/').next().unwrap_or_default();
+            let message = format!(
+                "{} migrates here only after {first} has, and the migration of {} ({after}) has not succeeded there as far as this \
+                 manager knows: bring the same release, command and image to {first} first",
+                component.name, app.release
+            );
+            let code = "migration-not-staged".to_owned();
+            blockers.push(Blocker { code, host: None, app: Some(app.name.clone()), message });
+        }
+    }
+    blockers
 }
 
 /// Returns a blocker for each app that brings a release whose migration may or may not have run: on a host that could not be

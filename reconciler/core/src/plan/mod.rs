@@ -50,7 +50,7 @@ pub(crate) use model::{KEEP_PREVIOUS_OVER, LOGIN_OVER};
 pub use observe::{file_digest, observe_request};
 pub use options::{PlanOptions, Quarantined};
 pub use seal::{Stale, staleness};
-pub use status::{AppStatus, Health, SyncStatus, status};
+pub use status::{AppStatus, Health, MigrationStatus, SyncStatus, status};
 pub use text_diff::unified;
 pub(crate) use units::{restarts_unit, unit_of};
 

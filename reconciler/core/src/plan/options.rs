@@ -13,6 +13,8 @@ pub struct PlanOptions<'a> {
     pub observed_at: Timestamp,
     /// Releases that failed and are not tried again.
     pub quarantined: &'a BTreeSet<Quarantined>,
+    /// Ids of migrations that succeeded, also in other environments, as far as the manager knows.
+    pub migrated: &'a BTreeSet<String>,
     /// Lifts the limit on how much one sync may prune.
     pub allow_prune: bool,
     /// Takes over files that stand in our place with other content, instead of refusing.

@@ -239,7 +239,9 @@ fn web(version: &Version, first: bool) -> DesiredComponent {
             reversible: true,
             idempotent: false,
             timeout: Millis(60_000),
+            ..MigrateSpec::default()
         },
+        after: None,
         here: first,
     });
     web

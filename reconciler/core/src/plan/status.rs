@@ -1,6 +1,6 @@
 //! What serves on each host, how well, and whether it is what git says.
 
-use holdfast_protocol::{AppRecord, LiveReport, Observed, Slot};
+use holdfast_protocol::{AppRecord, Ledger, LiveReport, Observed, Slot};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,24 @@ pub struct AppStatus {
     pub backups: Vec<BackupStatus>,
     /// Its certificates on this host.
     pub certificates: Vec<CertificateStatus>,
+    /// The migrations of the release that serves, as far as this host ran them.
+    #[serde(default)]
+    pub migrations: Vec<MigrationStatus>,
+}
+
+/// A migration that ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MigrationStatus {
+    /// The component.
+    pub component: String,
+    /// The release that brought it.
+    pub release: String,
+    /// The schema's revision before, empty for an empty database; `None` where it is not known.
+    pub before: Option<String>,
+    /// The schema's revision after; `None` where it is not known.
+    pub after: Option<String>,
+    /// Whether the release before works with it.
+    pub reversible: bool,
 }
 
 impl AppStatus {
@@ -103,6 +121,7 @@ fn of_app(
         note: String::new(),
         backups: Vec::new(),
         certificates: Vec::new(),
+        migrations: Vec::new(),
     };
     let report = match live {
         Some(LiveHost::Reached { report, .. }) => report,
@@ -145,6 +164,7 @@ fn of_app(
     status.previous = record.previous.as_ref().map(|previous| previous.release.clone()).unwrap_or_default();
     status.health = health(record, report);
     status.backups = backups(app, report);
+    status.migrations = migrations(record, ledger);
     if status.backups.iter().any(|backup| !backup.problem.is_empty()) {
         status.health = status.health.max(Health::Degraded);
     }
@@ -163,6 +183,20 @@ fn of_app(
         status.health = Health::Suspended;
     }
     status
+}
+
+fn migrations(record: &AppRecord, ledger: Option<&Ledger>) -> Vec<MigrationStatus> {
+    let known = record.components.iter().filter_map(|(name, component)| {
+        let ran = ledger?.migrated.get(component.migration.as_ref()?)?;
+        Some(MigrationStatus {
+            component: name.clone(),
+            release: ran.release.clone(),
+            before: ran.before.clone(),
+            after: ran.after.clone(),
+            reversible: ran.reversible,
+        })
+    });
+    known.collect()
 }
 
 /// Returns what the host is not any more, though git is as before; empty when there is no such thing.

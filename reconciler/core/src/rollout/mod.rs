@@ -9,7 +9,8 @@ mod fleet;
 mod waves;
 
 pub use compile::{
-    CompileInput, Draft, FileKey, FleetShape, MissingContent, RollbackInput, compile, compile_rollback, finish,
+    CompileInput, Draft, FileKey, FleetShape, MissingContent, RollbackInput, Withheld, compile, compile_rollback,
+    finish,
 };
 pub use fleet::{Fleet, FleetCommand, FleetEvent, FleetPolicy};
 pub use waves::waves;

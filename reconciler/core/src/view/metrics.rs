@@ -318,6 +318,7 @@ mod tests {
             note: "said \"no\"".to_owned(),
             backups: vec![backup, none],
             certificates: Vec::new(),
+            migrations: Vec::new(),
         };
         let environment = EnvironmentMetrics {
             observed: Some(ObservedMetrics {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::progress::harmless;
-use crate::plan::{AppStatus, BackupStatus, CertificateStatus, Health, SyncStatus, span};
+use crate::plan::{AppStatus, BackupStatus, CertificateStatus, Health, MigrationStatus, SyncStatus, span};
 
 /// Returns a table; notes follow below it, so that no column grows by them.
 pub fn status_text(rows: &[AppStatus], color: bool) -> String {
@@ -48,6 +48,11 @@ pub fn status_text(rows: &[AppStatus], color: bool) -> String {
         let _ = writeln!(text, "{}: {note}", hosts.join(", "));
     }
     for row in rows {
+        for migration in &row.migrations {
+            if let Some(line) = migration_line(migration) {
+                let _ = writeln!(text, "{}: {}: {line}", row.host, row.app);
+            }
+        }
         for backup in &row.backups {
             let _ = writeln!(text, "{}: {}: backup {}", row.host, row.app, backup_line(backup));
         }
@@ -56,6 +61,23 @@ pub fn status_text(rows: &[AppStatus], color: bool) -> String {
         }
     }
     text
+}
+
+/// Returns `schema of web: 0002, since v2; 0001 before`; `None` where no revision is known.
+fn migration_line(migration: &MigrationStatus) -> Option<String> {
+    let revision = |revision: &str| if revision.is_empty() { "empty".to_owned() } else { harmless(revision) };
+    let after = revision(migration.after.as_ref()?);
+    let mut line = format!("schema of {}: {after}", harmless(&migration.component));
+    if migration.before != migration.after {
+        let _ = write!(line, ", since {}", harmless(&migration.release));
+        if let Some(before) = &migration.before {
+            let _ = write!(line, "; {} before", revision(before));
+        }
+        if !migration.reversible {
+            line.push_str(", which cannot be gone back to without `--downgrade`");
+        }
+    }
+    Some(line)
 }
 
 /// Returns `database: 12m old, 1.4 MiB, 61 kept; drill passed 2d ago`.
@@ -149,6 +171,7 @@ mod tests {
             note: note.to_owned(),
             backups: Vec::new(),
             certificates: Vec::new(),
+            migrations: Vec::new(),
         };
         let rows = [
             row("web1", "v2", SyncStatus::Synced, Health::Healthy, ""),
@@ -193,7 +216,23 @@ web2: chatbot: a \u{fffd}[31mred\u{fffd}[0m note
         };
         let mut row = rows[0].clone();
         row.backups = vec![backup, stale];
+        let migration = |before: &str, after: Option<&str>, reversible| MigrationStatus {
+            component: "web".to_owned(),
+            release: "v2".to_owned(),
+            before: Some(before.to_owned()),
+            after: after.map(str::to_owned),
+            reversible,
+        };
+        row.migrations = vec![
+            migration("0001", Some("0002"), true),
+            migration("", Some("0001"), false),
+            migration("1", Some("1"), true),
+            migration("1", None, true),
+        ];
         let lines = "\
+web1: chatbot: schema of web: 0002, since v2; 0001 before
+web1: chatbot: schema of web: 0001, since v2; empty before, which cannot be gone back to without `--downgrade`
+web1: chatbot: schema of web: 1
 web1: chatbot: backup database: 12m old, 1.4 MiB, 61 kept; 40 on vault, 42m old; drill passed 2d ago
 web1: chatbot: backup database: none yet; no \u{fffd}
 ";

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use holdfast_core::config::HostSpec;
-use holdfast_core::event::{AppResult, IMAGES, PORTS_FREE, PREFLIGHT, SyncEventKind};
+use holdfast_core::event::{AppResult, BACKUP, IMAGES, PORTS_FREE, PREFLIGHT, SyncEventKind};
 use holdfast_core::id::{AppName, HostName};
 use holdfast_core::rollout::{Fleet, FleetCommand, FleetEvent};
 use holdfast_protocol::{
@@ -114,10 +114,13 @@ impl Member {
                 if self.end.failed.is_none() && !self.undoing && !self.sent_back && !self.overtaken =>
             {
                 let title = self.titles.get(&(*phase, *step)).map_or("a step", String::as_str);
-                let environmental = match self.step(*phase, *step) {
-                    Some(step) => matches!(step.action, Action::Preflight { .. } | Action::Images { .. }),
+                let environmental = if let Some(step) = self.step(*phase, *step) {
+                    matches!(step.action, Action::Preflight { .. } | Action::Images { .. } | Action::Backup(_))
+                } else {
                     // A former manager's, of which only the words are known.
-                    None => *phase == Phase::Prepare && MACHINE.iter().any(|words| title.ends_with(words)),
+                    let words = title.split_once(": ").map_or(title, |(_, words)| words);
+                    *phase == Phase::Prepare
+                        && (MACHINE.iter().any(|known| words.ends_with(known)) || words.starts_with(BACKUP))
                 };
                 self.end.failed = Some(StepFailure { text: format!("`{title}` failed: {error}"), environmental });
             }

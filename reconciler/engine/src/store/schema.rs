@@ -10,7 +10,7 @@ pub struct SchemaVersion(pub u32);
 const APPLICATION: i32 = 0x484c_4446;
 
 /// How each version is made of the one before. Never changed once released, only added to.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     "
     CREATE TABLE syncs (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -84,6 +84,9 @@ const MIGRATIONS: [&str; 5] = [
     CREATE TABLE chain (
         number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, body TEXT NOT NULL, hash TEXT NOT NULL
     ) STRICT;
+",
+    "
+    CREATE TABLE migrated (id TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT;
 ",
 ];
 

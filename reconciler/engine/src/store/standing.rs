@@ -1,5 +1,7 @@
 //! What stands until somebody or something changes it: quarantine, pauses, the newest commit.
 
+use std::collections::BTreeSet;
+
 use holdfast_core::id::{AppName, CommitId, EnvironmentName};
 use holdfast_core::protocol::Digest;
 use holdfast_core::time::Timestamp;
@@ -78,6 +80,41 @@ impl Store {
                 Ok(Quarantine { environment: environment.clone(), app, digest, release, reason, at: moment(at) })
             })
             .collect()
+        })
+        .await
+    }
+
+    /// Keeps that migrations succeeded, and forgets those that were taken back.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn keep_migrations(
+        &self,
+        done: Vec<String>,
+        taken_back: Vec<String>,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.call(move |connection| {
+            for id in done {
+                connection.execute("INSERT OR IGNORE INTO migrated (id, at) VALUES (?, ?)", params![id, stored(at)])?;
+            }
+            for id in taken_back {
+                connection.execute("DELETE FROM migrated WHERE id = ?", params![id])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Returns the ids of all migrations that succeeded, in all environments.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn migrations(&self) -> Result<BTreeSet<String>, StoreError> {
+        self.call(move |connection| {
+            let mut statement = connection.prepare_cached("SELECT id FROM migrated")?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
     }

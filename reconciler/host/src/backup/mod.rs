@@ -30,7 +30,7 @@ mod vault_tests;
 use std::path::Path;
 use std::process::ExitCode;
 
-use holdfast_protocol::{Fault, FaultKind, RestoreRequest, Restored};
+use holdfast_protocol::{BackupRecord, BackupSpec, Fault, FaultKind, RestoreRequest, Restored};
 
 pub use copies::answer;
 pub use live::look;
@@ -91,6 +91,14 @@ pub fn command(host: &Host, words: &[&str]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Takes a backup now, proves it, and prunes.
+///
+/// # Errors
+/// Why there is none; then nothing counts that did not count before.
+pub fn take(host: &Host, spec: &BackupSpec) -> Result<BackupRecord, BackupError> {
+    run::run(&Class::new(&host.root, &host.system, &host.disk, spec.clone())?)
 }
 
 /// The word of the command line that leaves the safety backup out.

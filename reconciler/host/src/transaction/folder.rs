@@ -24,7 +24,7 @@ use crate::disk::{Access, Disk};
 use crate::lock::Lock;
 use crate::paths::{Root, create_private};
 
-const MAGIC: &[u8; 4] = b"HFS\x01";
+const MAGIC: &[u8; 4] = b"HFS\x02";
 
 /// Characters of a manager's name that are kept.
 const MAX_NAME: usize = 64;

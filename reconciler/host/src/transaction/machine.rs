@@ -6,12 +6,15 @@
 //! where its journal ends.
 //!
 //! # Guarantees
-//! No second promotion; no settle step before everything in `promote` is done; undo in reverse order, and only of steps that have
-//! an intent; every prefix of a journal leads to an end; after the end, nothing.
+//! No second promotion; no settle step before everything in `promote` is done, but for checks where there is no way back; undo in
+//! reverse order, and only of steps that have an intent; every prefix of a journal leads to an end; after the end, nothing.
 
 use std::collections::BTreeMap;
 
-use holdfast_protocol::{Decision, JournalEntry, JournalEvent, Outcome, Phase, Step, TransactionSpec, UNCONFIRMED};
+use holdfast_protocol::{
+    Action, ActiveGoal, Decision, JournalEntry, JournalEvent, Outcome, Phase, Step, TransactionSpec, UNCONFIRMED,
+    UNSERVED,
+};
 
 /// Times a settle step, or an undo, is tried before the transaction is stuck.
 pub const TRIES: u32 = 5;
@@ -53,6 +56,8 @@ pub struct Inputs {
     pub gate_over: bool,
     /// The time for the confirmation is over.
     pub confirm_over: bool,
+    /// The release brought a schema that the one before does not work with.
+    pub one_way: bool,
 }
 
 /// What a transaction does next.
@@ -97,7 +102,16 @@ struct StepTrace {
     undone: bool,
     failures: u32,
     undo_failures: u32,
+    /// Its undo failed in a way that only an operator can mend.
+    undo_operator: bool,
     cuts: u32,
+}
+
+impl StepTrace {
+    /// Its undo is not tried any more.
+    fn is_given_up(self) -> bool {
+        !self.undone && (self.undo_operator || self.undo_failures >= TRIES || self.cuts > 2 * CUTS)
+    }
 }
 
 /// A journal folded into what the machine needs to know.
@@ -109,7 +123,11 @@ struct Trace {
     /// The order of first intents; undo walks it backwards.
     order: Vec<At>,
     last_failed: Option<(At, String)>,
+    /// The first failure on the way to a release that serves.
+    broke: Option<(At, String)>,
     operator: Option<String>,
+    /// The last error of each undo that failed.
+    undo_errors: BTreeMap<At, String>,
     promote: bool,
     settle: bool,
     end_watch: bool,
@@ -149,6 +167,7 @@ impl Trace {
                 let trace = self.step(*phase, *step);
                 if undoing {
                     trace.undo_failures += 1;
+                    trace.undo_operator |= *operator;
                 } else {
                     trace.failures += 1;
                 }
@@ -156,7 +175,14 @@ impl Trace {
                 if *operator {
                     self.operator.get_or_insert_with(|| error.clone());
                 }
-                self.last_failed = Some((At { phase: *phase, step: *step }, error.clone()));
+                let failed = (At { phase: *phase, step: *step }, error.clone());
+                if undoing {
+                    self.undo_errors.insert(failed.0, error.clone());
+                }
+                if !undoing && *phase != Phase::Settle {
+                    self.broke.get_or_insert_with(|| failed.clone());
+                }
+                self.last_failed = Some(failed);
             }
             JournalEvent::UndoIntent { .. } | JournalEvent::Progress { .. } => {}
             JournalEvent::Undone { phase, step } => self.step(*phase, *step).undone = true,
@@ -210,16 +236,40 @@ pub fn next(spec: &TransactionSpec, journal: &[JournalEntry], inputs: Inputs) ->
     }
 }
 
-/// Going back is possible from here: by decision (written first), by the manager's wish, or since a step failed.
-fn turning_back(trace: &Trace, inputs: Inputs, phase: Phase) -> Option<Next> {
+/// Going back is possible from here: by decision (written first), by the manager's wish, or since a step failed. A migration whose
+/// runner was cut down in its middle is seen to its end first: nobody knows what to go back from before.
+fn turning_back(spec: &TransactionSpec, trace: &Trace, inputs: Inputs, phase: Phase) -> Option<Next> {
+    if trace.go_back.is_some() || inputs.go_back {
+        let migrates = |at: &At| at.of(spec).is_some_and(|step| matches!(step.action, Action::Migrate { .. }));
+        let cut = first_open(spec, trace, phase).filter(|at| migrates(at) && trace.get(*at).intent);
+        if let Some(at) = cut.filter(|at| trace.get(*at).failures == 0) {
+            return Some(if trace.get(at).cuts > CUTS { Next::GiveUp(at) } else { Next::Probe(at) });
+        }
+    }
     if trace.go_back.is_some() || trace.steps.iter().any(|(at, step)| at.phase == phase && step.failures > 0) {
-        return Some(Next::Enter(Phase::Undo));
+        return Some(Next::Enter(back(spec, trace, inputs)));
     }
     inputs.go_back.then_some(Next::Decide(Decision::GoBack, "manager"))
 }
 
+/// Returns where the way back leads. Where the release before does not know the schema, a release that serves stays: it is cleaned
+/// up behind it and recorded, so that ledger and host agree. A change that cuts the manager off goes back all the same.
+fn back(spec: &TransactionSpec, trace: &Trace, inputs: Inputs) -> Phase {
+    let is_check = |step: &Step| {
+        matches!(step.action, Action::Health(_) | Action::Prove(_) | Action::Smoke(_) | Action::OnUndo(_))
+    };
+    let serves = trace.entered_promote
+        && spec
+            .promote
+            .iter()
+            .zip(0..)
+            .all(|(step, index)| is_check(step) || trace.get(At { phase: Phase::Promote, step: index }).done);
+    let unconfirmed = trace.go_back.as_deref() == Some(UNCONFIRMED);
+    if inputs.one_way && serves && !unconfirmed { Phase::Settle } else { Phase::Undo }
+}
+
 fn forward(spec: &TransactionSpec, trace: &Trace, inputs: Inputs, phase: Phase) -> Next {
-    if let Some(next) = turning_back(trace, inputs, phase) {
+    if let Some(next) = turning_back(spec, trace, inputs, phase) {
         return next;
     }
     let after = if phase == Phase::Prepare { Phase::Ready } else { Phase::Watch };
@@ -257,7 +307,7 @@ fn at_ready(trace: &Trace, inputs: Inputs) -> Next {
 }
 
 fn watching(spec: &TransactionSpec, trace: &Trace, inputs: Inputs) -> Next {
-    if let Some(next) = turning_back(trace, inputs, Phase::Watch) {
+    if let Some(next) = turning_back(spec, trace, inputs, Phase::Watch) {
         return next;
     }
     if spec.confirm_within_ms.is_some() && !inputs.confirmed && inputs.confirm_over {
@@ -277,7 +327,7 @@ fn watching(spec: &TransactionSpec, trace: &Trace, inputs: Inputs) -> Next {
 
 fn at_settled(spec: &TransactionSpec, trace: &Trace, inputs: Inputs) -> Next {
     if trace.go_back.is_some() {
-        return Next::Enter(Phase::Undo);
+        return Next::Enter(back(spec, trace, inputs));
     }
     if inputs.go_back {
         return Next::Decide(Decision::GoBack, "manager");
@@ -299,10 +349,12 @@ fn at_settled(spec: &TransactionSpec, trace: &Trace, inputs: Inputs) -> Next {
 }
 
 fn settling(spec: &TransactionSpec, trace: &Trace) -> Next {
-    let Some(at) = first_open(spec, trace, Phase::Settle) else { return Next::End(Outcome::Done, String::new()) };
+    let Some(at) = first_open(spec, trace, Phase::Settle) else {
+        return held(spec, trace).map_or(Next::End(Outcome::Done, String::new()), |why| Next::End(Outcome::Stuck, why));
+    };
     let step = trace.get(at);
     let error = trace.last_failed.as_ref().map_or("", |(_, error)| error.as_str());
-    if step.failures >= TRIES || trace.operator.is_some() {
+    if step.failures >= TRIES || (step.failures > 0 && trace.operator.is_some()) {
         let title = title(spec, at);
         return Next::End(
             Outcome::Stuck,
@@ -318,13 +370,32 @@ fn settling(spec: &TransactionSpec, trace: &Trace) -> Next {
     }
 }
 
+/// Returns why a release that should have gone back stays; `None` where nothing failed.
+fn held(spec: &TransactionSpec, trace: &Trace) -> Option<String> {
+    let why = match (&trace.go_back, &trace.broke) {
+        (_, Some((at, error))) => format!("`{}` failed: {error}", title(spec, *at)),
+        (Some(_), _) => "it was sent back".to_owned(),
+        _ => return None,
+    };
+    Some(format!(
+        "the new release stays, for the one before does not know its schema: {why}; mend it with a new commit, or see what \
+         `holdfast rollback --downgrade` can do"
+    ))
+}
+
+/// Undoes in reverse. A schema that cannot be brought back stops nothing but the start of what does not know it: the rest is undone
+/// all the same, so that the ledger is right about everything but that nobody is served, and the next commit finds its way.
 fn undoing(spec: &TransactionSpec, trace: &Trace) -> Next {
-    let open = trace.order.iter().rev().copied().find(|at| !trace.get(*at).undone);
-    if let Some(at) = open {
-        let step = trace.get(at);
-        if step.undo_failures >= TRIES || step.cuts > 2 * CUTS {
-            let error =
-                trace.last_failed.as_ref().map_or("its undo was cut down again and again", |(_, error)| error.as_str());
+    let steps = || trace.order.iter().rev().copied();
+    let error = |at: At| trace.undo_errors.get(&at).map_or("its undo was cut down again and again", String::as_str);
+    let lost: Vec<At> = steps().filter(|at| is_schema(spec, *at) && trace.get(*at).is_given_up()).collect();
+    let waits = |at: &At| lost.contains(at) || (!lost.is_empty() && serves_again(spec, *at));
+    if let Some(at) = steps().find(|at| !trace.get(*at).undone && !waits(at)) {
+        let (step, error) = (trace.get(at), error(at));
+        if step.undo_operator {
+            return Next::End(Outcome::Stuck, error.to_owned());
+        }
+        if step.is_given_up() {
             return Next::End(
                 Outcome::Stuck,
                 format!(
@@ -335,6 +406,13 @@ fn undoing(spec: &TransactionSpec, trace: &Trace) -> Next {
             );
         }
         return Next::Undo { at, tries: step.undo_failures };
+    }
+    if let Some(at) = lost.first() {
+        let title = title(spec, *at);
+        return Next::End(
+            Outcome::Stuck,
+            format!("{UNSERVED}: `{title}` failed: {}; the rest is as it was before, and stopped", error(*at)),
+        );
     }
     if let Some(text) = &trace.operator {
         return Next::End(Outcome::Stuck, text.clone());
@@ -347,6 +425,30 @@ fn undoing(spec: &TransactionSpec, trace: &Trace) -> Next {
         (None, None) => String::new(),
     };
     Next::End(if trace.entered_promote { Outcome::RolledBack } else { Outcome::Abandoned }, reason)
+}
+
+/// Returns whether a step, when it is undone, brings the schema back that those who are started after it know.
+fn is_schema(spec: &TransactionSpec, at: At) -> bool {
+    let Some(Action::OnUndo(inner)) = at.of(spec).map(|step| &step.action) else { return false };
+    matches!(**inner, Action::Downgrade { .. } | Action::Migrate { .. })
+}
+
+/// Returns whether a step, when it is undone, starts again what was stopped before the schema was touched.
+fn serves_again(spec: &TransactionSpec, at: At) -> bool {
+    let stops = |action: &Action| {
+        matches!(action, Action::ComposeStop { .. } | Action::Unit { active: Some(ActiveGoal::Stopped), .. })
+    };
+    let Some(step) = at.of(spec) else { return false };
+    let starts = match &step.action {
+        Action::OnUndo(inner) => {
+            matches!(
+                **inner,
+                Action::ComposeUp { .. } | Action::ComposeStart { .. } | Action::Unit { .. } | Action::Health(_)
+            )
+        }
+        action => stops(action),
+    };
+    starts && spec.prepare.iter().any(|other| other.component == step.component && stops(&other.action))
 }
 
 fn title(spec: &TransactionSpec, at: At) -> String {

@@ -30,6 +30,7 @@ fn spec(counts: [usize; 4], settled_gate: bool, confirm: bool) -> TransactionSpe
         settled_gate,
         settled_deadline_ms: 1000,
         settle: list("settle", counts[3]),
+        one_way: Vec::new(),
         confirm_within_ms: confirm.then_some(1000),
     }
 }
@@ -114,6 +115,11 @@ impl World {
         false
     }
 
+    fn is_done(&self, at: At) -> bool {
+        let done = |event: &JournalEvent| matches!(event, JournalEvent::Done { phase, step, .. } if *phase == at.phase && *step == at.step);
+        self.journal.iter().any(|entry| done(&entry.event))
+    }
+
     fn effect(&mut self, at: At, fate: Fate) {
         match fate {
             Fate::Works => {
@@ -175,8 +181,9 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
 }
 
 fn inputs() -> impl Strategy<Value = Inputs> {
-    (any::<bool>(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.2), any::<bool>()).prop_map(
-        |(promote, settle, end_watch, go_back, confirmed)| Inputs {
+    let rest = (prop::bool::weighted(0.2), any::<bool>(), any::<bool>());
+    (any::<bool>(), any::<bool>(), any::<bool>(), rest).prop_map(
+        |(promote, settle, end_watch, (go_back, confirmed, one_way))| Inputs {
             promote,
             settle,
             end_watch,
@@ -184,6 +191,7 @@ fn inputs() -> impl Strategy<Value = Inputs> {
             confirmed,
             gate_over: false,
             confirm_over: false,
+            one_way,
         },
     )
 }
@@ -250,6 +258,10 @@ fn check(world: &World) -> Result<(), TestCaseError> {
             prop_assert_eq!(undone.len(), intents.len());
         }
         Some(Outcome::RolledBack) => {
+            let promoted =
+                (0..world.spec.promote.len() as u32).all(|step| world.is_done(At { phase: Phase::Promote, step }));
+            let unconfirmed = world.spec.confirm_within_ms.is_some();
+            prop_assert!(!(world.inputs.one_way && promoted) || unconfirmed, "back to a schema it does not know");
             prop_assert_eq!(entered(Phase::Promote), 1);
             prop_assert_eq!(undone.len(), intents.len());
         }
@@ -306,6 +318,146 @@ fn an_unattended_ready_gate_abandons_and_an_unattended_settled_gate_settles() {
         &entry.event,
         JournalEvent::Decided { decision: Decision::Settle, by } if by == "deadline"
     )));
+}
+
+#[test]
+fn cap_56_what_fails_after_the_switch_of_a_one_way_release_leaves_it_serving() {
+    let one_way = Inputs { promote: true, one_way: true, ..Inputs::default() };
+    let play = |inputs: Inputs, checks: bool, fates: &[Fate]| {
+        let mut spec = spec([1, 2, 1, 2], false, false);
+        if checks {
+            spec.promote[1].action = Action::Smoke(Vec::new());
+        }
+        let mut world = World::new(spec, inputs);
+        world.play(fates);
+        (world.outcome(), world.effects.iter().any(|(_, undone)| *undone), world)
+    };
+    // Enter, prepare, ready, promote: the fates of what is done, each on its turn.
+    let fails_at = |turn: usize| {
+        let mut fates = vec![Fate::Works; turn];
+        fates.push(Fate::Fails);
+        fates
+    };
+    let mut held = 0;
+    for turn in 0..14 {
+        for checks in [false, true] {
+            let (outcome, undone, world) = play(one_way, checks, &fails_at(turn));
+            let broke = |phase: Phase, step: u32| {
+                world.journal.iter().any(|entry| {
+                    matches!(&entry.event, JournalEvent::Failed { phase: p, step: s, .. } if *p == phase && *s == step)
+                })
+            };
+            if broke(Phase::Watch, 0) || (checks && broke(Phase::Promote, 1)) {
+                held += 1;
+                assert_eq!((outcome, undone), (Some(Outcome::Stuck), false), "{:?}", world.journal);
+                let settled = world.effects.iter().filter(|(at, _)| at.phase == Phase::Settle).count();
+                assert_eq!(settled, 2, "it is recorded");
+                let reason = world.journal.iter().rev().find_map(|entry| match &entry.event {
+                    JournalEvent::Ended { reason, .. } => Some(reason.clone()),
+                    _ => None,
+                });
+                assert!(reason.unwrap().contains("does not know its schema"));
+            } else if broke(Phase::Prepare, 0) {
+                assert_eq!(outcome, Some(Outcome::Abandoned));
+            } else if broke(Phase::Promote, 0) || broke(Phase::Promote, 1) {
+                assert_eq!(outcome, Some(Outcome::RolledBack), "nothing served yet");
+            }
+        }
+    }
+    assert!(held >= 3, "{held}");
+    // Sent back by a person or the fleet in its window, it stays as well.
+    let mut world = World::new(spec([0, 1, 1, 1], false, false), one_way);
+    while !world.journal.iter().any(|entry| matches!(entry.event, JournalEvent::Entered { phase: Phase::Watch })) {
+        world.turn(Fate::Works);
+    }
+    world.inputs.go_back = true;
+    world.play(&[]);
+    assert_eq!(world.outcome(), Some(Outcome::Stuck));
+    // Without the mark it goes back.
+    let (outcome, undone, _) = play(Inputs { one_way: false, ..one_way }, false, &fails_at(9));
+    assert!(outcome != Some(Outcome::Stuck) || undone);
+}
+
+fn step(component: &str, action: Action) -> Step {
+    let title = format!("{component} {action:?}");
+    Step { title, component: component.to_owned(), deadline_ms: 1000, action }
+}
+
+fn migrate() -> Action {
+    Action::Migrate {
+        id: "prod/shop/web/abc".to_owned(),
+        runner: holdfast_protocol::MigrationRunner::Host { directory: String::new(), user: String::new() },
+        argv: Vec::new(),
+        idempotent: false,
+        revision: Vec::new(),
+        downgrade: Vec::new(),
+        reversible: false,
+    }
+}
+
+#[test]
+fn cap_56_what_does_not_know_the_schema_is_not_started_and_the_rest_is_undone() {
+    let stop = || Action::ComposeStop { project: "web-blue".to_owned(), grace_ms: None };
+    let up = |project: &str| Action::ComposeUp {
+        project: project.to_owned(),
+        file: "/f".to_owned(),
+        services: BTreeMap::new(),
+    };
+    let remove = || Action::RemoveFile { path: "/f".to_owned() };
+    let mut plan = spec([0, 0, 0, 0], false, false);
+    plan.prepare = vec![
+        // Another component, which nothing stops, goes back as ever.
+        step("data", Action::OnUndo(Box::new(up("data")))),
+        step("web", Action::OnUndo(Box::new(up("web")))),
+        step("web", remove()),
+        step("web", stop()),
+        step("web", Action::OnUndo(Box::new(migrate()))),
+        step("web", up("web-green")),
+    ];
+    for operator in [true, false] {
+        let mut world = World::new(plan.clone(), Inputs::default());
+        world.play(&[Fate::Works; 7]);
+        world.journal.retain(|entry| !matches!(entry.event, JournalEvent::Ended { .. }));
+        let mut world = World { effects: Vec::new(), ..world };
+        world.journal.truncate(1 + 2 * plan.prepare.len());
+        world.inputs.go_back = true;
+        let mut undone = Vec::new();
+        for _ in 0..60 {
+            match next(&world.spec, &world.journal, world.inputs) {
+                Next::Undo { at, .. } if at.step == 4 => {
+                    world.write(JournalEvent::UndoIntent { phase: at.phase, step: at.step });
+                    world.failed(at, operator);
+                }
+                Next::Undo { at, .. } => {
+                    undone.push(at.step);
+                    world.turn(Fate::Works);
+                }
+                _ => drop(world.turn(Fate::Works)),
+            }
+        }
+        assert_eq!(undone, [5, 2, 0], "{:?}", world.journal);
+        let reason = world.journal.iter().rev().find_map(|entry| match &entry.event {
+            JournalEvent::Ended { outcome: Outcome::Stuck, reason } => Some(reason.clone()),
+            _ => None,
+        });
+        assert!(reason.unwrap().starts_with(UNSERVED));
+    }
+}
+
+#[test]
+fn cap_53_a_migration_that_was_cut_down_is_seen_to_its_end_before_anything_is_undone() {
+    let mut plan = spec([3, 0, 0, 0], false, false);
+    plan.prepare[1].action = migrate();
+    let at = At { phase: Phase::Prepare, step: 1 };
+    let mut world = World::new(plan, Inputs::default());
+    while !world.has_intent(at) {
+        world.turn(if world.is_done(At { step: 0, ..at }) { Fate::CutAfter } else { Fate::Works });
+    }
+    world.inputs.go_back = true;
+    assert_eq!(next(&world.spec, &world.journal, world.inputs), Next::Probe(at));
+    world.play(&[]);
+    assert!(world.is_done(at), "{:?}", world.journal);
+    assert_eq!(world.outcome(), Some(Outcome::Abandoned));
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use holdfast_protocol::{Decision, Fault, JournalEntry, JournalEvent, Outcome, Phase, TransactionId, TransactionSpec};
+use holdfast_protocol::{
+    Action, Decision, Fault, JournalEntry, JournalEvent, Outcome, Phase, TransactionId, TransactionSpec,
+};
 
 use super::folder::{Clock, Folder};
 use super::host::Host;
@@ -172,7 +174,17 @@ impl Runner<'_> {
             confirmed: self.folder.is_confirmed(),
             gate_over: gate.is_some_and(|(clock, limit)| self.is_over(clock, limit)),
             confirm_over: self.spec.confirm_within_ms.is_some_and(|limit| self.is_over(Clock::Promoted, limit)),
+            one_way: self.is_one_way(),
         }
+    }
+
+    /// A ledger that cannot be read says nothing of what changed: then the release stays.
+    fn is_one_way(&self) -> bool {
+        !self.spec.one_way.is_empty()
+            && crate::ledger::load(&self.host.root)
+                .ok()
+                .flatten()
+                .is_none_or(|ledger| ledger.is_one_way(&self.spec.one_way))
     }
 
     fn wait(&self, clock: Clock, limit_ms: u64) {
@@ -228,7 +240,12 @@ impl Runner<'_> {
             // The machine sees what was decided, and turns.
             Err(StepError::Stopped) if stop() => Ok(()),
             // Who was sent back meanwhile did not fail by itself: what was half done when it was told may well fail for that.
-            Err(StepError::Failed(_)) if at.phase != Phase::Settle && self.folder.has_decision(Decision::GoBack) => {
+            // But a migration is never told to stop, and the way back has to know how it ended.
+            Err(StepError::Failed(_))
+                if at.phase != Phase::Settle
+                    && !matches!(step.action, Action::Migrate { .. })
+                    && self.folder.has_decision(Decision::GoBack) =>
+            {
                 Ok(())
             }
             Err(error) => self.write(failed(at, &error)),
@@ -339,7 +356,7 @@ pub(super) fn outcome(entries: &[JournalEntry]) -> Option<Outcome> {
 }
 
 /// For display only.
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_millis() as u64)
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use holdfast_core::id::digest_of;
-use holdfast_protocol::{AccountSpec, Action, ActiveGoal, AppRecord, FilePut, FolderSpec, Ledger, TransactionSpec};
+use holdfast_protocol::{
+    AccountSpec, Action, ActiveGoal, AppRecord, FilePut, FolderSpec, Ledger, MigrationRecord, TransactionSpec,
+};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -32,6 +34,9 @@ enum Before {
     Account(Option<AccountSpec>),
     Folder(Option<FolderSpec>),
 }
+
+/// What an error begins with that only an operator can mend.
+pub(super) const OPERATOR: &str = "operator:";
 
 /// Returns what undo of an action will need.
 pub(super) fn capture(world: &World, spec: &TransactionSpec, action: &Action) -> Vec<u8> {
@@ -96,7 +101,12 @@ pub(super) fn apply(world: &mut World, spec: &TransactionSpec, action: &Action) 
                 .for_each(|container| container.running = None);
         }
         Action::ComposeDown { project, .. } => drop(world.projects.remove(project)),
-        Action::Migrate { id, runner: _, argv: _, idempotent: _ } => return migrate(world, spec, id),
+        Action::Migrate { id, .. } => return migrate(world, spec, id, action),
+        Action::Downgrade { of, argv, .. } => return downgrade(world, of, argv),
+        Action::Backup(backup) => {
+            *world.backups.entry(backup.class.clone()).or_default() += 1;
+            return Ok(format!("{}-1.dump, 1 bytes", backup.class));
+        }
         Action::NginxTest { put, remove: _ } => {
             for file in put {
                 let bytes = world.blobs.get(&file.blob).ok_or("a blob is missing")?;
@@ -288,7 +298,14 @@ fn image_of(text: &str, service: &str) -> String {
         .unwrap_or_default()
 }
 
-fn migrate(world: &mut World, spec: &TransactionSpec, id: &str) -> Result<String, String> {
+/// The simulated database has one revision: the release that migrated it last.
+fn migrate(world: &mut World, spec: &TransactionSpec, id: &str, action: &Action) -> Result<String, String> {
+    let Action::Migrate { runner, argv, revision, downgrade, reversible, .. } = action else {
+        return Err("no migration".to_owned());
+    };
+    if world.ledger.as_ref().is_some_and(|ledger| ledger.migrations.contains(id)) {
+        return Ok("ran before".to_owned());
+    }
     let component = id.split('/').nth(2).unwrap_or_default();
     let record = spec.settle.iter().find_map(|step| match &step.action {
         Action::Record(Some(record)) => record.components.get(component),
@@ -300,9 +317,51 @@ fn migrate(world: &mut World, spec: &TransactionSpec, id: &str) -> Result<String
     });
     let text = file.and_then(|file| world.text(&file)).unwrap_or_default();
     *world.migrations.entry(id.to_owned()).or_default() += 1;
-    if Behaviour::of(&text).migration_fails {
+    let behaviour = Behaviour::of(&text);
+    if behaviour.migration_fails {
         return Err("the migration exited with 1".to_owned());
     }
-    world.ledger.get_or_insert_with(|| Ledger { version: 1, ..Ledger::default() }).migrations.insert(id.to_owned());
-    Ok(String::new())
+    let ledger = world.ledger.get_or_insert_with(|| Ledger { version: 1, ..Ledger::default() });
+    let half = ledger.migrated.remove(id).and_then(|record| record.before);
+    let mut after = id.rsplit('/').next().unwrap_or_default().to_owned();
+    if behaviour.stops_half_way {
+        after.push_str("-half");
+    }
+    let now = std::mem::replace(&mut world.revision, after);
+    let (before, asked) = (half.unwrap_or(now), !revision.is_empty());
+    let record = MigrationRecord {
+        release: spec.release.clone(),
+        before: asked.then_some(before),
+        after: asked.then(|| world.revision.clone()),
+        at_ms: 0,
+        reversible: *reversible,
+        runner: runner.clone(),
+        argv: argv.clone(),
+        revision: revision.clone(),
+        downgrade: downgrade.clone(),
+    };
+    let note = format!("{id}: {} to {}", record.before.as_deref().unwrap_or("unknown"), world.revision);
+    if behaviour.stops_half_way {
+        if asked {
+            ledger.migrated.insert(id.to_owned(), record);
+        }
+        return Err(format!("the migration exited with 1, and left the schema at {}", world.revision));
+    }
+    ledger.migrations.insert(id.to_owned());
+    ledger.migrated.insert(id.to_owned(), record);
+    Ok(note)
+}
+
+fn downgrade(world: &mut World, of: &str, argv: &[String]) -> Result<String, String> {
+    let Some(ledger) = &mut world.ledger else { return Ok(String::new()) };
+    let Some(record) = ledger.migrated.get(of).cloned() else { return Ok(String::new()) };
+    let Some(before) = record.before.filter(|_| !argv.is_empty()) else {
+        return Err(format!("{OPERATOR} there is no way back from {of}"));
+    };
+    ledger.migrated.remove(of);
+    ledger.migrations.remove(of);
+    let from = std::mem::replace(&mut world.revision, before);
+    // It may be done once more.
+    world.migrations.remove(of);
+    Ok(format!("{of}: {from} to {}", world.revision))
 }

@@ -7,6 +7,8 @@ pub struct Behaviour {
     pub dies: bool,
     /// `simulate: migration fails`.
     pub migration_fails: bool,
+    /// `simulate: migration stops half way`: it fails, and the schema is another one all the same.
+    pub stops_half_way: bool,
     /// `simulate: wrong release`: it says the name of another release.
     pub wrong_release: bool,
 }
@@ -22,6 +24,7 @@ impl Behaviour {
             unhealthy: says("simulate: unhealthy"),
             dies: says("simulate: dies"),
             migration_fails: says("simulate: migration fails"),
+            stops_half_way: says("simulate: migration stops half way"),
             wrong_release: says("simulate: wrong release"),
         }
     }

@@ -46,6 +46,8 @@ pub(super) struct Transaction {
     pub(super) running: bool,
     pub(super) decisions: BTreeSet<u8>,
     pub(super) confirmed: bool,
+    /// Whether its release brought a schema that the one before does not work with.
+    pub(super) one_way: bool,
     /// Managers that follow it now.
     pub(super) followers: u32,
     pub(super) ready_at: Option<Instant>,

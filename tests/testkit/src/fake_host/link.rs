@@ -145,6 +145,7 @@ impl FakeLink {
                 running: false,
                 decisions: std::collections::BTreeSet::new(),
                 confirmed: false,
+                one_way: false,
                 followers: 0,
                 ready_at: None,
                 promoted_at: None,

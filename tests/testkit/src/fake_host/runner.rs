@@ -76,7 +76,9 @@ impl Runner<'_> {
     fn with<T>(&self, read: impl FnOnce(Duration, &mut Transaction) -> T) -> T {
         let mut state = self.host.lock();
         let step_time = state.step_time;
+        let ledger = state.world.ledger.clone().unwrap_or_default();
         let transaction = state.transactions.get_mut(self.id).expect("a runner has a transaction");
+        transaction.one_way = ledger.is_one_way(&transaction.spec.one_way);
         read(step_time, transaction)
     }
 
@@ -102,7 +104,8 @@ impl Runner<'_> {
     }
 
     fn failed(&self, at: At, error: String) -> Result<(), Killed> {
-        self.write(JournalEvent::Failed { phase: at.phase, step: at.step, error, operator: false })
+        let operator = error.starts_with(act::OPERATOR);
+        self.write(JournalEvent::Failed { phase: at.phase, step: at.step, error, operator })
     }
 
     async fn wait(&self) {
@@ -343,6 +346,7 @@ fn inputs(transaction: &Transaction) -> Inputs {
         confirmed: transaction.confirmed,
         gate_over,
         confirm_over: spec.confirm_within_ms.is_some_and(|ms| over(transaction.promoted_at, ms)),
+        one_way: transaction.one_way,
     }
 }
 

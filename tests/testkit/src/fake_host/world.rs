@@ -33,6 +33,10 @@ pub struct World {
     pub certificates: BTreeMap<String, (Vec<String>, Instant)>,
     /// Programs that the host lacks.
     pub lacks: BTreeSet<String>,
+    /// Backups taken by a transaction, by class.
+    pub backups: BTreeMap<String, u32>,
+    /// The revision of the database's schema.
+    pub revision: String,
     /// How often each migration has run.
     pub migrations: BTreeMap<String, u32>,
     /// What each port belongs to: filled from the records of transactions as they begin.

@@ -3,6 +3,7 @@
 mod approval;
 mod chaos;
 mod example;
+mod migrations;
 mod sample;
 mod stories;
 mod windows;
@@ -26,6 +27,7 @@ fn request(desired: DesiredState) -> SyncRequest {
     SyncRequest {
         checks: Vec::new(),
         windows: WindowConsent::None,
+        migrated: BTreeSet::new(),
         begun: BTreeSet::new(),
         desired,
         cause: "commit".to_owned(),
@@ -56,7 +58,13 @@ fn fleet(hosts: usize) -> FakeFleet {
 async fn left_to_do(fleet: &FakeFleet, desired: &DesiredState) -> Vec<String> {
     let live = observe_desired(&fleet.ports(), desired).await;
     let quarantined: BTreeSet<Quarantined> = BTreeSet::new();
-    let options = PlanOptions { observed_at: Timestamp(0), quarantined: &quarantined, allow_prune: true, adopt: false };
+    let options = PlanOptions {
+        observed_at: Timestamp(0),
+        quarantined: &quarantined,
+        migrated: &std::collections::BTreeSet::new(),
+        allow_prune: true,
+        adopt: false,
+    };
     let plan = plan(desired, &live, &options);
     let blockers = plan.blockers.iter().map(|blocker| format!("{}: {}", blocker.code, blocker.message));
     let changes = plan.hosts.iter().flat_map(|(host, plan)| {

@@ -215,7 +215,9 @@ fn app(release: &Release, migrates: bool) -> DesiredApp {
             reversible: true,
             idempotent: false,
             timeout: Millis(60_000),
+            ..MigrateSpec::default()
         },
+        after: None,
         here: migrates,
     });
     web.watch = Some(WatchSpec { window: Millis(10_000), max_error_permille: 10, max_p95: None });

@@ -129,6 +129,7 @@ async fn cap_72_the_old_slot_goes_when_its_time_is_over_and_the_release_can_stil
         app: "shop".parse().unwrap(),
         to: None,
         by: String::new(),
+        downgrade: false,
     };
     assert_result(&rollback(&fleet.ports(), &request, &mut silent()).await, SyncResult::Synced);
     assert_serves(&fleet, "v1");
@@ -254,7 +255,13 @@ async fn cap_72_rollback_needs_no_version_and_the_left_release_does_not_come_bac
     }
     let before: Vec<_> = fleet.hosts().map(|(_, host)| host.world().ledger.unwrap()).collect();
     let desired = shop(3, Some(&Release::good("v2")), &policy());
-    let back = RollbackRequest { desired: desired.clone(), app: "shop".parse().unwrap(), to: None, by: String::new() };
+    let back = RollbackRequest {
+        desired: desired.clone(),
+        app: "shop".parse().unwrap(),
+        to: None,
+        by: String::new(),
+        downgrade: false,
+    };
     let report = rollback(&fleet.ports(), &back, &mut silent()).await;
     assert_result(&report, SyncResult::Synced);
     assert_serves(&fleet, "v1");
@@ -304,6 +311,7 @@ async fn cap_72_several_releases_back_one_after_another_and_no_image_of_them_is_
         app: "shop".parse().unwrap(),
         to: Some(to.to_owned()),
         by: String::new(),
+        downgrade: false,
     };
     // Never kept, or not any more: nothing is begun.
     let report = rollback(&fleet.ports(), &back("v1"), &mut silent()).await;

@@ -60,7 +60,13 @@ async fn who_overrides_a_window_is_written_down_and_going_back_needs_nobody() {
     assert_result(&report, SyncResult::NoChange);
     assert_eq!(report.window_override, None);
 
-    let back = RollbackRequest { desired: request.desired, app: "shop".parse().unwrap(), to: None, by: String::new() };
+    let back = RollbackRequest {
+        desired: request.desired,
+        app: "shop".parse().unwrap(),
+        to: None,
+        by: String::new(),
+        downgrade: false,
+    };
     assert_result(&rollback(&fleet.ports(), &back, &mut silent()).await, SyncResult::Synced);
     assert_serves(&fleet, "v1");
 }

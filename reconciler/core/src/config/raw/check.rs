@@ -1,10 +1,12 @@
 //! Health checks, migrations, watch windows, drains, proofs and smoke tests.
 
+use super::backup::BackupClass;
 use super::leaf::{Argument, FieldPath, HeaderName, HostHeader, HttpPath, Identifier, Ratio, Scalar, ServiceName};
 use crate::config::decode::{Context, Decode, Named, Port, Whole, record, words};
 use crate::config::model::ProveExpect;
 use crate::config::place::At;
 use crate::config::yaml::{Kind, Node};
+use crate::id::EnvironmentName;
 use crate::time::Millis;
 
 record!(
@@ -87,8 +89,22 @@ record!(
     command: Argv,
     /// The compose service whose image runs it. Default: the first of the project.
     service: Option<ServiceName>,
-    /// Whether the old release works with the new schema, so that there is a way back. Default: `false`.
-    reversible: Option<bool>,
+    /// Program and arguments that print the schema's revision: asked before and after, and recorded.
+    revision: Option<Argv>,
+    /// Program and arguments that go back, with `{revision}` for the recorded one: `[alembic, downgrade, "{revision}"]`. They run in the
+    /// newer release's image, which knows both. Needs `revision`.
+    downgrade: Option<At<Argv>>,
+    /// Whether the old release works with the new schema, so that there is a way back. Without one, what fails after the switch leaves
+    /// the new release serving and calls an operator. Default: `false`.
+    reversible: Option<At<bool>>,
+    /// Whether the old release cannot run beside the new schema: it is stopped first, and nobody is served until the new one is
+    /// healthy. Default: `false`.
+    breaking: Option<At<bool>>,
+    /// A backup of this app that has to succeed just before: the name of its class. When it fails, so does the deployment, before
+    /// anything is migrated.
+    backup: Option<At<BackupClass>>,
+    /// An environment that must have migrated the same way before: same release, command and image.
+    after: Option<At<EnvironmentName>>,
     /// Whether it may run again when its outcome is unknown. Default: `false`.
     idempotent: Option<bool>,
     /// How long it may take. Default: `10m`.

@@ -9,6 +9,7 @@ words!(NoticeSeverity, "severity", {
     "info" => NoticeSeverity::Info,
     "warning" => NoticeSeverity::Warning,
     "error" => NoticeSeverity::Error,
+    "critical" => NoticeSeverity::Critical,
 });
 words!(MailSecurity, "kind of mail security", {
     "starttls" => MailSecurity::Starttls,

@@ -178,7 +178,13 @@ fn cap_36_a_failed_release_is_not_tried_again_until_it_changes() {
         content: app_digest(&v2, &app),
         reason: "web1: /health answered 500".to_owned(),
     }]);
-    let options = PlanOptions { observed_at: Timestamp(0), quarantined: &held, allow_prune: false, adopt: false };
+    let options = PlanOptions {
+        observed_at: Timestamp(0),
+        quarantined: &held,
+        migrated: &std::collections::BTreeSet::new(),
+        allow_prune: false,
+        adopt: false,
+    };
     let plan_for = |desired: &DesiredState| plan(desired, &ask(desired, &live), &options);
     assert_eq!(codes(&plan_for(&v2)), ["quarantined * nps"]);
     assert_eq!(codes(&plan_for(&v3)), [""; 0]);
@@ -311,4 +317,32 @@ fn cap_21_one_replica_too_few_or_too_many_is_drift_in_place() {
     let live = live_as_desired(&v1);
     assert!(!matches!(report(&mut live.clone(), "web1").projects["prod-nps-web-blue"], Observed::Seen(_)));
     assert!(plan_of(&v1, &live).is_empty());
+}
+
+#[test]
+fn cap_57_a_migration_waits_until_the_environment_before_has_done_it() {
+    let (v1, mut v2) = (v("v1"), v("v2"));
+    for component in v2.hosts.values_mut().flat_map(|host| host.apps.values_mut()).flat_map(|app| &mut app.components) {
+        if let Some(migrate) = &mut component.migrate {
+            migrate.after = Some("stage/nps/web/v2".to_owned());
+            migrate.spec.reversible = false;
+            migrate.spec.breaking = true;
+        }
+    }
+    let live = ask(&v2, &live_as_desired(&v1));
+    let held = BTreeSet::new();
+    let with = |migrated: &BTreeSet<String>| {
+        let options =
+            PlanOptions { observed_at: Timestamp(0), quarantined: &held, migrated, allow_prune: false, adopt: false };
+        plan(&v2, &live, &options)
+    };
+    let waits = with(&BTreeSet::new());
+    assert_eq!(codes(&waits), ["migration-not-staged * nps"]);
+    assert!(waits.blockers[0].message.contains("only after stage has"), "{}", waits.blockers[0].message);
+    let done = with(&BTreeSet::from(["stage/nps/web/v2".to_owned()]));
+    assert_eq!(codes(&done), [""; 0]);
+    // And what a reviewer has to know stands beside it.
+    let migration = done.hosts[&host_name("web1")].changes.iter().find(|change| change.rule == "migration-breaking");
+    let note = &migration.unwrap().note;
+    assert!(note.contains("nobody is served") && note.contains("cannot be gone back from"), "{note}");
 }

@@ -268,7 +268,7 @@ proptest! {
         let (desired, live) = lived(&history);
         let ours = ledger_keys(&live);
         let quarantined = BTreeSet::new();
-        let options = PlanOptions { observed_at: Timestamp(0), quarantined: &quarantined, allow_prune: true, adopt: true };
+        let options = PlanOptions { observed_at: Timestamp(0), quarantined: &quarantined, migrated: &std::collections::BTreeSet::new(), allow_prune: true, adopt: true };
         for (host, plan) in &plan(&desired, &live, &options).hosts {
             for change in plan.changes.iter().filter(|change| change.action == PlanAction::Prune) {
                 let listed = match &change.key {

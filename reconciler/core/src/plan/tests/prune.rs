@@ -125,7 +125,13 @@ fn a_shrunken_state_is_refused_until_it_is_allowed() {
         refused.blockers[0].message
     );
     let quarantined = BTreeSet::new();
-    let options = PlanOptions { observed_at: Timestamp(0), quarantined: &quarantined, allow_prune: true, adopt: false };
+    let options = PlanOptions {
+        observed_at: Timestamp(0),
+        quarantined: &quarantined,
+        migrated: &std::collections::BTreeSet::new(),
+        allow_prune: true,
+        adopt: false,
+    };
     assert_eq!(codes(&plan(&head, &live, &options)), [""; 0]);
     head.sync.prune_limit_percent = 40;
     assert_eq!(codes(&plan_of(&head, &live)), [""; 0]);

@@ -184,6 +184,7 @@ fn equal_content_is_taken_over_silently_and_other_content_is_refused() {
     let options = PlanOptions {
         observed_at: crate::time::Timestamp(0),
         quarantined: &quarantined,
+        migrated: &std::collections::BTreeSet::new(),
         allow_prune: false,
         adopt: true,
     };

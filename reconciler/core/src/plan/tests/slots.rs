@@ -314,7 +314,13 @@ fn two_releases() -> (DesiredState, crate::plan::LiveState) {
 fn plan_at(desired: &DesiredState, live: &crate::plan::LiveState, ms: u64) -> crate::plan::Plan {
     let quarantined = std::collections::BTreeSet::new();
     let observed_at = crate::time::Timestamp(ms);
-    let options = crate::plan::PlanOptions { observed_at, quarantined: &quarantined, allow_prune: false, adopt: false };
+    let options = crate::plan::PlanOptions {
+        observed_at,
+        quarantined: &quarantined,
+        migrated: &std::collections::BTreeSet::new(),
+        allow_prune: false,
+        adopt: false,
+    };
     crate::plan::plan(desired, live, &options)
 }
 

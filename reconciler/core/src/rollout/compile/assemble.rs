@@ -1,12 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::{Action, AppRecord, Capability, Hello, LiveReport, Step, SwitchMethod, Watch};
+use holdfast_protocol::{Action, ActiveGoal, AppRecord, Capability, Hello, LiveReport, Step, SwitchMethod, Watch};
 
 use crate::config::Strategy;
-use crate::event::{IMAGES, MIGRATE, PORTS_FREE, PREFLIGHT, SEED, SWITCH};
+use crate::event::{IMAGES, PORTS_FREE, PREFLIGHT, SEED, SWITCH};
 use crate::plan::is_declaration;
 use crate::time::Timestamp;
 
+use super::rollback::Downgrade;
 use super::steps::{Steps, file_put, is_nginx};
 use super::target::{Lane, Target, Work};
 use super::{deadline, in_place, record, slots};
@@ -25,6 +26,8 @@ pub(super) struct Assembly<'a> {
     pub(super) targets: &'a [Target],
     pub(super) release: &'a str,
     pub(super) now: Timestamp,
+    /// Migrations to be taken back.
+    pub(super) downgrades: &'a [Downgrade],
 }
 
 impl Assembly<'_> {
@@ -34,14 +37,19 @@ impl Assembly<'_> {
         let mut steps = self.preflight();
         self.provide(&mut steps);
         self.certificates(&mut steps);
+        let stops = self.stops();
         for target in self.targets {
             match &target.work {
                 Work::InPlace(touched) if target.lane() == Lane::Prepare => {
                     steps.append(in_place::steps(target, touched, self.live, &kept));
                 }
+                Work::IdleSlot if stops => steps.append(slots::written(target, &kept)),
                 Work::IdleSlot => steps.append(Self::idle(target, &kept)),
                 Work::InPlace(_) | Work::Nothing => {}
             }
+        }
+        if stops {
+            steps.append(self.maintenance());
         }
         if !self.migrates_after_the_gate() {
             self.seeds(&mut steps);
@@ -92,13 +100,49 @@ impl Assembly<'_> {
         }
     }
 
+    /// Returns whether what serves is stopped before the schema changes.
+    fn stops(&self) -> bool {
+        !self.downgrades.is_empty() || self.targets.iter().any(Target::stops)
+    }
+
+    /// Returns the steps while nobody is served: everything that changes stops, the schema changes, the new release starts. Undone in
+    /// reverse, the schema is back before the old release starts again.
+    fn maintenance(&self) -> Steps {
+        let mut steps = Steps::default();
+        for target in self.targets.iter().filter(|target| target.is_touched()) {
+            let former = self.former.and_then(|former| former.components.get(&target.name));
+            let serving = former.and_then(|former| record::serving(former, ""));
+            let Some(serving) = serving.filter(|_| target.strategy != Strategy::Stateful) else { continue };
+            // What is started again is only back when it answers, if it did.
+            if let Some(check) = serving.health.as_ref().filter(|_| in_place::is_running(&serving, self.live)) {
+                steps.on_undo(&target.name, "healthy", deadline::health(check), Action::Health(check.clone()));
+            }
+            for unit in serving.units.keys().filter(|unit| !serving.is_triggered(unit)) {
+                steps.unit(&target.name, unit, None, ActiveGoal::Stopped);
+            }
+            if let Some(project) = &serving.project {
+                steps.stop(&target.name, &project.name, target.stop_grace_ms);
+            }
+        }
+        for downgrade in self.downgrades {
+            steps.append(downgrade.steps());
+        }
+        // What is changed in place migrates when its files are there.
+        let idle = || self.targets.iter().filter(|target| target.work == Work::IdleSlot);
+        for target in idle() {
+            steps.append(in_place::migrate(target));
+        }
+        for target in idle() {
+            if target.strategy != Strategy::Workers {
+                steps.append(slots::started(target));
+            }
+        }
+        steps
+    }
+
     fn idle(target: &Target, kept: &BTreeSet<String>) -> Steps {
         let mut steps = slots::written(target, kept);
-        let migrate = |steps: &mut Steps| {
-            if let Some(migration) = &target.migration {
-                steps.push(&target.name, MIGRATE, migration.timeout_ms, migration.action.clone());
-            }
-        };
+        let migrate = |steps: &mut Steps| steps.append(in_place::migrate(target));
         if target.strategy == Strategy::Workers {
             // New workers take work as soon as they run, so they are started after the gate.
             migrate(&mut steps);
@@ -117,6 +161,7 @@ impl Assembly<'_> {
         }
         steps
     }
+
     /// Has something to serve where nginx's files will name a certificate: `nginx -t` reads it.
     fn certificates(&self, steps: &mut Steps) {
         let touches_nginx = self.touches_nginx();

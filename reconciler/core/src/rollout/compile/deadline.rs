@@ -39,6 +39,11 @@ pub(super) fn health(check: &HealthCheck) -> u64 {
         .saturating_add(MARGIN_MS)
 }
 
+/// Returns the time for a backup: the dump may take all of its own, and so may reading it to its end.
+pub(super) fn backup(timeout_ms: u64) -> u64 {
+    timeout_ms.saturating_mul(2).saturating_add(MARGIN_MS)
+}
+
 /// Returns the time for so many smoke tests: three tries each.
 pub(super) fn smoke(requests: usize) -> u64 {
     QUICK_MS.saturating_mul(requests as u64).saturating_add(MARGIN_MS)

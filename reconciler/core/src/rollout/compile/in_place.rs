@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_protocol::{Action, ActiveGoal, LiveReport};
 
-use crate::event::{DATABASES, MIGRATE};
+use crate::event::{BACKUP, DATABASES, MIGRATE};
 use crate::plan::{is_declaration, restarts_unit, unit_of};
 
 use super::deadline;
@@ -73,8 +73,11 @@ pub(super) fn steps(target: &Target, touched: &Touched, live: &LiveReport, kept:
     if let Some(check) = target.check.as_ref().filter(|_| !puts.is_empty()) {
         steps.push(name, "check the new files", check.timeout_ms, check.action.clone());
     }
-    if let Some(migration) = &target.migration {
-        steps.push(name, MIGRATE, migration.timeout_ms, migration.action.clone());
+    steps.append(migrate(target));
+    if let (Some(project), true) = (project_up, target.stops()) {
+        // The schema goes back with nobody on it.
+        let action = Action::ComposeStop { project: project.name.clone(), grace_ms: target.stop_grace_ms };
+        steps.on_undo(name, &format!("stop {}", project.name), deadline::down(target.stop_grace_ms), action);
     }
     if let Some(project) = mounted {
         steps.stop(name, &project.name, target.stop_grace_ms);
@@ -100,6 +103,23 @@ pub(super) fn steps(target: &Target, touched: &Touched, live: &LiveReport, kept:
     {
         steps.health(name, "healthy", check);
     }
+    steps
+}
+
+/// Returns the steps of a migration: what is saved first, itself, and what has to happen before its predecessor serves again.
+pub(super) fn migrate(target: &Target) -> Steps {
+    let mut steps = Steps::default();
+    let Some(migration) = &target.migration else { return steps };
+    let name = target.name.as_str();
+    if let Some(spec) = &migration.backup {
+        let deadline_ms = deadline::backup(spec.timeout_ms);
+        steps.push(name, &format!("{BACKUP} {}", spec.class), deadline_ms, Action::Backup(Box::new(spec.clone())));
+    }
+    // Before it, so that no decision to go back comes between them.
+    if let Some(undoing) = &migration.stops {
+        steps.on_undo(name, undoing.what, migration.timeout_ms, undoing.action.clone());
+    }
+    steps.push(name, MIGRATE, migration.timeout_ms, migration.action.clone());
     steps
 }
 
@@ -193,6 +213,12 @@ fn reads_again(target: &Target, puts: &[&String], removes: &[&String], unit: &st
     changing.peek().is_some()
         && changing.all(|path| target.place.reloads.contains(*path))
         && !removes.iter().any(|path| restarts_unit(path, unit))
+}
+
+/// Returns whether all of a place runs that does not wait for a timer or socket.
+pub(super) fn is_running(place: &Place, live: &LiveReport) -> bool {
+    let mut units = place.units.keys().filter(|unit| !place.is_triggered(unit));
+    units.all(|unit| is_active(live, unit)) && place.project.as_ref().is_none_or(|project| runs(live, project))
 }
 
 fn is_active(live: &LiveReport, unit: &str) -> bool {

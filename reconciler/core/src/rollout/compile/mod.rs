@@ -30,7 +30,7 @@ use crate::plan::Change;
 use crate::time::Timestamp;
 
 pub use draft::{Draft, FileKey, MissingContent, finish};
-pub use rollback::{RollbackInput, compile_rollback};
+pub use rollback::{RollbackInput, Withheld, compile_rollback};
 
 use assemble::Assembly;
 use target::Target;
@@ -107,6 +107,7 @@ pub fn compile(input: &CompileInput<'_>) -> Option<Draft> {
         targets: &targets,
         release: &release,
         now: input.now,
+        downgrades: &[],
     };
     let id = transaction_id(&input.desired.environment, input.app, input.sync);
     let record = desired.map(|app| {
@@ -155,6 +156,12 @@ fn specification(assembly: &Assembly<'_>, record: Option<Box<AppRecord>>, frame:
     // A host that is ready, or watched, waits until the waves before and after it are through.
     let waves = u64::from(frame.fleet.waves.max(1));
     let gate = frame.rollout.ready_deadline.0.saturating_add((waves - 1).saturating_mul(watched + promoting));
+    let one_way = assembly
+        .targets
+        .iter()
+        .filter(|target| target.one_way && target.is_touched())
+        .filter_map(|target| target.migrates.clone())
+        .collect();
     let confirm_within_ms =
         lockout::needs_confirmation(&[&prepare, &promote, &settle]).then_some(frame.rollout.confirm_within.0);
     TransactionSpec {
@@ -171,6 +178,7 @@ fn specification(assembly: &Assembly<'_>, record: Option<Box<AppRecord>>, frame:
         settled_gate: frame.rollout.all_or_nothing && frame.fleet.hosts > 1,
         settled_deadline_ms: gate,
         settle,
+        one_way,
         confirm_within_ms,
     }
 }

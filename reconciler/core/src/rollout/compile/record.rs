@@ -33,6 +33,7 @@ fn component(target: &Target, old: Option<&ComponentRecord>, now: Timestamp) -> 
         stop_grace_ms: target.stop_grace_ms,
         prerequisites: target.prerequisites.clone(),
         memory: target.memory,
+        migration: target.migrates.clone(),
         ..ComponentRecord::default()
     };
     let place = target.place.to_slot();

@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::{Action, AppRecord, ComponentRecord, Ledger, MigrationRunner, Prerequisites, Slot};
+use holdfast_protocol::{
+    Action, AppRecord, BackupSource, BackupSpec, ComponentRecord, Ledger, MigrationRunner, Prerequisites, Slot,
+};
 
 use crate::config::{Strategy, WatchSpec};
 use crate::desired::{DesiredApp, DesiredCheck, DesiredComponent, DesiredMigration};
@@ -30,6 +32,10 @@ pub(super) struct Target {
     pub(super) migration: Option<Migration>,
     /// What looks at new files before anything starts with them, when this content was not looked at before.
     pub(super) check: Option<Migration>,
+    /// The id of the migration that its release brings.
+    pub(super) migrates: Option<String>,
+    /// Whether the release before does not work with what that migration makes.
+    pub(super) one_way: bool,
     /// The watch window.
     pub(super) watch: Option<WatchSpec>,
     pub(super) drain_ms: u64,
@@ -49,11 +55,22 @@ pub(super) struct Target {
     pub(super) work: Work,
 }
 
-/// A migration as its step.
+/// A migration as its steps.
 #[derive(Debug)]
 pub(super) struct Migration {
     pub(super) action: Action,
     pub(super) timeout_ms: u64,
+    /// What is saved before.
+    pub(super) backup: Option<BackupSpec>,
+    /// What serves now is stopped before, and only started again when this was done.
+    pub(super) stops: Option<Undoing>,
+}
+
+/// How the schema gets back when the release that brought it cannot be started.
+#[derive(Debug)]
+pub(super) struct Undoing {
+    pub(super) what: &'static str,
+    pub(super) action: Action,
 }
 
 /// The kind of work.
@@ -93,6 +110,11 @@ impl Target {
     /// Returns whether anything is done.
     pub(super) fn is_touched(&self) -> bool {
         self.work != Work::Nothing
+    }
+
+    /// Returns whether what serves is stopped before its schema changes.
+    pub(super) fn stops(&self) -> bool {
+        self.migration.as_ref().is_some_and(|migration| migration.stops.is_some())
     }
 
     /// Returns the compose project when the work brings it up.
@@ -161,12 +183,18 @@ pub(super) fn from_desired(
         .migrate
         .as_ref()
         .filter(|migration| planned(&migration.id) && !ledger.migrations.contains(&migration.id))
-        .map(|wanted| migration(wanted, &place));
+        .map(|wanted| {
+            let backup = backup(app, wanted, former);
+            migration(wanted, &place, backup, record.is_some())
+        });
     let check = component
         .check
         .as_ref()
         .filter(|check| !ledger.migrations.contains(&check.id))
         .map(|wanted| check(wanted, &place));
+    let migrates = component.migrate.as_ref().map(|migration| migration.id.clone());
+    let brings = record.is_some_and(|record| record.migration != migrates);
+    let one_way = brings && component.migrate.as_ref().is_some_and(|migration| !migration.spec.reversible);
     let switches = component
         .switches
         .iter()
@@ -185,6 +213,8 @@ pub(super) fn from_desired(
         switches,
         migration,
         check,
+        migrates,
+        one_way,
         watch: component.watch.clone(),
         drain_ms: component.drain.timeout.0,
         stop_grace_ms: component.drain.stop_grace.map(|grace| grace.0),
@@ -311,29 +341,61 @@ fn check(wanted: &DesiredCheck, place: &Place) -> Migration {
         _ => MigrationRunner::Host { directory: String::new(), user: String::new() },
     };
     let (id, argv) = (wanted.id.clone(), wanted.spec.command.clone());
-    Migration { action: Action::Migrate { id, runner, argv, idempotent: true }, timeout_ms: wanted.spec.timeout.0 }
+    let (revision, downgrade) = (Vec::new(), Vec::new());
+    let action = Action::Migrate { id, runner, argv, idempotent: true, revision, downgrade, reversible: true };
+    Migration { action, timeout_ms: wanted.spec.timeout.0, backup: None, stops: None }
 }
 
-fn migration(wanted: &DesiredMigration, place: &Place) -> Migration {
+/// Returns what is to be saved before a migration. Where nothing of it was ever applied there is nothing to save.
+fn backup(app: &DesiredApp, wanted: &DesiredMigration, former: Option<&AppRecord>) -> Option<BackupSpec> {
+    let mut backups = app.components.iter().flat_map(|component| component.backups.values());
+    let spec = &backups.find(|backup| backup.spec.class == wanted.spec.backup)?.spec;
+    let former = former?;
+    let is_there = match &spec.source {
+        BackupSource::Postgres { project, .. } => {
+            former.components.values().any(|record| record.project.as_ref() == Some(project))
+        }
+        BackupSource::Files { .. } => true,
+    };
+    is_there.then(|| spec.clone())
+}
+
+fn migration(wanted: &DesiredMigration, place: &Place, backup: Option<BackupSpec>, serves: bool) -> Migration {
+    let spec = &wanted.spec;
     let runner = match &place.project {
         Some(project) => MigrationRunner::Service {
             project: project.name.clone(),
             file: project.file.clone(),
-            service: if wanted.spec.service.is_empty() {
+            service: if spec.service.is_empty() {
                 project.services.keys().next().cloned().unwrap_or_default()
             } else {
-                wanted.spec.service.clone()
+                spec.service.clone()
             },
         },
         None => MigrationRunner::Host { directory: String::new(), user: String::new() },
+    };
+    // The release took no request yet, so nothing is lost by taking its schema back.
+    let undoing = Undoing {
+        what: "take the migration back",
+        action: Action::Downgrade {
+            of: wanted.id.clone(),
+            runner: runner.clone(),
+            argv: spec.downgrade.clone(),
+            revision: spec.revision.clone(),
+        },
     };
     Migration {
         action: Action::Migrate {
             id: wanted.id.clone(),
             runner,
-            argv: wanted.spec.command.clone(),
-            idempotent: wanted.spec.idempotent,
+            argv: spec.command.clone(),
+            idempotent: spec.idempotent,
+            revision: spec.revision.clone(),
+            downgrade: spec.downgrade.clone(),
+            reversible: spec.reversible,
         },
-        timeout_ms: wanted.spec.timeout.0,
+        timeout_ms: spec.timeout.0,
+        backup,
+        stops: (spec.breaking && serves).then_some(undoing),
     }
 }

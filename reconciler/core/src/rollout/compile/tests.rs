@@ -113,7 +113,9 @@ fn app(release: &str) -> DesiredApp {
             reversible: true,
             idempotent: false,
             timeout: Millis(60_000),
+            ..MigrateSpec::default()
         },
+        after: None,
         here: true,
     });
     web.watch = Some(WatchSpec { window: Millis(20_000), max_error_permille: 10, max_p95: None });
@@ -610,6 +612,8 @@ fn cap_74_going_back_needs_the_ledger_only() {
         rollout: &state(Vec::new()).rollout,
         fleet: FleetShape { hosts: 1, waves: 1 },
         now: Timestamp(5),
+        migrated: &BTreeMap::new(),
+        downgrade: false,
     };
     let spec = compile_rollback(&input).unwrap();
     assert_snapshot!(shown(&spec), @r"

@@ -5,17 +5,21 @@
 //! that it was started is durable before it is; when a reboot took both the runner and the thing itself, nobody can tell what was
 //! done, and only a migration declared idempotent is run again.
 //!
+//! What says the schema's revision is asked before (which is in that note) and after; both go into the ledger. A way back is the same
+//! kind of run, to the revision that the ledger has from before.
+//!
 //! # Format
-//! `migrations/<hash>`: JSON with the id, the transaction and boot it was started in.
+//! `migrations/<hash>`: JSON with the id, the transaction and boot it was started in, and the revision before.
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use holdfast_protocol::MigrationRunner;
+use holdfast_protocol::{Ledger, MigrationRecord, MigrationRunner};
 use serde::{Deserialize, Serialize};
 
+use super::super::run::now_ms;
 use super::{Act, Probed, StepError, Work, compose, fail, unit};
 use crate::disk::Access;
 use crate::exec::Call;
@@ -27,12 +31,28 @@ const EVERY: Duration = Duration::from_millis(200);
 /// How long a migration that is over its time gets to end by itself.
 const GRACE_S: &str = "30";
 
+/// Characters of a revision that are kept.
+const REVISION: usize = 128;
+
+/// What stands for the recorded revision in a way back.
+const PLACE: &str = "{revision}";
+
 /// Runs a migration, at most once for its id.
 pub(super) struct Migrate<'a> {
     pub(super) id: &'a str,
     pub(super) runner: &'a MigrationRunner,
     pub(super) argv: &'a [String],
     pub(super) idempotent: bool,
+    pub(super) revision: &'a [String],
+    pub(super) way: Way<'a>,
+}
+
+/// Where a migration goes.
+pub(super) enum Way<'a> {
+    /// Forward, with what is kept for a way back.
+    Up { downgrade: &'a [String], reversible: bool },
+    /// Back to the revision before.
+    Down,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +60,8 @@ struct Started {
     id: String,
     transaction: String,
     boot: String,
+    #[serde(default)]
+    before: Option<String>,
 }
 
 /// The thing that runs it.
@@ -58,15 +80,23 @@ impl Act for Migrate<'_> {
     fn apply(&self, work: &Work<'_>, _before: &[u8]) -> Result<String, StepError> {
         // Going back in its middle would leave half a migration: it is waited for.
         let work = &Work { stop: &|| false, ..*work };
+        if matches!(self.way, Way::Down) {
+            self.check_forward(work)?;
+        }
         if self.is_recorded(work)? {
             self.clean(work)?;
             return Ok("ran before".to_owned());
         }
+        let Some(argv) = self.words(work)? else {
+            self.record(work, None)?;
+            return Ok("there was nothing to take back".to_owned());
+        };
         match self.look(work)? {
             Run::Missing => {
                 self.check_unknown(work)?;
-                self.note_start(work)?;
-                if let Err(error) = self.start(work)
+                let before = self.ask_revision(work)?;
+                self.note_start(work, before)?;
+                if let Err(error) = self.start(work, &argv)
                     // One that was on its way when the last runner died may have taken the name just now.
                     && self.look(work)? == Run::Missing
                 {
@@ -92,22 +122,17 @@ impl Act for Migrate<'_> {
                         return fail(text);
                     }
                     again = false;
-                    self.note_start(work)?;
-                    self.start(work)?;
+                    let before = self.started(work)?.and_then(|started| started.before);
+                    self.note_start(work, before)?;
+                    self.start(work, &argv)?;
                 }
-                Ok(Run::Ended(0)) => {
-                    ledger::update(&work.host.root, &work.host.disk, |ledger| {
-                        ledger.migrations.insert(self.id.to_owned());
-                    })
-                    .map_err(|error| StepError::Failed(error.to_string()))?;
-                    self.clean(work)?;
-                    return Ok("ran".to_owned());
-                }
+                Ok(Run::Ended(0)) => return self.ended(work),
                 Ok(Run::Ended(code)) => {
                     // Its outcome is known: it failed, and another transaction may try again.
                     let log = self.log();
+                    let left = self.stopped_half_way(work)?;
                     self.clean(work)?;
-                    return fail(format!("migration exited with {code}; its log ends: {log}"));
+                    return fail(format!("migration exited with {code}{left}; its log ends: {log}"));
                 }
                 Ok(Run::Missing) => {
                     return Err(StepError::Operator(format!(
@@ -129,7 +154,8 @@ impl Act for Migrate<'_> {
 
     fn probe(&self, work: &Work<'_>, _before: &[u8]) -> Result<Probed, StepError> {
         if self.is_recorded(work)? && self.look(work)? == Run::Missing {
-            return Ok(Probed::Happened("ran".to_owned()));
+            let record = Self::ledger(work)?.migrated.remove(self.id);
+            return Ok(Probed::Happened(record.map_or_else(|| self.id.to_owned(), |record| self.note(&record))));
         }
         // Doing it again only waits for what is there.
         Ok(Probed::DoIt)
@@ -137,17 +163,199 @@ impl Act for Migrate<'_> {
 }
 
 impl Migrate<'_> {
+    fn short(&self) -> String {
+        let short = digest::of(self.id.as_bytes()).short();
+        match self.way {
+            Way::Up { .. } => short,
+            Way::Down => format!("{short}-back"),
+        }
+    }
+
     fn name(&self) -> String {
-        format!("holdfast-migrate-{}", digest::of(self.id.as_bytes()).short())
+        format!("holdfast-migrate-{}", self.short())
     }
 
     fn note_path(&self, work: &Work<'_>) -> PathBuf {
-        work.host.root.path().join("migrations").join(digest::of(self.id.as_bytes()).short())
+        work.host.root.path().join("migrations").join(self.short())
     }
 
-    fn is_recorded(&self, work: &Work<'_>) -> Result<bool, StepError> {
+    fn ledger(work: &Work<'_>) -> Result<Ledger, StepError> {
         let ledger = ledger::load(&work.host.root).map_err(|error| StepError::Failed(error.to_string()))?;
-        Ok(ledger.is_some_and(|ledger| ledger.migrations.contains(self.id)))
+        Ok(ledger.unwrap_or_default())
+    }
+
+    /// Returns whether the ledger says already what it will say.
+    fn is_recorded(&self, work: &Work<'_>) -> Result<bool, StepError> {
+        let ledger = Self::ledger(work)?;
+        let ran = ledger.migrations.contains(self.id);
+        Ok(match self.way {
+            Way::Up { .. } => ran,
+            Way::Down => !ran && !ledger.migrated.contains_key(self.id),
+        })
+    }
+
+    /// Checks that it is known how the migration ended that is to be taken back.
+    fn check_forward(&self, work: &Work<'_>) -> Result<(), StepError> {
+        let up = Self { way: Way::Up { downgrade: &[], reversible: false }, ..*self };
+        if Self::ledger(work)?.migrations.contains(self.id) || up.started(work)?.is_none() {
+            return Ok(());
+        }
+        Err(StepError::Operator(format!("how far migration {} came is unknown: {}", self.id, up.what_to_do(work))))
+    }
+
+    /// It failed: where the schema is another one all the same, that is kept for a way back. Returns what to say of it.
+    fn stopped_half_way(&self, work: &Work<'_>) -> Result<String, StepError> {
+        let Way::Up { .. } = self.way else { return Ok(String::new()) };
+        let before = self.first_revision(work)?;
+        // Whoever cannot be asked now may not know it later either.
+        let Ok(after) = self.ask_revision(work) else { return Ok(String::new()) };
+        if before.is_none() || after.is_none() || before == after {
+            return Ok(String::new());
+        }
+        let said = format!(", and left the schema at {}, {} before", shown(after.as_deref()), shown(before.as_deref()));
+        let record = self.made(work, before, after);
+        Self::update(work, |ledger| drop(ledger.migrated.insert(self.id.to_owned(), record)))?;
+        Ok(said)
+    }
+
+    /// Returns the revision before it: before its first run where an earlier one stopped half way.
+    fn first_revision(&self, work: &Work<'_>) -> Result<Option<String>, StepError> {
+        let half = Self::ledger(work)?.migrated.remove(self.id).and_then(|record| record.before);
+        Ok(half.or(self.started(work)?.and_then(|started| started.before)))
+    }
+
+    /// Returns what is kept of it.
+    fn made(&self, work: &Work<'_>, before: Option<String>, after: Option<String>) -> MigrationRecord {
+        let (downgrade, reversible) = match self.way {
+            Way::Up { downgrade, reversible } => (downgrade, reversible),
+            Way::Down => (&[][..], false),
+        };
+        MigrationRecord {
+            release: work.spec.release.clone(),
+            before,
+            after,
+            at_ms: now_ms(),
+            reversible,
+            runner: self.runner.clone(),
+            argv: self.argv.to_vec(),
+            revision: self.revision.to_vec(),
+            downgrade: downgrade.to_vec(),
+        }
+    }
+
+    /// Returns what is run; `None` where a way back has nothing to do.
+    fn words(&self, work: &Work<'_>) -> Result<Option<Vec<String>>, StepError> {
+        if let Way::Up { .. } = self.way {
+            return Ok(Some(self.argv.to_vec()));
+        }
+        let ledger = Self::ledger(work)?;
+        let record = ledger.migrated.get(self.id);
+        if record.is_some_and(|record| !record.changed()) {
+            return Ok(None);
+        }
+        let operator = |why: &str| {
+            Err(StepError::Operator(format!(
+                "migration {} was begun, and {why}: the release before does not know the schema and is not started. Bring a commit \
+                 that mends the new one, or restore the backup from before it and apply the old one",
+                self.id
+            )))
+        };
+        if self.argv.is_empty() {
+            return operator("no `downgrade` is declared");
+        }
+        match record.and_then(|record| record.before.as_deref()) {
+            None => operator("the revision before it is not known"),
+            Some("") => operator("there was no revision before it"),
+            Some(before) => Ok(Some(self.argv.iter().map(|word| word.replace(PLACE, before)).collect())),
+        }
+    }
+
+    /// Returns the revision that the schema has now; `None` where nothing says so.
+    ///
+    /// The first word of what is printed counts: `0002 (head)` is `0002`. Nothing printed is the revision of an empty database.
+    fn ask_revision(&self, work: &Work<'_>) -> Result<Option<String>, StepError> {
+        if self.revision.is_empty() {
+            return Ok(None);
+        }
+        let call = match self.runner {
+            MigrationRunner::Service { project, file, service } => {
+                let mut args: Vec<&str> = vec!["compose", "--progress", "quiet", "-p", project, "-f", file];
+                args.extend(["run", "--rm", "-T", "--no-deps", "--", service]);
+                args.extend(self.revision.iter().map(String::as_str));
+                Call::new("docker", args).directory(folder(file))
+            }
+            MigrationRunner::Host { .. } => {
+                let mut args = vec!["--wait".to_owned(), "--pipe".to_owned(), "--collect".to_owned()];
+                args.extend(self.place());
+                args.push("--".to_owned());
+                args.extend(self.revision.iter().cloned());
+                Call::new("systemd-run", args)
+            }
+        };
+        let output = call.deadline(work.left()).output_unless(work.stop)?;
+        if output.code != 0 {
+            return fail(format!("asking for the revision with `{}`: {}", self.revision.join(" "), output.told()));
+        }
+        revision(&output.text()).map(Some).map_err(|found| {
+            StepError::Failed(format!("`{}` should print one revision: {found}", self.revision.join(" ")))
+        })
+    }
+
+    /// It succeeded: asks what came of it, and writes that down.
+    fn ended(&self, work: &Work<'_>) -> Result<String, StepError> {
+        let after = self.ask_revision(work);
+        let note = match self.way {
+            Way::Up { .. } => {
+                let (after, unknown) = match after {
+                    Ok(after) => (after, String::new()),
+                    // It ran all the same, and must never run twice.
+                    Err(error) => (None, format!(" ({error})")),
+                };
+                let record = self.made(work, self.first_revision(work)?, after);
+                let note = format!("{}{unknown}", self.note(&record));
+                self.record(work, Some(record))?;
+                note
+            }
+            Way::Down => {
+                let before = self.started(work)?.and_then(|started| started.before);
+                let wanted = Self::ledger(work)?.migrated.remove(self.id).and_then(|record| record.before);
+                let after = after?;
+                if after.is_some() && after != wanted {
+                    return Err(StepError::Operator(format!(
+                        "the way back from migration {} ended at revision {}, not at {}: look into the database",
+                        self.id,
+                        shown(after.as_deref()),
+                        shown(wanted.as_deref())
+                    )));
+                }
+                self.record(work, None)?;
+                format!("{}: {} to {}", self.id, shown(before.as_deref()), shown(wanted.as_deref()))
+            }
+        };
+        self.clean(work)?;
+        Ok(note)
+    }
+
+    /// Returns what the report reads: the id and both revisions.
+    fn note(&self, record: &MigrationRecord) -> String {
+        format!("{}: {} to {}", self.id, shown(record.before.as_deref()), shown(record.after.as_deref()))
+    }
+
+    /// Writes it into the ledger, or takes it out.
+    fn record(&self, work: &Work<'_>, record: Option<MigrationRecord>) -> Result<(), StepError> {
+        Self::update(work, |ledger| {
+            if let Some(record) = record {
+                ledger.migrations.insert(self.id.to_owned());
+                ledger.migrated.insert(self.id.to_owned(), record);
+            } else {
+                ledger.migrations.remove(self.id);
+                ledger.migrated.remove(self.id);
+            }
+        })
+    }
+
+    fn update(work: &Work<'_>, change: impl FnOnce(&mut Ledger)) -> Result<(), StepError> {
+        ledger::update(&work.host.root, &work.host.disk, change).map_err(|error| StepError::Failed(error.to_string()))
     }
 
     fn started(&self, work: &Work<'_>) -> Result<Option<Started>, StepError> {
@@ -186,9 +394,10 @@ impl Migrate<'_> {
         )
     }
 
-    fn note_start(&self, work: &Work<'_>) -> Result<(), StepError> {
+    fn note_start(&self, work: &Work<'_>, before: Option<String>) -> Result<(), StepError> {
         let path = self.note_path(work);
-        let started = Started { id: self.id.to_owned(), transaction: work.spec.id.to_string(), boot: boot_id(work) };
+        let (id, transaction) = (self.id.to_owned(), work.spec.id.to_string());
+        let started = Started { id, transaction, boot: boot_id(work), before };
         let text = serde_json::to_vec(&started).expect("BUG: plain data always encodes");
         paths::create_private(path.parent().unwrap_or(&path))
             .and_then(|()| paths::sync_folder(work.host.root.path()))
@@ -196,7 +405,7 @@ impl Migrate<'_> {
             .map_err(|error| StepError::Failed(format!("{}: {error}", path.display())))
     }
 
-    fn start(&self, work: &Work<'_>) -> Result<(), StepError> {
+    fn start(&self, work: &Work<'_>, argv: &[String]) -> Result<(), StepError> {
         let name = self.name();
         match self.runner {
             MigrationRunner::Service { project, file, service } => {
@@ -205,22 +414,29 @@ impl Migrate<'_> {
                 let label = format!("dev.holdfast.migration={}", self.id);
                 let mut args: Vec<&str> = vec!["compose", "--progress", "plain", "-p", project, "-f", file, "-f", "-"];
                 args.extend(["run", "-d", "-T", "--no-deps", "--name", &name, "-l", &label, "--", service]);
-                args.extend(self.argv.iter().map(String::as_str));
-                let folder = std::path::Path::new(file).parent().unwrap_or(std::path::Path::new("/"));
-                work.call(&Call::new("docker", args).stdin(once).directory(folder)).map(drop)
+                args.extend(argv.iter().map(String::as_str));
+                work.call(&Call::new("docker", args).stdin(once).directory(folder(file))).map(drop)
             }
-            MigrationRunner::Host { directory, user } => {
-                let mut args = vec![format!("--unit={name}"), "--remain-after-exit".to_owned(), "--quiet".to_owned()];
+            MigrationRunner::Host { .. } => {
+                let mut args = vec![format!("--unit={name}"), "--remain-after-exit".to_owned()];
                 args.push(format!("--description=Holdfast migration {}", self.id));
-                args.push(format!("--working-directory={}", if directory.is_empty() { "/" } else { directory }));
-                if !user.is_empty() {
-                    args.push(format!("--uid={user}"));
-                }
+                args.extend(self.place());
                 args.push("--".to_owned());
-                args.extend(self.argv.iter().cloned());
+                args.extend(argv.iter().cloned());
                 work.call(&Call::new("systemd-run", args)).map(drop)
             }
         }
+    }
+
+    /// Returns how `systemd-run` is told where, and as whom, something runs.
+    fn place(&self) -> Vec<String> {
+        let MigrationRunner::Host { directory, user } = self.runner else { return Vec::new() };
+        let mut args = vec!["--quiet".to_owned()];
+        args.push(format!("--working-directory={}", if directory.is_empty() { "/" } else { directory }));
+        if !user.is_empty() {
+            args.push(format!("--uid={user}"));
+        }
+        args
     }
 
     fn look(&self, work: &Work<'_>) -> Result<Run, StepError> {
@@ -254,6 +470,10 @@ impl Migrate<'_> {
     /// Removes what ran it. The note goes last: as long as it is there, a missing run is unknown.
     fn clean(&self, work: &Work<'_>) -> Result<(), StepError> {
         self.remove(work)?;
+        self.clean_note(work)
+    }
+
+    fn clean_note(&self, work: &Work<'_>) -> Result<(), StepError> {
         let path = self.note_path(work);
         work.host.disk.remove(&path).or_else(|error| match error.kind() {
             io::ErrorKind::NotFound => Ok(()),
@@ -298,6 +518,34 @@ impl Migrate<'_> {
     }
 }
 
+fn folder(file: &str) -> &Path {
+    Path::new(file).parent().unwrap_or(Path::new("/"))
+}
+
+/// Returns the revision in what a program printed; else what is wrong with it.
+fn revision(text: &str) -> Result<String, String> {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let word = match lines.as_slice() {
+        [] => "",
+        [one] => one.split_whitespace().next().unwrap_or_default(),
+        several => return Err(format!("it printed {} lines", several.len())),
+    };
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-+@/:".contains(c);
+    if word.len() > REVISION || word.starts_with('-') || !word.chars().all(fits) {
+        return Err(format!("it printed `{}`", crate::exec::shown(word.as_bytes(), 80)));
+    }
+    Ok(word.to_owned())
+}
+
+/// Returns a revision for people; one word, since the report reads it.
+fn shown(revision: Option<&str>) -> &str {
+    match revision {
+        None => "unknown",
+        Some("") => "empty",
+        Some(revision) => revision,
+    }
+}
+
 /// # Source
 /// Docker says 255 of a container that it finds dead when it starts after a crash, and 128 plus the signal's number of one that was
 /// killed: neither is the program's own word.
@@ -336,7 +584,8 @@ mod tests {
     use super::*;
 
     fn migrate<'a>(runner: &'a MigrationRunner, argv: &'a [String], idempotent: bool) -> Migrate<'a> {
-        Migrate { id: "prod/shop/web/abc", runner, argv, idempotent }
+        let way = Way::Up { downgrade: &[], reversible: true };
+        Migrate { id: "prod/shop/web/abc", runner, argv, idempotent, revision: &[], way }
     }
 
     fn host() -> MigrationRunner {
@@ -350,7 +599,7 @@ mod tests {
         let careful = migrate(&runner, &argv, false);
         careful.check_unknown(&bench.work()).unwrap();
         // Started in this boot by this transaction: the crash came before it was created.
-        careful.note_start(&bench.work()).unwrap();
+        careful.note_start(&bench.work(), None).unwrap();
         careful.check_unknown(&bench.work()).unwrap();
         let path = careful.note_path(&bench.work());
         let note = fs::read_to_string(&path).unwrap();
@@ -391,6 +640,77 @@ mod tests {
         };
         assert_eq!(unit_run(&failed("exit-code", 3)), Run::Ended(3));
         assert!(matches!(unit_run(&failed("oom-kill", 9)), Run::Cut(_)));
+    }
+
+    #[test]
+    fn cap_53_a_revision_is_one_word() {
+        assert_eq!(revision("0002 (head)\n").unwrap(), "0002");
+        assert_eq!(revision("\n").unwrap(), "", "an empty database has none");
+        assert!(revision("0002\n0003\n").unwrap_err().contains("2 lines"));
+        assert!(revision("-1").is_err(), "it would become an option");
+        assert!(revision("\u{1b}[31m").is_err());
+    }
+
+    #[test]
+    fn cap_55_a_way_back_goes_to_the_recorded_revision() {
+        let bench = Bench::new();
+        let (runner, argv) = (host(), ["downgrade".to_owned(), "{revision}".to_owned()]);
+        let back = |argv| Migrate {
+            id: "prod/shop/web/abc",
+            runner: &runner,
+            argv,
+            idempotent: true,
+            revision: &[],
+            way: Way::Down,
+        };
+        let keep = |before: Option<&str>| {
+            let record = MigrationRecord {
+                release: "v2".to_owned(),
+                before: before.map(str::to_owned),
+                after: Some("0002".to_owned()),
+                at_ms: 0,
+                reversible: false,
+                runner: runner.clone(),
+                argv: Vec::new(),
+                revision: Vec::new(),
+                downgrade: argv.to_vec(),
+            };
+            back(&[]).record(&bench.work(), Some(record)).unwrap();
+        };
+        assert!(back(&argv).is_recorded(&bench.work()).unwrap(), "what never ran is not taken back");
+        keep(Some("0001"));
+        assert_eq!(back(&argv).words(&bench.work()).unwrap().unwrap(), ["downgrade", "0001"]);
+        let refused = |argv| match back(argv).words(&bench.work()) {
+            Err(StepError::Operator(text)) => text,
+            other => panic!("{other:?}"),
+        };
+        assert!(refused(&[]).contains("no `downgrade`"));
+        keep(None);
+        assert!(refused(&argv).contains("is not known"));
+        keep(Some(""));
+        assert!(refused(&argv).contains("no revision before"));
+        keep(Some("0002"));
+        assert_eq!(back(&[]).words(&bench.work()).unwrap(), None, "it changed nothing");
+    }
+
+    #[test]
+    fn cap_55_of_one_that_stopped_half_way_the_first_revision_is_kept() {
+        let bench = Bench::new();
+        let (runner, argv) = (host(), vec!["true".to_owned()]);
+        let one = migrate(&runner, &argv, false);
+        let half = one.made(&bench.work(), Some("0001".to_owned()), Some("0002".to_owned()));
+        Migrate::update(&bench.work(), |ledger| drop(ledger.migrated.insert(one.id.to_owned(), half))).unwrap();
+        assert!(!one.is_recorded(&bench.work()).unwrap(), "it is to run again");
+        one.note_start(&bench.work(), Some("0002".to_owned())).unwrap();
+        assert_eq!(one.first_revision(&bench.work()).unwrap().as_deref(), Some("0001"));
+        // While nobody knows how it ended, the release before is not started.
+        let back = Migrate { way: Way::Down, ..migrate(&runner, &argv, true) };
+        assert!(!back.is_recorded(&bench.work()).unwrap());
+        assert!(
+            matches!(back.check_forward(&bench.work()), Err(StepError::Operator(text)) if text.contains("unknown"))
+        );
+        one.clean_note(&bench.work()).unwrap();
+        back.check_forward(&bench.work()).unwrap();
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::host::Host;
 use crate::exec::{Call, ExecError};
 
+mod backup;
 mod certificate;
 mod compose;
 mod databases;
@@ -156,6 +157,7 @@ pub(crate) fn reload_nginx(host: &Host, within: Duration) -> Result<String, Stri
         settled_gate: false,
         settled_deadline_ms: 0,
         settle: Vec::new(),
+        one_way: Vec::new(),
         confirm_within_ms: None,
     };
     let work =
@@ -206,9 +208,16 @@ fn act(action: &Action) -> Box<dyn Act + '_> {
         Action::ComposeStop { project, grace_ms } => Box::new(compose::Stop { project, grace_ms: *grace_ms }),
         Action::ComposeDown { project, grace_ms } => Box::new(compose::Down { project, grace_ms: *grace_ms }),
         Action::Health(check) => Box::new(health::Health(check)),
-        Action::Migrate { id, runner, argv, idempotent } => {
-            Box::new(migrate::Migrate { id, runner, argv, idempotent: *idempotent })
+        Action::Migrate { id, runner, argv, idempotent, revision, downgrade, reversible } => {
+            let way = migrate::Way::Up { downgrade, reversible: *reversible };
+            Box::new(migrate::Migrate { id, runner, argv, idempotent: *idempotent, revision, way })
         }
+        // To a revision by its name: doing it again changes nothing.
+        Action::Downgrade { of, runner, argv, revision } => {
+            let way = migrate::Way::Down;
+            Box::new(migrate::Migrate { id: of, runner, argv, idempotent: true, revision, way })
+        }
+        Action::Backup(spec) => Box::new(backup::Backup(spec)),
         Action::Prove(question) => Box::new(prove::Prove(question)),
         Action::Certificate(spec) => Box::new(certificate::Begin(spec)),
         Action::Smoke(requests) => Box::new(smoke::Smoke(requests)),

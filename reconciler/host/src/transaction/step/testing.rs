@@ -73,6 +73,7 @@ pub(crate) fn spec(id: &str) -> TransactionSpec {
         settled_gate: false,
         settled_deadline_ms: 20_000,
         settle: Vec::new(),
+        one_way: Vec::new(),
         confirm_within_ms: None,
     }
 }
