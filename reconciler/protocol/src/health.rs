@@ -54,6 +54,13 @@ pub enum Probe {
         #[serde(default)]
         headers: BTreeMap<String, String>,
     },
+    /// A gRPC server on `127.0.0.1` says through `grpc.health.v1.Health/Check` that a service serves.
+    Grpc {
+        /// Loopback port, without TLS.
+        port: u16,
+        /// The service; empty for the server as a whole.
+        service: String,
+    },
     /// A command exits 0.
     Command {
         /// Where it runs.

@@ -12,6 +12,9 @@ use super::raw::{self, Identifier, Scalar, WebsocketDrain};
 use super::suggest;
 use crate::time::Millis;
 
+/// The longest name of a gRPC service that is asked for: its length is one byte of each of two lengths.
+const MAX_GRPC_SERVICE: usize = 120;
+
 /// The names of a component's ports.
 pub(super) struct PortNames<'a> {
     names: Vec<&'a str>,
@@ -60,12 +63,13 @@ pub(super) fn health(
     findings: &mut Findings<'_>,
 ) -> Option<HealthSpec> {
     let raw = &check.value;
-    if raw.wrong.any(&["http", "tcp", "command", "celery", "state"]) {
+    if raw.wrong.any(&["http", "tcp", "grpc", "command", "celery", "state"]) {
         return None;
     }
     let given = [
         ("http", raw.http.is_some()),
         ("tcp", raw.tcp.is_some()),
+        ("grpc", raw.grpc.is_some()),
         ("command", raw.command.is_some()),
         ("celery", raw.celery.is_some()),
         ("state", raw.state.is_some()),
@@ -74,7 +78,7 @@ pub(super) fn health(
     if given.len() != 1 {
         let found = if given.is_empty() { "none".to_owned() } else { given.join(" and ") };
         let message = format!(
-            "a healthcheck has one of `http`, `tcp`, `command`, `celery` and `state`, and this one has {found}"
+            "a healthcheck has one of `http`, `tcp`, `grpc`, `command`, `celery` and `state`, and this one has {found}"
         );
         let hint =
             "have one of them, such as `http: { path: /health }`, `tcp: { port: api }` or `command: [pg_isready]`";
@@ -95,6 +99,17 @@ pub(super) fn health(
         }
     } else if let Some(tcp) = &raw.tcp {
         ProbeSpec::Tcp { port: ports.pick(tcp.port.as_ref(), check, findings)? }
+    } else if let Some(grpc) = &raw.grpc {
+        if grpc.wrong.any(&["port", "service"]) {
+            return None;
+        }
+        let service = grpc.service.as_ref().map(|service| service.value.0.clone()).unwrap_or_default();
+        if let Some(at) = grpc.service.as_ref().filter(|_| service.len() > MAX_GRPC_SERVICE) {
+            let message = format!("the name of the service has {} characters", service.len());
+            findings.error_at("bad-healthcheck", at, message, "it is `package.Service`, as in the .proto file");
+            return None;
+        }
+        ProbeSpec::Grpc { port: ports.pick(grpc.port.as_ref(), check, findings)?, service }
     } else if let Some(command) = &raw.command {
         ProbeSpec::Command { service: command.service.clone(), argv: command.argv.clone() }
     } else if let Some(celery) = &raw.celery {

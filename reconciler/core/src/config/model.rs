@@ -513,6 +513,13 @@ pub enum ProbeSpec {
         /// Name in `ports`.
         port: String,
     },
+    /// gRPC's own health service on a loopback port.
+    Grpc {
+        /// Name in `ports`.
+        port: String,
+        /// The service; empty for the server as a whole.
+        service: String,
+    },
     /// A command in a compose service, or on the host when `service` is empty.
     Command {
         /// Compose service.

@@ -10,12 +10,14 @@ use crate::id::EnvironmentName;
 use crate::time::Millis;
 
 record!(
-    /// How a component proves to be healthy: one of `http`, `tcp`, `command`, `celery` or `state`.
+    /// How a component proves to be healthy: one of `http`, `tcp`, `grpc`, `command`, `celery` or `state`.
     Healthcheck, "a healthcheck", {
     /// An HTTP request to a loopback port.
     http: Option<Http>,
     /// A TCP connection to a loopback port.
     tcp: Option<Tcp>,
+    /// What gRPC's own health service says on a loopback port.
+    grpc: Option<Grpc>,
     /// A command that exits 0: a list of arguments on the host, or `{ service: db, argv: [pg_isready] }` in a container.
     command: Option<Command>,
     /// A ping that the Celery worker in each container of a service has to answer itself.
@@ -71,6 +73,15 @@ record!(
     Tcp, "a tcp check", {
     /// Name in `ports`. Default: the only one.
     port: Option<At<Identifier>>,
+});
+
+record!(
+    /// A call of `grpc.health.v1.Health/Check` on a loopback port, without TLS: the answer has to be SERVING.
+    Grpc, "a grpc check", {
+    /// Name in `ports`. Default: the only one.
+    port: Option<At<Identifier>>,
+    /// The service that is asked for, such as `shop.Cart`, 120 characters at the most. Default: the server as a whole.
+    service: Option<At<Argument>>,
 });
 
 record!(

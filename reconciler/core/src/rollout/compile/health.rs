@@ -55,6 +55,7 @@ pub(super) fn check(
             json: json.clone(),
             headers: headers.clone(),
         }),
+        ProbeSpec::Grpc { port: name, service } => each(name, &|port| Probe::Grpc { port, service: service.clone() }),
         ProbeSpec::Celery { service, app, name } => Probe::Celery {
             project: project.map(|project| project.name.clone()).unwrap_or_default(),
             service: service.clone(),

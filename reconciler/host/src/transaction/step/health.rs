@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use holdfast_protocol::{CommandTarget, ContainerLive, HealthCheck, Observed, Probe};
 
 use super::judge::{Judge, Look, State, Verdict};
-use super::{Act, StepError, Work, compose, fail, http, unit};
+use super::{Act, StepError, Work, compose, fail, grpc, http, unit};
 use crate::docker::{ContainerDetail, Engine};
 use crate::exec::{Call, shown};
 use crate::systemd::UnitDetail;
@@ -83,6 +83,9 @@ fn probe(work: &Work<'_>, probe: &Probe, timeout: Duration, engine: &mut Engine)
                 .expect(status, json)
                 .and_then(|()| answer.expect_headers(headers))
                 .map_err(|why| format!("port {port}{}: {why}", shown(path.as_bytes(), 80)))
+        }
+        Probe::Grpc { port, service } => {
+            grpc::check(*port, service, timeout).map_err(|why| format!("port {port}: {why}"))
         }
         Probe::All(_) => timed(work, probe, timeout, engine).0,
         Probe::Celery { project, service, app, name } => {

@@ -17,6 +17,7 @@ mod compose;
 mod databases;
 mod drain;
 mod file;
+mod grpc;
 mod health;
 mod http;
 mod images;
