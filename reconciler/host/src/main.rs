@@ -11,7 +11,7 @@ use holdfast_host::paths::{Root, System};
 use holdfast_host::serve::{self, serve};
 use holdfast_host::transaction::{self, Host};
 
-const USAGE: &str = "usage: holdfast-host serve | run TRANSACTION | resume | version | backup run|drill|restore DECLARATION | \
+const USAGE: &str = "usage: holdfast-host serve | run TRANSACTION | resume | version | backup run|drill|restore|resume DECLARATION | \
      certificate run|renew DECLARATION";
 
 fn main() -> ExitCode {

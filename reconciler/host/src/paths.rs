@@ -105,6 +105,11 @@ impl Root {
         self.0.join("backups")
     }
 
+    /// Returns the folder that says which containers stand still for a backup.
+    pub fn paused(&self) -> PathBuf {
+        self.0.join("paused")
+    }
+
     /// Returns the folder of copies of other hosts' backups. Nothing is ever removed from it but by the pruning of a class.
     pub fn vault(&self) -> PathBuf {
         self.0.join("vault")

@@ -35,6 +35,12 @@ pub struct BackupSpec {
     /// Where copies go; the manager carries them.
     #[serde(default)]
     pub offsite: Option<OffsiteSpec>,
+    /// What runs before each: it makes what is saved fit to be saved.
+    #[serde(default)]
+    pub before: Option<BackupBefore>,
+    /// Who is stopped while a restored backup takes its place.
+    #[serde(default)]
+    pub writers: BackupWriters,
 }
 
 /// Where copies of the backups of one class go, and how long they are kept there.
@@ -69,11 +75,53 @@ pub enum BackupSource {
         /// The role.
         user: String,
     },
+    /// A Redis, by the tools in its own container.
+    Redis {
+        /// The compose project.
+        project: String,
+        /// The service in it.
+        service: String,
+        /// The file on the host with the password; `None` where none is asked for.
+        password_file: Option<String>,
+    },
     /// Folders of the host, by absolute path.
     Files {
         /// The folders.
         paths: Vec<String>,
     },
+    /// Volumes of a compose project.
+    Volumes {
+        /// The compose project.
+        project: String,
+        /// The volumes, as the compose file names them.
+        volumes: Vec<String>,
+        /// Whether containers that use them stand still while they are packed.
+        pause: bool,
+    },
+}
+
+/// A command that runs before a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupBefore {
+    /// The compose project; empty for a command of the host.
+    pub project: String,
+    /// The service in it; empty for a command of the host.
+    pub service: String,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+}
+
+/// Who writes to what is saved, on the same host: stopped while a restored backup takes its place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupWriters {
+    /// Compose projects.
+    #[serde(default)]
+    pub projects: Vec<String>,
+    /// Units.
+    #[serde(default)]
+    pub units: Vec<String>,
 }
 
 impl BackupSource {
@@ -81,7 +129,8 @@ impl BackupSource {
     pub fn suffix(&self) -> &'static str {
         match self {
             Self::Postgres { .. } => "dump",
-            Self::Files { .. } => "tar.gz",
+            Self::Redis { .. } => "rdb",
+            Self::Files { .. } | Self::Volumes { .. } => "tar.gz",
         }
     }
 }
@@ -102,7 +151,7 @@ pub struct BackupRecord {
     pub app: String,
     /// The class.
     pub class: String,
-    /// `postgres` or `files`.
+    /// `postgres`, `redis`, `files` or `volumes`.
     pub kind: String,
     /// When it was begun, in milliseconds since the Unix epoch by the host's clock: what is in it is at least as new.
     pub taken_at_ms: u64,
@@ -112,7 +161,7 @@ pub struct BackupRecord {
     pub sha256: Digest,
     /// The app's release on the host at that time; empty when none was applied.
     pub release: String,
-    /// Rows by table as the dump quotes it (`public.users`), or entries by folder.
+    /// Rows by table as the dump quotes it (`public.users`), `keys` of a Redis, or entries by folder.
     pub rows: BTreeMap<String, u64>,
 }
 
@@ -219,6 +268,12 @@ mod tests {
                 timeout_ms: 1,
                 drill_ms: None,
                 offsite,
+                before: Some(BackupBefore {
+                    project: "prod-shop-web".to_owned(),
+                    service: "web".to_owned(),
+                    argv: vec!["snapshot".to_owned()],
+                }),
+                writers: BackupWriters::default(),
             };
             let step = |title: &str| Step {
                 title: title.to_owned(),

@@ -28,8 +28,8 @@ mod transaction;
 mod vault;
 
 pub use backup::{
-    BackupLive, BackupRecord, BackupSaid, BackupSeen, BackupSource, BackupSpec, OffsiteLive, OffsiteSpec,
-    RestoreRequest, Restored,
+    BackupBefore, BackupLive, BackupRecord, BackupSaid, BackupSeen, BackupSource, BackupSpec, BackupWriters,
+    OffsiteLive, OffsiteSpec, RestoreRequest, Restored,
 };
 pub use certificate::{CertificateIssuer, CertificateLive, CertificateSpec, ChainLive, certificate_file};
 pub use databases::{

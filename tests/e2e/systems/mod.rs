@@ -12,6 +12,7 @@ mod neurocore;
 mod nps;
 mod numbers;
 mod shia;
+mod stores;
 mod tls;
 mod traffic;
 

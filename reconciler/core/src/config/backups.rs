@@ -172,6 +172,8 @@ fn one(
         rpo: rpo.map(|at| at.value),
         timeout,
         drill: drill?,
+        before: raw.before.as_ref().map(|before| (before.service.clone(), before.argv.clone())),
+        writers: raw.writers.as_ref().map(|writers| writers.iter().map(|writer| writer.value.clone()).collect()),
         offsite,
         origin: name.origin(),
     })
@@ -237,49 +239,74 @@ fn source(
     component: &raw::Component,
     findings: &mut Findings<'_>,
 ) -> Option<BackupFrom> {
-    if raw.wrong.any(&["postgres", "files"]) {
+    if raw.wrong.any(&["postgres", "redis", "files", "volumes"]) {
         return None;
     }
-    match (&raw.postgres, &raw.files) {
-        (Some(_), Some(_)) | (None, None) => {
-            let message = format!("the backup `{}` saves either a database or folders", name.value.0);
-            let hint = "give it one of `postgres: { service: postgres, database: shop }` and `files: [/srv/shop/pdfs]`";
-            findings.error_at("bad-backup", name, message, hint);
-            None
+    let given = [raw.postgres.is_some(), raw.redis.is_some(), raw.files.is_some(), raw.volumes.is_some()];
+    if given.into_iter().filter(|given| *given).count() != 1 {
+        let message = format!("the backup `{}` saves one thing: a database, a Redis, folders or volumes", name.value.0);
+        let hint = "give it one of `postgres: { service: postgres, database: shop }`, `redis: { service: redis }`, \
+                    `files: [/srv/shop/pdfs]` and `volumes: [objects]`";
+        findings.error_at("bad-backup", name, message, hint);
+        return None;
+    }
+    if let Some(pause) = raw.pause.as_ref().filter(|_| raw.volumes.is_none()) {
+        let message = "`pause` is about volumes";
+        findings.error_at(
+            "bad-backup",
+            pause,
+            message,
+            "take it away: a database and a Redis are saved while they run",
+        );
+        return None;
+    }
+    let in_container = raw.before.as_ref().is_some_and(|before| !before.service.is_empty());
+    if (raw.files.is_none() || in_container) && component.compose.is_none() && !component.wrong.any(&["compose"]) {
+        let message = "it names a compose service or volume, and the component has no `compose`";
+        findings.error_at("bad-backup", name, message, "give the backup to the component with the data");
+        return None;
+    }
+    if let Some(volumes) = &raw.volumes {
+        let names: BTreeSet<&str> = volumes.iter().map(|volume| volume.value.0.as_str()).collect();
+        if volumes.is_empty() || names.len() != volumes.len() {
+            let message = "`volumes` names no volume, or one twice";
+            findings.error_at("bad-backup", name, message, "name each once, as in the compose file");
+            return None;
         }
-        (Some(postgres), None) => {
-            if component.compose.is_none() && !component.wrong.any(&["compose"]) {
-                let message = "`postgres` names a compose service, and the component has no `compose`";
-                findings.error_at("bad-backup", name, message, "give the backup to the component with the database");
-                return None;
-            }
-            let user = postgres.user.as_ref().map_or_else(|| "postgres".to_owned(), |user| user.0.clone());
-            Some(BackupFrom::Postgres {
-                service: postgres.service.0.clone(),
-                database: postgres.database.0.clone(),
-                user,
-            })
-        }
-        (None, Some(folders)) => {
-            let paths: BTreeSet<&str> = folders.iter().map(|folder| folder.value.0.as_str()).collect();
-            let inside = |path: &str| {
-                paths.iter().find(|other| path.strip_prefix(**other).is_some_and(|rest| rest.starts_with('/')))
-            };
-            for folder in folders {
-                if let Some(outer) = inside(&folder.value.0) {
-                    let message = format!("`{}` lies in `{outer}`, which is saved already", folder.value.0);
-                    findings.error_at("bad-backup", folder, message, "take it away");
-                    return None;
-                }
-            }
-            if folders.is_empty() || paths.len() != folders.len() {
-                let message = "`files` names no folder, or one twice";
-                findings.error_at("bad-backup", name, message, "name each folder once, such as [/srv/shop/pdfs]");
-                return None;
-            }
-            Some(BackupFrom::Files { paths: paths.into_iter().map(str::to_owned).collect() })
+        let pause = raw.pause.as_ref().is_none_or(|pause| pause.value);
+        return Some(BackupFrom::Volumes { volumes: names.into_iter().map(str::to_owned).collect(), pause });
+    }
+    if let Some(redis) = &raw.redis {
+        return Some(BackupFrom::Redis {
+            service: redis.service.0.clone(),
+            password_file: redis.password_file.as_ref().map(|at| at.value.0.clone()),
+        });
+    }
+    if let Some(postgres) = &raw.postgres {
+        let user = postgres.user.as_ref().map_or_else(|| "postgres".to_owned(), |user| user.0.clone());
+        return Some(BackupFrom::Postgres {
+            service: postgres.service.0.clone(),
+            database: postgres.database.0.clone(),
+            user,
+        });
+    }
+    let folders = raw.files.as_ref()?;
+    let paths: BTreeSet<&str> = folders.iter().map(|folder| folder.value.0.as_str()).collect();
+    let inside =
+        |path: &str| paths.iter().find(|other| path.strip_prefix(**other).is_some_and(|rest| rest.starts_with('/')));
+    for folder in folders {
+        if let Some(outer) = inside(&folder.value.0) {
+            let message = format!("`{}` lies in `{outer}`, which is saved already", folder.value.0);
+            findings.error_at("bad-backup", folder, message, "take it away");
+            return None;
         }
     }
+    if folders.is_empty() || paths.len() != folders.len() {
+        let message = "`files` names no folder, or one twice";
+        findings.error_at("bad-backup", name, message, "name each folder once, such as [/srv/shop/pdfs]");
+        return None;
+    }
+    Some(BackupFrom::Files { paths: paths.into_iter().map(str::to_owned).collect() })
 }
 
 /// Returns when something is due.

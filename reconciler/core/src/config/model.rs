@@ -705,6 +705,10 @@ pub struct BackupPlan {
     pub timeout: Millis,
     /// When a restore is tried.
     pub drill: Option<Recurrence>,
+    /// A command that runs first: its compose service, empty for the host, and its words.
+    pub before: Option<(String, Vec<String>)>,
+    /// Components that are stopped while a restored one takes its place; `None` for those that are connected to it.
+    pub writers: Option<Vec<ComponentName>>,
     /// Where copies go.
     pub offsite: Option<OffsitePlan>,
     /// Where it is declared.
@@ -738,6 +742,20 @@ pub enum BackupFrom {
         database: String,
         /// The role.
         user: String,
+    },
+    /// A Redis in a compose service.
+    Redis {
+        /// The service.
+        service: String,
+        /// The file with its password, as written.
+        password_file: Option<String>,
+    },
+    /// Volumes of the compose project, sorted.
+    Volumes {
+        /// Their names in the compose file.
+        volumes: Vec<String>,
+        /// Whether containers that use them stand still meanwhile.
+        pause: bool,
     },
     /// Folders of the host, sorted.
     Files {

@@ -494,6 +494,17 @@ fn claim_backups(
     for entry in &backups.entries {
         let own = format!("{}-{}", siblings.stem, entry.name.value.0);
         claims.claim(Resource::Backup, own, who, &entry.name, hosts);
+        for writer in entry.value.iter().flat_map(|backup| backup.writers.iter().flatten()) {
+            if writer.value == name.value {
+                let message = "it is the component itself, which a restore needs";
+                findings.error_at("bad-backup", writer, message, "name the components that write to it");
+            } else if !siblings.components.contains_key(&writer.value) {
+                let known = siblings.components.keys().map(|name| name.as_str());
+                let hint = suggest::hint(writer.value.as_str(), "components", known);
+                let message = format!("the app has no component `{}`", writer.value);
+                findings.error_at("unknown-component", writer, message, hint);
+            }
+        }
     }
 }
 

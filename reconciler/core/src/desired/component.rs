@@ -177,6 +177,7 @@ impl ComponentResolver<'_> {
                             name: place.project(),
                             file: path,
                             services: services.map(|(name, service)| (name, desired_service(service))).collect(),
+                            volumes: compose.volumes,
                         });
                     }
                     Err(list) => findings.extend(list),

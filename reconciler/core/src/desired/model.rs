@@ -276,6 +276,9 @@ pub struct DesiredProject {
     pub file: String,
     /// By service name.
     pub services: BTreeMap<String, DesiredService>,
+    /// The volumes of its own, by the names in the file.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub volumes: BTreeSet<String>,
 }
 
 /// A service of a compose project.

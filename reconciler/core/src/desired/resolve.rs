@@ -9,7 +9,7 @@ use super::databases::databases;
 use super::path::Place;
 use super::proof::unproven;
 use super::values::Sources;
-use super::{DesiredApp, DesiredHost, DesiredState};
+use super::{DesiredApp, DesiredComponent, DesiredHost, DesiredState};
 use crate::config::{App, Component, ComponentKind, Config, Environment, Strategy};
 use crate::diag::{Diagnostics, Origin, Severity};
 use crate::id::{CommitId, EnvironmentName, HostName};
@@ -49,7 +49,7 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
         };
         let mut apps = BTreeMap::new();
         for app in environment.apps.values().filter(|app| app.hosts.contains(name)) {
-            let mut components = Vec::new();
+            let mut resolved = Vec::new();
             for component in in_order(app).into_iter().filter(|component| component.hosts.contains(name)) {
                 let first = environment.hosts.iter().find(|host| component.hosts.contains(host)) == Some(name);
                 let resolver = ComponentResolver { config, environment, host, app, component, first };
@@ -63,17 +63,26 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
                         };
                         let sources = Sources { config, environment, host, app, component, place };
                         let roles = databases(sources, component, &made, &mut engine);
-                        components.extend(certificate(environment, app, component));
-                        let saved = backups(config, environment, (app, component), &made);
-                        components.push(made);
-                        for own in [roles, saved] {
-                            match own {
-                                Ok(own) => components.extend(own),
-                                Err(list) => findings.extend(list),
-                            }
-                        }
+                        resolved.push((component, made, roles));
                     }
                     Err(list) => findings.extend(list),
+                }
+            }
+            // Backups know who else is on the host: writers stand still while one is restored.
+            let all: Vec<&DesiredComponent> = resolved.iter().map(|(_, made, _)| made).collect();
+            let saved: Vec<_> = resolved
+                .iter()
+                .map(|(component, made, _)| backups(config, environment, (app, component), (made, &all)))
+                .collect();
+            let mut components = Vec::new();
+            for ((component, made, roles), saved) in resolved.into_iter().zip(saved) {
+                components.extend(certificate(environment, app, component));
+                components.push(made);
+                for own in [roles, saved] {
+                    match own {
+                        Ok(own) => components.extend(own),
+                        Err(list) => findings.extend(list),
+                    }
                 }
             }
             let desired = DesiredApp {

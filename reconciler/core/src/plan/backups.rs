@@ -194,6 +194,8 @@ mod tests {
             timeout_ms: 60_000,
             drill_ms: Some(7 * 24 * HOUR),
             offsite: None,
+            before: None,
+            writers: holdfast_protocol::BackupWriters::default(),
         };
         DesiredBackup { spec, when: Recurrence::Every(30), offsite: None }
     }

@@ -188,7 +188,12 @@ fn project(name: &str, file: &str, services: &[(&str, &str)], text: &str) -> Des
             },
         )
     });
-    DesiredProject { name: name.to_owned(), file: file.to_owned(), services: services.collect() }
+    DesiredProject {
+        name: name.to_owned(),
+        file: file.to_owned(),
+        services: services.collect(),
+        volumes: BTreeSet::new(),
+    }
 }
 
 fn compose(name: &str, text: &str, services: &[(&str, &str)]) -> Artifacts {

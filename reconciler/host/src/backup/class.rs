@@ -30,6 +30,8 @@ pub(super) struct Class {
     pub(super) folder: PathBuf,
     pub(super) root: Root,
     pub(super) system: System,
+    /// The path of the declaration; empty where there is none.
+    pub(super) declaration: PathBuf,
     disk: Disk,
 }
 
@@ -77,7 +79,8 @@ impl Class {
         let bytes = fs::read(declaration).map_err(at(declaration))?;
         let spec: BackupSpec = serde_json::from_slice(&bytes)
             .map_err(|error| BackupError(format!("{}: {error}", declaration.display())))?;
-        Self::new(&host.root, &host.system, &host.disk, spec)
+        let class = Self::new(&host.root, &host.system, &host.disk, spec)?;
+        Ok(Self { declaration: declaration.to_owned(), ..class })
     }
 
     pub(super) fn new(root: &Root, system: &System, disk: &Disk, spec: BackupSpec) -> Result<Self, BackupError> {
@@ -89,7 +92,8 @@ impl Class {
             }
             folder.push(name);
         }
-        Ok(Self { spec, folder, root: root.clone(), system: system.clone(), disk: disk.clone() })
+        let declaration = PathBuf::new();
+        Ok(Self { spec, folder, root: root.clone(), system: system.clone(), declaration, disk: disk.clone() })
     }
 
     /// Returns `prod-shop-database`.
@@ -175,7 +179,9 @@ impl Class {
             class: self.spec.class.clone(),
             kind: match self.spec.source {
                 holdfast_protocol::BackupSource::Postgres { .. } => "postgres",
+                holdfast_protocol::BackupSource::Redis { .. } => "redis",
                 holdfast_protocol::BackupSource::Files { .. } => "files",
+                holdfast_protocol::BackupSource::Volumes { .. } => "volumes",
             }
             .to_owned(),
             taken_at_ms,
@@ -227,6 +233,11 @@ impl Class {
     /// Puts a small file of ours in its place.
     pub(super) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), BackupError> {
         self.disk.replace(path, bytes, ACCESS).map_err(at(path))
+    }
+
+    /// Removes a small file of ours.
+    pub(super) fn remove_file(&self, path: &Path) -> Result<(), BackupError> {
+        self.disk.remove(path).map_err(at(path))
     }
 
     /// Returns the newest backup that counts.
@@ -328,7 +339,7 @@ impl Class {
 }
 
 /// What names of backups end in, whatever they save.
-const SUFFIXES: [&str; 2] = ["dump", "tar.gz"];
+const SUFFIXES: [&str; 3] = ["dump", "tar.gz", "rdb"];
 
 /// Returns whether a name is that of a backup of a class: `<class>-20261121T020000Z.dump`, and nothing else.
 pub(super) fn is_stamped(name: &str, class: &str) -> bool {

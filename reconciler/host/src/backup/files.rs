@@ -5,8 +5,10 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
+use holdfast_protocol::BackupSource;
+
 use super::class::Class;
-use super::{BackupError, at, fail};
+use super::{BackupError, at, containers, fail};
 use crate::exec::Call;
 
 /// Keeps owners by number, for a container's accounts are not the host's.
@@ -14,6 +16,60 @@ const NUMBERS: &str = "--numeric-owner";
 
 fn tar<'a>(class: &Class, args: impl IntoIterator<Item = &'a str>) -> Result<Call, BackupError> {
     Ok(Call::new(class.program("tar")?, args).deadline(class.timeout()).keep_tail())
+}
+
+/// Returns the folders that a class saves: its own, or those of its volumes.
+///
+/// # Source
+/// Compose names a volume `<project>_<name>` and labels it with both; where the file gives it another name the labels still say it.
+pub(super) fn folders(class: &Class) -> Result<Vec<String>, BackupError> {
+    let (project, volumes) = match &class.spec.source {
+        BackupSource::Files { paths } => return Ok(paths.clone()),
+        BackupSource::Volumes { project, volumes, .. } => (project, volumes),
+        BackupSource::Postgres { .. } | BackupSource::Redis { .. } => return fail("this class saves no folders"),
+    };
+    let mut folders = Vec::new();
+    for volume in volumes {
+        folders.push(mountpoint(class, project, volume)?.1);
+    }
+    Ok(folders)
+}
+
+/// Returns the running containers that have a class's volumes open.
+pub(super) fn holders(class: &Class) -> Result<Vec<String>, BackupError> {
+    let BackupSource::Volumes { project, volumes, .. } = &class.spec.source else { return Ok(Vec::new()) };
+    let mut holders = Vec::new();
+    for volume in volumes {
+        let (name, _) = mountpoint(class, project, volume)?;
+        holders.extend(containers::listed(class, &[&format!("volume={name}"), "status=running"])?);
+    }
+    holders.sort();
+    holders.dedup();
+    Ok(holders)
+}
+
+/// Returns a volume's name and the folder it is on the host.
+fn mountpoint(class: &Class, project: &str, volume: &str) -> Result<(String, String), BackupError> {
+    let (of, called) =
+        (format!("label=com.docker.compose.project={project}"), format!("label=com.docker.compose.volume={volume}"));
+    let found = containers::docker(class, &["volume", "ls", "--quiet", "--filter", &of, "--filter", &called])?.text();
+    let [name] = found.split_whitespace().collect::<Vec<_>>()[..] else {
+        return fail(format!("`{project}` has no volume `{volume}` on this host"));
+    };
+    let path = containers::docker(class, &["volume", "inspect", "--format", "{{.Mountpoint}}", name])?.text();
+    let path = path.trim();
+    // One of another driver, or of options, is mounted only while somebody uses it.
+    if !path.starts_with('/') || !Path::new(path).is_dir() {
+        return fail(format!("the volume {name} is no folder of this host"));
+    }
+    Ok((name.to_owned(), path.to_owned()))
+}
+
+/// Packs the volumes of a class.
+pub(super) fn pack_volumes(class: &Class, pause: bool, into: File) -> Result<(), BackupError> {
+    let folders = folders(class)?;
+    let holders = if pause { holders(class)? } else { Vec::new() };
+    containers::still(class, &holders, || pack(class, &folders, into))
 }
 
 /// Packs folders.

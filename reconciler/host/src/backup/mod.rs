@@ -11,13 +11,19 @@
 //! hosts' backups lie in `vault/`.
 
 mod class;
+mod containers;
 mod copies;
 mod copy;
+mod crc64;
+mod exchange;
 mod files;
 mod live;
 mod piece;
 mod postgres;
+mod redis;
 mod restore;
+#[cfg(test)]
+mod restore_tests;
 mod retention;
 mod run;
 mod stamp;
@@ -32,6 +38,7 @@ use std::process::ExitCode;
 
 use holdfast_protocol::{BackupRecord, BackupSpec, Fault, FaultKind, RestoreRequest, Restored};
 
+pub(crate) use containers::standing_still;
 pub use copies::answer;
 pub use live::look;
 
@@ -82,7 +89,21 @@ pub fn command(host: &Host, words: &[&str]) -> ExitCode {
             println!("{}", serde_json::to_string(&restored).expect("BUG: plain data always encodes"));
             Ok(())
         }),
-        _ => fail("usage: holdfast-host backup run|drill|restore DECLARATION"),
+        ["resume", declaration] => Class::load(host, Path::new(declaration)).and_then(|class| {
+            {
+                let _lock = class.lock()?;
+                containers::go_on(&class)?;
+            }
+            // A restore that is alive holds this lock, and has none to be ended by somebody else.
+            if exchange::is_open(&class) && {
+                let _lock = class.lock_restores()?;
+                exchange::resume(&class)?
+            } {
+                eprintln!("holdfast-host: a restore of {} was cut down: what it had stopped runs again", class.about());
+            }
+            Ok(())
+        }),
+        _ => fail("usage: holdfast-host backup run|drill|restore|resume DECLARATION"),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -99,6 +120,35 @@ pub fn command(host: &Host, words: &[&str]) -> ExitCode {
 /// Why there is none; then nothing counts that did not count before.
 pub fn take(host: &Host, spec: &BackupSpec) -> Result<BackupRecord, BackupError> {
     run::run(&Class::new(&host.root, &host.system, &host.disk, spec.clone())?)
+}
+
+/// Ends, in units of their own, exchanges that a power loss cut down: they need the Docker that starts after this.
+pub fn resume_all(host: &Host) {
+    let mut open = vec![(host.root.backups(), 0)];
+    while let Some((folder, depth)) = open.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if depth < 3 && path.is_dir() {
+                open.push((path, depth + 1));
+            } else if depth == 3 && entry.file_name() == exchange::JOURNAL {
+                resume_later(host, &folder);
+            }
+        }
+    }
+}
+
+fn resume_later(host: &Host, folder: &Path) {
+    let Some(declaration) = std::fs::read_to_string(folder.join("declaration")).ok() else { return };
+    let Ok(class) = Class::load(host, Path::new(declaration.trim())) else { return };
+    let Ok(program) = own_program() else { return };
+    let unit = format!("--unit=holdfast-restore-resume-{}", class.name());
+    let program = program.display().to_string();
+    let args = [&unit, "--collect", "--quiet", "--no-block", "--property=After=docker.service", "--", &program];
+    let words = args.into_iter().chain(["backup", "resume", declaration.trim()]);
+    if let Err(error) = Call::new("systemd-run", words).run() {
+        eprintln!("holdfast-host: end the restore of {}: {error}", class.about());
+    }
 }
 
 /// The word of the command line that leaves the safety backup out.
@@ -120,6 +170,9 @@ pub fn restore_in_unit(host: &Host, request: &RestoreRequest) -> Result<Restored
     // A failed one of before would keep its name.
     let _ = Call::new("systemctl", ["reset-failed", &format!("{unit}.service")]).output();
     let mut args = vec![format!("--unit={unit}"), format!("--description=Holdfast: restore {}", class.about())];
+    // However the restore ends, also by a kill, nothing is left stopped.
+    args.push(format!("--property=ExecStopPost={} backup resume {}", program.display(), request.declaration));
+    args.push("--property=TimeoutStopSec=15min".to_owned());
     args.extend(["--collect", "--quiet", "--wait", "--pipe", "--property=UMask=0077", "--"].map(str::to_owned));
     args.extend([
         program.display().to_string(),

@@ -8,7 +8,7 @@ use holdfast_protocol::BackupSource;
 
 use super::class::Class;
 use super::copy::{RowCounter, is_table};
-use super::{BackupError, fail};
+use super::{BackupError, containers, fail};
 use crate::exec::{Call, ExecError};
 
 /// The database that statements about databases are said to.
@@ -31,21 +31,7 @@ impl<'a> Server<'a> {
         let BackupSource::Postgres { project, service, database, user } = &class.spec.source else {
             return fail("this class saves no database");
         };
-        let mut args = vec!["ps".to_owned(), "--quiet".to_owned(), "--no-trunc".to_owned()];
-        for filter in [
-            format!("label=com.docker.compose.project={project}"),
-            format!("label=com.docker.compose.service={service}"),
-            "label=com.docker.compose.oneoff=False".to_owned(),
-            "status=running".to_owned(),
-        ] {
-            args.extend(["--filter".to_owned(), filter]);
-        }
-        let found = Call::new(class.program("docker")?, args).run()?.text();
-        match found.split_whitespace().collect::<Vec<_>>().as_slice() {
-            [one] => Ok(Self { class, container: (*one).to_owned(), database, user }),
-            [] => fail(format!("no container of `{service}` in `{project}` runs")),
-            several => fail(format!("{} containers of `{service}` in `{project}` run", several.len())),
-        }
+        Ok(Self { class, container: containers::one(class, project, service)?, database, user })
     }
 
     /// Returns a call of a program in the container.

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use holdfast_protocol::{BackupRecord, BackupSource, Restored};
 
 use super::class::{Class, Note};
+use super::exchange::{self, Exchange};
 use super::postgres::{Server, name, text};
-use super::{BackupError, at, fail, files, run, stamp};
-use crate::paths::{create_private, sync_folder};
+use super::{BackupError, at, fail, files, redis, run, stamp};
+use crate::paths::create_private;
 
 /// Restores a file, or the newest, after a backup of what is there.
 ///
@@ -16,6 +17,8 @@ use crate::paths::{create_private, sync_folder};
 /// Why nothing was restored. What is live is as it was, unless the text says otherwise.
 pub(super) fn restore(class: &Class, file: Option<&str>, unsafe_too: bool) -> Result<Restored, BackupError> {
     let _lock = class.lock_restores()?;
+    // One that was cut down before is ended first.
+    exchange::resume(class)?;
     // Chosen before the safety backup, which would be the newest.
     let record = chosen(class, file)?;
     let safety = match safety(class) {
@@ -29,7 +32,8 @@ pub(super) fn restore(class: &Class, file: Option<&str>, unsafe_too: bool) -> Re
     };
     let (before, counted) = match &class.spec.source {
         BackupSource::Postgres { .. } => database(class, &record)?,
-        BackupSource::Files { paths } => folders(class, paths, &record)?,
+        BackupSource::Redis { .. } => redis::restore(class, &record)?,
+        BackupSource::Files { .. } | BackupSource::Volumes { .. } => folders(class, &files::folders(class)?, &record)?,
     };
     Ok(Restored { file: record.file, safety, before, counted: record.rows.len() as u64, rows: counted })
 }
@@ -40,6 +44,7 @@ pub(super) fn restore(class: &Class, file: Option<&str>, unsafe_too: bool) -> Re
 /// Why it would not have worked.
 pub(super) fn drill(class: &Class) -> Result<String, BackupError> {
     let _lock = class.lock_restores()?;
+    exchange::resume(class)?;
     match tried(class) {
         Ok(text) => {
             class.note(Note::Drilled, &text)?;
@@ -63,7 +68,16 @@ fn tried(class: &Class) -> Result<String, BackupError> {
             drop_scratch(&server, &scratch)?;
             counted?
         }
-        BackupSource::Files { paths } => {
+        BackupSource::Redis { .. } => {
+            // Nothing of it can be looked into without a server: the whole of it is read, and its keys are counted.
+            let found = redis::count(class, class.open_proven(&record)?)?;
+            if found != record.rows {
+                return fail(format!("{} has {found:?}, its sidecar says {:?}", record.file, record.rows));
+            }
+            found.get(redis::KEYS).copied().unwrap_or(0)
+        }
+        BackupSource::Files { .. } | BackupSource::Volumes { .. } => {
+            let paths = &files::folders(class)?;
             let folder = class.folder.join("drill");
             let counted = clear(&folder).and_then(|()| {
                 create_private(&folder).map_err(at(&folder))?;
@@ -92,6 +106,7 @@ fn safety(class: &Class) -> Result<String, BackupError> {
             !server.has(server.database)?
         }
         BackupSource::Files { paths } => paths.iter().all(|path| !Path::new(path).exists()),
+        BackupSource::Redis { .. } | BackupSource::Volumes { .. } => false,
     };
     if nothing { Ok(String::new()) } else { Ok(run::safety(class)?.file) }
 }
@@ -150,10 +165,25 @@ fn database(class: &Class, record: &BackupRecord) -> Result<(Vec<String>, u64), 
             return Err(error);
         }
     };
+    let exchange = match Exchange::begin(class, &[]) {
+        Ok(exchange) => exchange,
+        Err(error) => {
+            drop_scratch(&server, &scratch)?;
+            return Err(error);
+        }
+    };
+    match exchanged(&server, &scratch) {
+        Ok(before) => exchange.end().map(|()| (before, counted)),
+        Err(error) => exchange.failed(error),
+    }
+}
+
+/// The scratch database becomes the live one, in one transaction of the server.
+fn exchanged(server: &Server<'_>, scratch: &str) -> Result<Vec<String>, BackupError> {
     let live = server.database;
     if !server.has(live)? {
-        server.manage(&format!("ALTER DATABASE {} RENAME TO {};", name(&scratch), name(live)))?;
-        return Ok((Vec::new(), counted));
+        server.manage(&format!("ALTER DATABASE {} RENAME TO {};", name(scratch), name(live)))?;
+        return Ok(Vec::new());
     }
     let before = format!("{live}_before_{}", stamp::stamp(stamp::now_ms()).trim_end_matches('Z').to_lowercase());
     // Whoever connects between the two statements would keep the database from being renamed.
@@ -167,14 +197,14 @@ fn database(class: &Class, record: &BackupRecord) -> Result<(Vec<String>, u64), 
         name(live),
         text(live),
         name(&before),
-        name(&scratch)
+        name(scratch)
     );
     if let Err(error) = server.manage(&close) {
-        reopen(&server)?;
-        drop_scratch(&server, &scratch)?;
+        reopen(server)?;
+        drop_scratch(server, scratch)?;
         return Err(error);
     }
-    Ok((vec![before], counted))
+    Ok(vec![before])
 }
 
 /// Each folder is unpacked on its own file system, beside itself.
@@ -192,28 +222,21 @@ fn folders(class: &Class, paths: &[String], record: &BackupRecord) -> Result<(Ve
     }
     let moved = unpack_all(class, paths, record, beside).and_then(|counted| {
         let stamp = stamp::stamp(stamp::now_ms());
-        let mut done: Vec<(PathBuf, PathBuf)> = Vec::new();
-        let mut before = Vec::new();
+        let (mut aside, mut placed) = (Vec::new(), Vec::new());
         for path in paths {
             let live = PathBuf::from(path);
             let old = PathBuf::from(format!("{path}.before-{stamp}"));
             let new = beside(path).join(path.trim_start_matches('/'));
-            let mut steps = vec![(new, live.clone())];
             if live.exists() {
-                before.push(old.display().to_string());
-                steps.insert(0, (live, old));
+                aside.push((live.clone(), old));
             }
-            for (from, to) in steps {
-                if let Err(error) = fs::rename(&from, &to) {
-                    // Back again, the last first: all of them or none.
-                    for (from, to) in done.iter().rev() {
-                        fs::rename(to, from).map_err(at(to))?;
-                    }
-                    return Err(at(&to)(error));
-                }
-                done.push((from, to));
-            }
-            sync_folder(Path::new(path).parent().unwrap_or(Path::new("/"))).map_err(at(Path::new(path)))?;
+            placed.push((new, live));
+        }
+        let mut exchange = Exchange::begin(class, &files::holders(class)?)?;
+        let before = aside.iter().map(|(_, old)| old.display().to_string()).collect();
+        match exchange.moves(aside, placed) {
+            Ok(()) => exchange.end()?,
+            Err(error) => return exchange.failed(error),
         }
         Ok((before, counted))
     });

@@ -4,11 +4,12 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use holdfast_protocol::{BackupRecord, BackupSource};
+use holdfast_protocol::{BackupBefore, BackupRecord, BackupSource};
 
 use super::class::{Class, Note};
-use super::{BackupError, at, fail, files, postgres, retention, stamp};
+use super::{BackupError, at, containers, fail, files, postgres, redis, retention, stamp};
 use crate::digest;
+use crate::exec::Call;
 
 /// Takes a backup, proves it, and prunes.
 ///
@@ -35,6 +36,7 @@ pub(super) fn safety(class: &Class) -> Result<BackupRecord, BackupError> {
 
 fn take(class: &Class) -> Result<BackupRecord, BackupError> {
     class.sweep()?;
+    containers::go_on(class)?;
     let (file, taken_at_ms) = class.new_name();
     let part = class.folder.join(format!("{file}.part"));
     let record = proven(class, &part, class.blank(&file, taken_at_ms)).and_then(|record| {
@@ -54,14 +56,39 @@ fn take(class: &Class) -> Result<BackupRecord, BackupError> {
     Ok(record)
 }
 
+/// Runs the command that comes before.
+fn prepare(class: &Class, before: &BackupBefore) -> Result<(), BackupError> {
+    let container = match before.service.as_str() {
+        "" => None,
+        service => Some(containers::one(class, &before.project, service)?),
+    };
+    let call = match (&container, before.argv.as_slice()) {
+        (Some(container), argv) => {
+            let words = ["exec", container].into_iter().chain(argv.iter().map(String::as_str));
+            Call::new(class.program("docker")?, words)
+        }
+        (None, [program, arguments @ ..]) => Call::new(class.program(program)?, arguments.iter().cloned()),
+        (None, []) => return fail("`before` names no program"),
+    };
+    match call.deadline(class.timeout()).keep_tail().run() {
+        Ok(_) => Ok(()),
+        Err(error) => fail(format!("the command before it failed: {error}")),
+    }
+}
+
 /// Dumps into a file, and returns its sidecar after all that makes it a backup held.
 fn proven(class: &Class, part: &Path, blank: BackupRecord) -> Result<BackupRecord, BackupError> {
     let mut options = OpenOptions::new();
     let into = options.write(true).create_new(true).mode(0o600).open(part).map_err(at(part))?;
     let sync = into.try_clone().map_err(at(part))?;
+    if let Some(before) = &class.spec.before {
+        prepare(class, before)?;
+    }
     match &class.spec.source {
         BackupSource::Postgres { .. } => postgres::dump(class, into)?,
+        BackupSource::Redis { .. } => redis::dump(class, into)?,
         BackupSource::Files { paths } => files::pack(class, paths, into)?,
+        BackupSource::Volumes { pause, .. } => files::pack_volumes(class, *pause, into)?,
     }
     sync.sync_all().map_err(at(part))?;
     let size = sync.metadata().map_err(at(part))?.len();
@@ -71,7 +98,10 @@ fn proven(class: &Class, part: &Path, blank: BackupRecord) -> Result<BackupRecor
     let open = || File::open(part).map_err(at(part));
     let rows = match &class.spec.source {
         BackupSource::Postgres { .. } => postgres::count(class, open()?)?,
-        BackupSource::Files { paths } => files::count(class, paths, open()?)?,
+        BackupSource::Redis { .. } => redis::count(class, open()?)?,
+        BackupSource::Files { .. } | BackupSource::Volumes { .. } => {
+            files::count(class, &files::folders(class)?, open()?)?
+        }
     };
     let (sha256, _) = digest::of_reader(open()?).map_err(at(part))?;
     Ok(BackupRecord { size, sha256, rows, ..blank })

@@ -24,12 +24,30 @@ impl Bench {
     pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        for name in ["bin", "srv/pdfs", "lib"] {
+        for name in ["bin", "srv/pdfs", "lib", "answers"] {
             fs::create_dir_all(at(name)).unwrap();
         }
-        // One container; `pg_dump` writes the file `dump` and ends as `status` says; `pg_restore` reads only the good dump.
+        // One container; `pg_dump` writes the file `dump` and ends as `status` says; `pg_restore` reads only the good dump. A Redis
+        // answers the last line that is said to it with the rest of the file in `answers` that begins with that line.
         let script = format!(
-            "#!/bin/sh\ncd {}\n[ \"$1\" = ps ] && {{ echo c1; exit 0; }}\ncase \"$*\" in\n\
+            "#!/bin/sh\ncd {}\necho \"$*\" >> calls\ncase \"$*\" in\n\
+             ps*status=paused*) cat paused; exit 0;;\n\
+             ps*project=prod-shop-web*) echo w1; exit 0;;\n\
+             ps*) echo c1; exit 0;;\n\
+             'volume ls'*) echo objects;;\n\
+             'volume inspect'*) cat mountpoint;;\n\
+             inspect*) cat mounts;;\n\
+             pause*) echo c1 > paused;;\n\
+             unpause*) : > paused;;\n\
+             stop*|start*) ;;\n\
+             *redis-cli*) cat > said\n\
+             if [ -f login ]; then [ \"$(head -n1 said)\" = \"$(cat login)\" ] || {{ echo WRONGPASS; exit 0; }}; echo OK; fi\n\
+             for file in answers/*; do if [ \"$(head -n1 $file)\" = \"$(tail -n1 said)\" ]; then tail -n +2 $file; \
+             [ $file != answers/bgsave ] || [ -f stuck ] || {{ head -n1 answers/lastsave; \
+             echo $(($(tail -n1 answers/lastsave) + 1)); }} > next && mv next answers/lastsave; exit 0; fi; done; exit 8;;\n\
+             *redis-check-rdb*) cat > read; echo '[info] 2 keys read'; exit 0;;\n\
+             *' cat '*) cat dump;;\n\
+             *snapshot*) exit $(cat status);;\n\
              *pg_dump*) cat dump; exit $(cat status);;\n\
              *pg_restore*--data-only*) cat > read; if cmp -s read good; then cat sql; else echo 'pg_restore: error: bad' >&2; exit 1; fi;;\n\
              *) echo \"not told what to do: $*\" >&2; exit 9;;\nesac\n",
@@ -40,17 +58,29 @@ impl Bench {
         let programs = std::iter::once(at("bin")).chain(System::real().programs).collect();
         let bench =
             Self { root: Root::new(folder.path().join("lib")), system: System { programs, ..System::real() }, folder };
-        for (name, text) in [("dump", "PGDMP good"), ("good", "PGDMP good"), ("status", "0"), ("sql", SQL)] {
+        for (name, text) in
+            [("dump", "PGDMP good"), ("good", "PGDMP good"), ("status", "0"), ("sql", SQL), ("paused", "")]
+        {
             bench.tell(name, text);
         }
         bench
     }
 
-    fn tell(&self, name: &str, text: &str) {
+    pub(super) fn tell(&self, name: &str, text: &str) {
         fs::write(self.folder.path().join(name), text).unwrap();
     }
 
-    fn class(&self, source: BackupSource) -> Class {
+    /// What docker was called with, a line each.
+    pub(super) fn calls(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.at("calls")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    pub(super) fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(super) fn class(&self, source: BackupSource) -> Class {
         let spec = BackupSpec {
             environment: "prod".to_owned(),
             app: "shop".to_owned(),
@@ -63,6 +93,8 @@ impl Bench {
             timeout_ms: 20_000,
             drill_ms: None,
             offsite: None,
+            before: None,
+            writers: holdfast_protocol::BackupWriters::default(),
         };
         Class::new(&self.root, &self.system, &Disk::new(), spec).unwrap()
     }
@@ -73,16 +105,16 @@ impl Bench {
         self.class(BackupSource::Postgres { project, service, database: word("shop"), user: word("postgres") })
     }
 
-    fn pdfs(&self) -> PathBuf {
+    pub(super) fn pdfs(&self) -> PathBuf {
         self.folder.path().join("srv/pdfs")
     }
 
-    fn files(&self) -> Class {
+    pub(super) fn files(&self) -> Class {
         self.class(BackupSource::Files { paths: vec![self.pdfs().display().to_string()] })
     }
 }
 
-fn names(class: &Class) -> Vec<String> {
+pub(super) fn names(class: &Class) -> Vec<String> {
     let entries = fs::read_dir(&class.folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = entries.filter(|name| !name.ends_with("lock")).collect();
     names.sort();

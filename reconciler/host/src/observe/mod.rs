@@ -17,8 +17,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use holdfast_protocol::{
-    BackupLive, CertificateLive, DatabasesLive, Hello, Ledger, LiveReport, ObserveRequest, Observed, SwitchLive,
-    TransactionStatus,
+    BackupLive, CertificateLive, DatabasesLive, Hello, Ledger, LiveReport, ObserveRequest, Observed, ProjectLive,
+    SwitchLive, TransactionStatus,
 };
 
 use crate::accounts::Accounts;
@@ -94,6 +94,22 @@ impl Observer {
         crate::hello::hello(&self.root, &self.system, units, engine, fence)
     }
 
+    /// Says of containers that a backup has stand still that they run: they will in a moment, and nobody changed them.
+    fn run_on(&self, projects: &mut BTreeMap<String, Observed<ProjectLive>>) {
+        let seen = projects.values_mut().filter_map(|project| match project {
+            Observed::Seen(live) => Some(live),
+            Observed::Absent | Observed::Unknown(_) => None,
+        });
+        let mut paused = seen.flat_map(|live| &mut live.containers).filter(|one| one.state == "paused").peekable();
+        if paused.peek().is_none() {
+            return;
+        }
+        let still = crate::backup::standing_still(&self.root);
+        for container in paused.filter(|container| still.contains(&container.id)) {
+            "running".clone_into(&mut container.state);
+        }
+    }
+
     /// Returns what is there now.
     pub fn observe(&self, request: &ObserveRequest, known: Known) -> LiveReport {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,7 +132,9 @@ impl Observer {
         let projects = if subjects.projects.is_empty() {
             BTreeMap::new()
         } else {
-            Made::read(&self.root).judge(engine.details(&subjects.projects))
+            let mut projects = Made::read(&self.root).judge(engine.details(&subjects.projects));
+            self.run_on(&mut projects);
+            projects
         };
         let images = request.images.iter().map(|reference| (reference.clone(), engine.image(reference))).collect();
         LiveReport {
@@ -136,5 +154,40 @@ impl Observer {
             transactions: known.transactions,
             fence: known.fence,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_protocol::ContainerLive;
+
+    use super::*;
+
+    #[test]
+    fn cap_68_what_a_backup_has_stand_still_runs_and_what_somebody_else_paused_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::new(folder.path());
+        std::fs::create_dir(root.paused()).unwrap();
+        std::fs::write(root.paused().join("prod-shop-objects"), "ours\nours-too\n").unwrap();
+        let container = |id: &str, state: &str| ContainerLive {
+            service: id.to_owned(),
+            name: id.to_owned(),
+            id: id.to_owned(),
+            image: String::new(),
+            digest: String::new(),
+            config_hash: String::new(),
+            updated: String::new(),
+            state: state.to_owned(),
+            health: String::new(),
+            restarts: 0,
+            started_at: String::new(),
+        };
+        let containers =
+            vec![container("ours", "paused"), container("theirs", "paused"), container("ours-too", "exited")];
+        let mut projects = BTreeMap::from([("shop".to_owned(), Observed::Seen(ProjectLive { containers }))]);
+        Observer::new(root, System::real()).run_on(&mut projects);
+        let states: Vec<&str> =
+            projects["shop"].seen().unwrap().containers.iter().map(|container| container.state.as_str()).collect();
+        assert_eq!(states, ["running", "paused", "exited"]);
     }
 }

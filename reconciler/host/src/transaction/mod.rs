@@ -124,6 +124,7 @@ pub fn run_command(host: &Host, id: &str) -> ExitCode {
 
 /// The verb `resume`: puts the host in order after a boot or a firewall restart. For the unit that `begin` installs.
 pub fn resume_command(host: &Host) -> ExitCode {
+    crate::backup::resume_all(host);
     match resume::resume(host) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {

@@ -30,6 +30,8 @@ fn migrating(release: &Release, change: impl Fn(&mut MigrateSpec)) -> DesiredSta
         rpo_ms: None,
         timeout_ms: 60_000,
         drill_ms: None,
+        before: None,
+        writers: holdfast_protocol::BackupWriters::default(),
         offsite: None,
     };
     for component in

@@ -130,6 +130,7 @@ fn compose(project: &str, service: &str, image: &str, text: &str) -> Artifacts {
                     processors: None,
                 },
             )]),
+            volumes: BTreeSet::new(),
         }),
     }
 }

@@ -1,20 +1,29 @@
 //! Backups of a component.
 
-use super::leaf::ServiceName;
+use super::check::Command;
+use super::leaf::{Destination, ServiceName};
 use crate::config::decode::{Context, Decode, Whole, integer_of, parsed, record};
 use crate::config::model::Weekday;
 use crate::config::place::At;
 use crate::config::yaml::{Kind, Node};
-use crate::id::HostName;
+use crate::id::{ComponentName, HostName};
 use crate::time::Millis;
 
 record!(
-    /// One class of backups: one of `postgres` or `files`, and one of `every` or `at`.
+    /// One class of backups: one of `postgres`, `redis`, `files` or `volumes`, and one of `every` or `at`.
     Backup, "a backup", {
     /// A database, dumped by the `pg_dump` of its own container.
     postgres: Option<Postgres>,
+    /// A Redis, which saves itself.
+    redis: Option<Redis>,
     /// Folders of the host, by absolute path.
     files: Option<Vec<At<Folder>>>,
+    /// Volumes of the component's compose project.
+    volumes: Option<Vec<At<VolumeName>>>,
+    /// Whether containers that use the volumes stand still while they are packed. Default: `true`.
+    pause: Option<At<bool>>,
+    /// A command that runs first, in a container or on the host: one that makes a snapshot. Where it fails there is no backup.
+    before: Option<Command>,
     /// The time from one to the next: a part of an hour or of a day, such as `30m` or `6h`.
     every: Option<At<Millis>>,
     /// The time of day in UTC, such as `"03:00"`.
@@ -31,6 +40,9 @@ record!(
     timeout: Option<At<Millis>>,
     /// When a restore is tried. Default: never.
     drill: Option<At<Drill>>,
+    /// Components of the app that write to it: stopped on its host while a restored backup takes its place. Default: those whose
+    /// `connections` are to this component.
+    writers: Option<Vec<At<ComponentName>>>,
     /// Another host that gets a copy of each.
     offsite: Option<At<Offsite>>,
 });
@@ -44,6 +56,15 @@ record!(
     database: DatabaseName,
     /// The role that may read all of it and create databases. Default: `postgres`.
     user: Option<DatabaseName>,
+});
+
+record!(
+    /// A Redis.
+    Redis, "`redis`", {
+    /// The compose service it runs in.
+    service: ServiceName,
+    /// The file on the host with its password alone, such as `"{{ dir }}/redis_password"`: one of the component's `files`.
+    password_file: Option<At<Destination>>,
 });
 
 record!(
@@ -104,6 +125,19 @@ parsed!(DatabaseName, "a database or role", "^[A-Za-z_][A-Za-z0-9_-]{0,39}$", |t
         Ok(Self(text.to_owned()))
     } else {
         Err(format!("`{}` is no database or role: letters, digits, `_` and `-`, 40 at the most", shown(text)))
+    }
+});
+
+/// A volume, as a compose file names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct VolumeName(pub(crate) String);
+
+parsed!(VolumeName, "a volume", "^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", |text| {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    if text.len() <= 100 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(fits) {
+        Ok(Self(text.to_owned()))
+    } else {
+        Err(format!("`{}` is no volume: the name it has in the compose file", shown(text)))
     }
 });
 

@@ -44,6 +44,8 @@ pub(crate) struct ComposeFile {
     pub(crate) services: BTreeMap<String, ComposeService>,
     /// The first service as written.
     pub(crate) first: String,
+    /// The volumes that the project makes.
+    pub(crate) volumes: BTreeSet<String>,
 }
 
 const TOP_LEVEL: [&str; 6] = ["services", "networks", "volumes", "configs", "secrets", "models"];
@@ -63,15 +65,22 @@ pub(super) fn compose(
             return None;
         }
     };
-    let mut file =
-        File { rendered, context, findings, names: BTreeSet::new(), services: BTreeMap::new(), first: String::new() };
+    let mut file = File {
+        rendered,
+        context,
+        findings,
+        names: BTreeSet::new(),
+        services: BTreeMap::new(),
+        first: String::new(),
+        volumes: BTreeSet::new(),
+    };
     let root = file.root(&root)?;
-    let (services, first) = (file.services, file.first);
+    let (services, first, volumes) = (file.services, file.first, file.volumes);
     let mut emitter = Emitter { rendered, findings, out: ContentWriter::new() };
     emitter.out.text("# Managed by Holdfast. Changes made here are undone.\n");
     emitter.entries(&root, 0);
     let content = emitter.out.finish();
-    (findings.len() == before).then_some(ComposeFile { content, services, first })
+    (findings.len() == before).then_some(ComposeFile { content, services, first, volumes })
 }
 
 struct File<'a, 'f, 't> {
@@ -82,6 +91,7 @@ struct File<'a, 'f, 't> {
     names: BTreeSet<String>,
     services: BTreeMap<String, ComposeService>,
     first: String,
+    volumes: BTreeSet<String>,
 }
 
 impl File<'_, '_, '_> {
@@ -98,6 +108,19 @@ impl File<'_, '_, '_> {
         plain_text(self.rendered, node.text()?)
     }
 
+    /// Returns the volumes that are the project's: not those that somebody else made.
+    fn own_volumes(&self, volumes: &Node) -> BTreeSet<String> {
+        let Kind::Map { entries, .. } = &volumes.kind else { return BTreeSet::new() };
+        let is_external = |value: &Node| match &value.kind {
+            Kind::Map { entries, .. } => entries.iter().any(|(key, value)| {
+                self.text(key).is_some_and(|key| key == "external")
+                    && self.text(value).is_none_or(|value| value != "false")
+            }),
+            _ => false,
+        };
+        entries.iter().filter(|(_, value)| !is_external(value)).filter_map(|(key, _)| self.text(key)).collect()
+    }
+
     fn root(&mut self, root: &Node) -> Option<Vec<(Node, Node)>> {
         let Kind::Map { entries, .. } = &root.kind else {
             self.error("compose-shape", root, "a compose file is a map with `services`", "");
@@ -108,7 +131,11 @@ impl File<'_, '_, '_> {
             let name = self.text(key).unwrap_or_default();
             match name.as_str() {
                 "services" => kept.push((key.clone(), self.service_map(value, root))),
-                "networks" | "volumes" | "models" => kept.push((key.clone(), value.clone())),
+                "volumes" => {
+                    self.volumes = self.own_volumes(value);
+                    kept.push((key.clone(), value.clone()));
+                }
+                "networks" | "models" => kept.push((key.clone(), value.clone())),
                 "configs" | "secrets" => {
                     self.sources(&name, value);
                     kept.push((key.clone(), value.clone()));

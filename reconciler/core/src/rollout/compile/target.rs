@@ -352,7 +352,9 @@ fn backup(app: &DesiredApp, wanted: &DesiredMigration, former: Option<&AppRecord
     let spec = &backups.find(|backup| backup.spec.class == wanted.spec.backup)?.spec;
     let former = former?;
     let is_there = match &spec.source {
-        BackupSource::Postgres { project, .. } => {
+        BackupSource::Postgres { project, .. }
+        | BackupSource::Redis { project, .. }
+        | BackupSource::Volumes { project, .. } => {
             former.components.values().any(|record| record.project.as_ref() == Some(project))
         }
         BackupSource::Files { .. } => true,

@@ -77,6 +77,7 @@ fn compose(project: &str, text: &str) -> Artifacts {
                     processors: None,
                 },
             )]),
+            volumes: BTreeSet::new(),
         }),
     }
 }
