@@ -97,7 +97,7 @@ pub(super) fn backups(
             let mut text = service(&format!("{what} {about}"), verb, &path, timeout);
             if what == "backup" && pauses {
                 // However the backup ends, also by a kill, nothing is left standing still.
-                text.push_str(&format!("ExecStopPost={PROGRAM} backup resume {path}\n"));
+                text = text + "ExecStopPost=" + PROGRAM + " backup resume " + &path + "\n";
             }
             put(format!("{UNITS}/{unit}.service"), text);
             put(format!("{UNITS}/{unit}.timer"), timer(&format!("{what} {about}"), when, what == "backup"));

@@ -25,6 +25,10 @@ const QUESTION: Duration = Duration::from_secs(30);
 /// Between two looks at a server that works.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// What a server answers with an error begins with its kind in capitals (Redis protocol, simple errors).
+const ERRORS: [&str; 9] =
+    ["ERR ", "NOAUTH", "WRONGPASS", "NOPERM", "LOADING", "BUSY", "MISCONF", "MASTERDOWN", "READONLY"];
+
 /// A server and how to speak to it.
 struct Server<'a> {
     class: &'a Class,
@@ -74,9 +78,6 @@ impl<'a> Server<'a> {
                 first => return fail(format!("Redis refused the password: {}", told(first.copied()))),
             }
         }
-        // What a server answers with an error begins with its kind in capitals (Redis protocol, simple errors).
-        const ERRORS: [&str; 9] =
-            ["ERR ", "NOAUTH", "WRONGPASS", "NOPERM", "LOADING", "BUSY", "MISCONF", "MASTERDOWN", "READONLY"];
         match lines.first() {
             Some(first) if ERRORS.iter().any(|kind| first.starts_with(kind)) => {
                 fail(format!("Redis refused: {}", told(Some(first))))
