@@ -98,6 +98,7 @@ fn switch(method: &str, count: &str, pause: &str, listen: &str, ports: [&str; 2]
         settled_gate: false,
         settled_deadline_ms: 0,
         settle: Vec::new(),
+        one_way: Vec::new(),
         confirm_within_ms: None,
     };
     let mut took = Vec::with_capacity(count);
