@@ -76,7 +76,7 @@ pub(crate) async fn run_with(
 ) -> Result<Report, Error> {
     let seen = wire.store.seen_commit(environment).await.or_hint("")?;
     setup.verify(seen.as_ref().map(|(commit, _)| commit), &revision.commit).await?;
-    let desired = setup.desired(revision, environment)?;
+    let desired = wire.archives.look_into(setup.desired(revision, environment)?).await;
     let lock = lock(wire, environment).await?;
     // Behind the lock: whoever holds it may replace the socket of a dead process.
     let listener = Listener::open(&setup.manager.runtime_dir, environment, handle);

@@ -71,6 +71,7 @@ impl Setup {
         let seconds = Duration::from_secs;
         Ok(ManagerConfig {
             repository,
+            archives: state.join("state/archives"),
             state_dir: state.join("state"),
             runtime_dir: state.join("run"),
             poll_interval: seconds(60),

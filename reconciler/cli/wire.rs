@@ -6,6 +6,7 @@ use std::sync::Arc;
 use holdfast_core::config::Purpose;
 use holdfast_core::event::SyncEvent;
 use holdfast_core::time::Timestamp;
+use holdfast_engine::archives::Archives;
 use holdfast_engine::clock::SystemClock;
 use holdfast_engine::links::{ByAddress, Links};
 use holdfast_engine::local::LocalDialer;
@@ -31,6 +32,8 @@ pub(crate) struct Wire {
     pub(crate) herald: Herald,
     /// Time.
     pub(crate) clock: Arc<dyn Clock>,
+    /// Archives of images.
+    pub(crate) archives: Archives,
 }
 
 impl Wire {
@@ -64,6 +67,7 @@ impl Wire {
             herald: Herald::new(store.clone(), manager.notices.clone()),
             store,
             clock,
+            archives: Archives::new(&manager.archives),
         })
     }
 
@@ -81,7 +85,7 @@ impl Wire {
         let secrets = SopsSecrets::new(&revision.tree, Arc::clone(&self.identities)).with_placeholders_in(lenient);
         let secrets: Arc<dyn SecretSource> = Arc::new(secrets);
         let connector: Arc<Links> = Arc::clone(&self.links);
-        Ports { connector, secrets, clock: Arc::clone(&self.clock), events }
+        Ports { connector, secrets, clock: Arc::clone(&self.clock), events, archives: self.archives.folder() }
     }
 }
 

@@ -92,7 +92,7 @@ pub(crate) async fn look(
     environment: &EnvironmentName,
     consent: Consent,
 ) -> Result<Seen, Error> {
-    let desired = setup.desired(revision, environment)?;
+    let desired = wire.archives.look_into(setup.desired(revision, environment)?).await;
     let ports = wire.ports(revision, Arc::new(Silent));
     let live = observe_desired(&ports, &desired).await;
     let quarantined = quarantined(&wire.store, environment).await?;

@@ -47,7 +47,7 @@ pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, E
     let (mut all, mut well) = (Vec::new(), true);
     for name in names {
         let revision = setup.revision(setup.known_commit(Some(&name)).await.map_err(reason)?).await?;
-        let desired = setup.desired(&revision, &name)?;
+        let desired = wire.archives.look_into(setup.desired(&revision, &name)?).await;
         let live = observe_desired(&wire.ports(&revision, Arc::new(Silent)), &desired).await;
         let held = quarantined(&wire.store, &name).await?;
         let options = PlanOptions {

@@ -3,6 +3,7 @@
 //! `observe`, `apply`, `sync` and `offsite` know the traits of [`ports`] only; `reconciler/cli/wire.rs` is where adapters meet them.
 
 pub mod apply;
+pub mod archives;
 pub mod clock;
 pub mod daemon;
 pub mod gate;

@@ -52,6 +52,8 @@ pub struct ManagerConfig {
     pub ssh: SshOptions,
     /// How a repository at `https://` is reached.
     pub https: HttpsOptions,
+    /// The folder with archives of images.
+    pub archives: PathBuf,
     /// The host program to deliver instead of the one that came with this release.
     pub host_program: Option<PathBuf>,
     /// Whether a branch may move to a commit that does not follow the last one.
@@ -136,6 +138,7 @@ impl ManagerConfig {
             scratch: state_dir.join("signatures"),
             program: PathBuf::from("ssh-keygen"),
         });
+        let archives = path(file.archives).unwrap_or_else(|| state_dir.join("archives"));
         Self {
             repository,
             signers,
@@ -157,6 +160,7 @@ impl ManagerConfig {
                 repository_host_key: file.repository_host_key,
             },
             https: HttpsOptions { ca_file: path(file.https_ca_file), token_file: path(file.https_token_file) },
+            archives,
             host_program: path(file.host_program),
             allow_non_fast_forward: file.allow_non_fast_forward,
         }

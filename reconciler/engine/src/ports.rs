@@ -1,6 +1,7 @@
 //! What the engine asks of the world: small traits, one capability each.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,6 +152,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Who watches.
     pub events: Arc<dyn EventSink>,
+    /// The folder with archives of images.
+    pub archives: Arc<Path>,
 }
 
 impl Ports {

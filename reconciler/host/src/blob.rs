@@ -14,8 +14,17 @@ use crate::paths::{Root, create_private, sync_folder};
 /// The largest piece of a blob that is taken, in bytes.
 pub const MAX_PIECE: usize = 1024 * 1024;
 
-/// The largest blob that is taken, in bytes: configuration is small, and a host's disk is not ours to fill.
+/// The largest blob that is taken unasked, in bytes: configuration is small, and a host's disk is not ours to fill.
 pub const MAX_BLOB: u64 = 64 * 1024 * 1024;
+
+/// How many times its size a larger one needs: as it arrives, unpacked by the engine, and as images.
+const TIMES: u64 = 3;
+
+/// Bytes that are left free beside it.
+const LEFT_FREE: u64 = 256 << 20;
+
+/// The most larger blobs that one channel may ask room for.
+const MAX_LARGE: usize = 64;
 
 /// The most blobs one channel may have half sent.
 const MAX_OPEN: usize = 64;
@@ -29,6 +38,8 @@ const MAX_OPEN: usize = 64;
 pub struct Inbox {
     root: Root,
     open: BTreeMap<Digest, Open>,
+    /// Bytes of those that there is room for.
+    room: BTreeMap<Digest, u64>,
 }
 
 #[derive(Debug)]
@@ -83,7 +94,28 @@ pub fn store(root: &Root, content: &[u8]) -> io::Result<Digest> {
 impl Inbox {
     /// Returns an inbox with nothing half sent.
     pub fn new(root: Root) -> Self {
-        Self { root, open: BTreeMap::new() }
+        Self { root, open: BTreeMap::new(), room: BTreeMap::new() }
+    }
+
+    /// Takes a blob of this size from now on, also one that is larger than others.
+    ///
+    /// # Errors
+    /// `Refused` when it does not fit; `Failed` when the free space cannot be read.
+    pub fn make_room(&mut self, digest: Digest, size: u64) -> Result<(), Fault> {
+        let folder = self.root.blobs();
+        let failed = |error: String| Fault {
+            kind: FaultKind::Failed,
+            message: format!("the free space of {} cannot be read: {error}", folder.display()),
+        };
+        create_private(&folder).map_err(|error| failed(error.to_string()))?;
+        let stat = rustix::fs::statvfs(&folder).map_err(|error| failed(error.to_string()))?;
+        fits(size, stat.f_bavail.saturating_mul(stat.f_frsize))
+            .map_err(|why| refused(format!("blob {} does not fit in {}: {why}", digest.short(), folder.display())))?;
+        if self.room.len() >= MAX_LARGE && !self.room.contains_key(&digest) {
+            return Err(refused(format!("room for more than {MAX_LARGE} blobs is asked for over one channel")));
+        }
+        self.room.insert(digest, size);
+        Ok(())
     }
 
     /// Takes one piece; the last one is checked and moved into the store.
@@ -125,8 +157,9 @@ impl Inbox {
                 open.size
             )));
         }
-        if open.size + bytes.len() as u64 > MAX_BLOB {
-            return Err(refused(format!("blob {} is over the limit of {MAX_BLOB} bytes", digest.short())));
+        let most = self.room.get(&digest).copied().unwrap_or(MAX_BLOB);
+        if open.size.saturating_add(bytes.len() as u64) > most {
+            return Err(refused(format!("blob {} is over the limit of {most} bytes", digest.short())));
         }
         open.file.write_all(bytes).map_err(failed)?;
         open.hasher.update(bytes);
@@ -157,6 +190,20 @@ impl Open {
         fs::rename(&self.path, root.blob(digest))?;
         sync_folder(&root.blobs())
     }
+}
+
+/// Says why a blob of an archive does not fit.
+fn fits(size: u64, free: u64) -> Result<(), String> {
+    let wanted = size.saturating_mul(TIMES).saturating_add(LEFT_FREE);
+    if free >= wanted {
+        return Ok(());
+    }
+    Err(format!(
+        "{} MiB are free, and {} MiB of images need {} MiB (as they arrive, unpacked, and loaded): make room",
+        free >> 20,
+        size.div_ceil(1 << 20),
+        wanted >> 20
+    ))
 }
 
 fn refused(message: String) -> Fault {
@@ -208,6 +255,24 @@ mod tests {
         inbox.put(digest, 0, b"ab", false).unwrap();
         assert_eq!(inbox.put(digest, 3, b"d", true).unwrap_err().kind, FaultKind::Refused);
         assert_eq!(inbox.put(digest, 2, b"cd", true).unwrap_err().kind, FaultKind::Refused);
+        inbox.put(digest, 0, b"abcd", true).unwrap();
+        assert_eq!(read(&root, &digest).unwrap(), b"abcd");
+    }
+
+    #[test]
+    fn cap_09_only_what_there_is_room_for_is_taken() {
+        let why = fits(1 << 30, 2 << 30).unwrap_err();
+        assert!(why.contains("2048 MiB are free") && why.contains("need 3328 MiB"), "{why}");
+        assert_eq!(fits(1 << 30, (3 << 30) + (256 << 20)), Ok(()));
+        let (_folder, mut inbox, root) = inbox();
+        let digest = crate::digest::of(b"abcd");
+        assert_eq!(inbox.make_room(digest, 1 << 60).unwrap_err().kind, FaultKind::Refused);
+        // What was announced is the most that is taken.
+        inbox.make_room(digest, 3).unwrap();
+        inbox.put(digest, 0, b"ab", false).unwrap();
+        assert_eq!(inbox.put(digest, 2, b"cd", true).unwrap_err().kind, FaultKind::Refused);
+        assert_eq!(names(&root), [""; 0]);
+        inbox.make_room(digest, 4).unwrap();
         inbox.put(digest, 0, b"abcd", true).unwrap();
         assert_eq!(read(&root, &digest).unwrap(), b"abcd");
     }

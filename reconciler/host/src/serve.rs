@@ -157,6 +157,11 @@ pub fn serve<W: Write + Send + 'static>(mut input: impl Read, output: W, host: A
                 let stored = inbox.put(digest, offset, &bytes, last);
                 channel.reply(id, stored.map_or_else(Reply::Fault, |()| Reply::Stored));
             }
+            // In order too: its pieces come next.
+            Request::Room { digest, size } => {
+                let room = inbox.make_room(digest, size);
+                channel.reply(id, room.map_or_else(Reply::Fault, |()| Reply::Stored));
+            }
             // In order too: a blob must not come before what is secret in it.
             Request::Mask { blob, values } => {
                 let stored = channel.host.masks.put(&blob, &values).map_err(|error| Fault {
@@ -245,9 +250,11 @@ impl<W: Write + Send + 'static> Channel<W> {
                 self.watch(id, &request, cancel);
                 return None;
             }
-            Request::Missing(_) | Request::PutBlob { .. } | Request::Mask { .. } | Request::Cancel(_) => {
-                Err(refused("this request is answered in order".to_owned()))
-            }
+            Request::Missing(_)
+            | Request::PutBlob { .. }
+            | Request::Room { .. }
+            | Request::Mask { .. }
+            | Request::Cancel(_) => Err(refused("this request is answered in order".to_owned())),
         };
         (!cancel.is_cancelled()).then_some(reply)
     }

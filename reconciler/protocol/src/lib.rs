@@ -52,7 +52,7 @@ pub use prerequisite::{
     AccountLive, AccountSpec, FolderLive, FolderSpec, PrerequisiteQuery, Prerequisites, PrerequisitesLive,
 };
 pub use slot::Slot;
-pub use step::{Action, ActiveGoal, FilePut, MigrationRunner, Step, SwitchMethod};
+pub use step::{Action, ActiveGoal, FilePut, ImageArchive, MigrationRunner, Step, SwitchMethod};
 pub use transaction::{TransactionId, TransactionKind, TransactionSpec};
 pub use vault::{BACKUP_PIECE, BackupReply, BackupRequest, OffsiteHeld, OffsiteNote, VaultKeep, VaultKey, VaultRecord};
 

@@ -34,6 +34,14 @@ pub enum Request {
         /// Whether it is the last.
         last: bool,
     },
+    /// Take a blob of this size, which may be larger than any configuration. Asked before its first piece, so that nothing is sent that
+    /// does not fit. → [`Reply::Stored`].
+    Room {
+        /// Of the whole blob.
+        digest: Digest,
+        /// Its bytes.
+        size: u64,
+    },
     /// Validate this transaction beside the live state and store it; nothing live changes. → [`Reply::Staged`].
     Stage(Box<TransactionSpec>),
     /// Start, or resume, the runner of a staged transaction in a unit of its own. Idempotent. → [`Reply::Begun`].
@@ -99,7 +107,7 @@ pub enum Reply {
     Observed(Box<LiveReport>),
     /// To [`Request::Missing`].
     Missing(Vec<Digest>),
-    /// To [`Request::PutBlob`] and [`Request::Mask`].
+    /// To [`Request::PutBlob`], [`Request::Room`] and [`Request::Mask`].
     Stored,
     /// To [`Request::Stage`]. Empty means it can begin.
     Staged(Vec<StageProblem>),

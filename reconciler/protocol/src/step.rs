@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +58,19 @@ pub enum SwitchMethod {
     Reload,
 }
 
+/// An archive of `docker save` that images come in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageArchive {
+    /// Its name on the management box, for people.
+    pub file: String,
+    /// The archive, stored before with `PutBlob` where an image is missing. It is removed once its images are here.
+    pub blob: Digest,
+    /// Its bytes.
+    pub size: u64,
+    /// The images that are wanted of it: by reference the ids (`sha256:…`) of which the engine gives it one.
+    pub images: BTreeMap<String, BTreeSet<String>>,
+}
+
 /// Where a migration runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MigrationRunner {
@@ -112,10 +125,12 @@ pub enum Action {
         /// What it should be.
         spec: FolderSpec,
     },
-    /// Makes images available: each is here, or is pulled. Undo: none (images are kept for the way forward).
+    /// Makes images available: each is here, comes in an archive, or is pulled. Undo: none (images are kept for the way forward).
     Images {
         /// References.
         images: Vec<String>,
+        /// The archives that some of them come in.
+        archives: Vec<ImageArchive>,
     },
     /// Puts a file in place: temporary name, fsync, rename, fsync of the folder. Undo: what was there before, or nothing.
     PutFile(FilePut),

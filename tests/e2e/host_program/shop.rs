@@ -102,7 +102,7 @@ pub(super) fn spec(channel: &mut Channel, id: &str, fence: u64, release: &Releas
             "preflight",
             Action::Preflight { ports_free: vec![port(slot)], disk_free: 1 << 20, nginx: true, docker: true },
         ),
-        step("images", Action::Images { images: vec!["standin:1".to_owned()] }),
+        step("images", Action::Images { images: vec!["standin:1".to_owned()], archives: Vec::new() }),
         step("write compose", Action::PutFile(file(&path, compose_blob))),
         step("throw away", Action::OnUndo(Box::new(Action::ComposeDown { project: project.clone(), grace_ms: None }))),
         step(

@@ -174,4 +174,75 @@ fn cap_14_a_host_becomes_what_git_says_and_cap_17_its_ports_are_closed() {
     wait_until("the doors are open again", Duration::from_secs(20), || is_open(&lab, 8098) && is_open(&lab, 8099));
     assert_eq!(on_h1(&["stat", "-c", "%a %U", "/opt/nps"]), "750 nps");
     assert!(!lab.try_run(&["exec", "h1", "--", "nft", "list", "table", "inet", "holdfast_firewall"]).status.success());
+    cap_09_images_come_in_an_archive(&lab, &ops, &green);
+}
+
+/// One app of one container, whose image no registry has.
+fn boxed(sha256: &str) -> String {
+    format!(
+        "\
+app: boxed
+release: v1
+archives:
+  - {{ file: nightly/boxed.tar, sha256: {sha256} }}
+components:
+  web:
+    compose: compose/boxed.yaml.j2
+    strategy: in_place
+    healthcheck: {{ state: true, interval: 100ms, min_healthy_time: 100ms }}
+"
+    )
+}
+
+const BOXED: &str =
+    "services:\n  web:\n    image: boxed/web:v1\n    stop_grace_period: 1s\n    environment: { STANDIN_NAME: boxed }\n";
+
+/// One host has the image under another name, one has it not at all.
+fn cap_09_images_come_in_an_archive(lab: &Lab, ops: &Ops, green: &dyn Fn(&str)) {
+    let on_h1 = |argv: &[&str]| lab.exec("h1", argv).trim().to_owned();
+    // The restart of nftables took the engine's own rules away too.
+    on_h1(&["systemctl", "restart", "docker"]);
+    on_h1(&["docker", "commit", "--change", "LABEL made=here", "door", "boxed/web:v1"]);
+    on_h1(&["docker", "save", "-o", "/root/boxed.tar", "boxed/web:v1"]);
+    let id = on_h1(&["docker", "image", "inspect", "--format", "{{.Id}}", "boxed/web:v1"]);
+    on_h1(&["docker", "image", "tag", "boxed/web:v1", "kept:1"]);
+    on_h1(&["docker", "image", "rm", "boxed/web:v1"]);
+    let archive = ops.work.with_file_name("state").join("archives/nightly/boxed.tar");
+    fs::create_dir_all(archive.parent().unwrap()).unwrap();
+    fs::copy(lab.host("h1").root.join("root/boxed.tar"), &archive).unwrap();
+    let sum = on_h1(&["sha256sum", "/root/boxed.tar"]);
+    let (sum, _) = sum.split_once(' ').unwrap();
+    let shown = |arguments: &[&str]| String::from_utf8_lossy(&ops.run_any(arguments).stdout).into_owned();
+
+    // Another one than git names.
+    ops.write("templates/compose/boxed.yaml.j2", BOXED);
+    ops.write("environments/prod/boxed.yaml", &boxed(&"ab".repeat(32)));
+    green(&ops.ship("an image in an archive"));
+    let blocked = ops.run_any(&["apply", "prod", "--yes"]);
+    assert_eq!(blocked.status.code(), Some(3), "{}", String::from_utf8_lossy(&blocked.stderr));
+    let plan = shown(&["plan", "prod"]);
+    assert!(plan.contains("bad-archive") && plan.contains("boxed.tar is another one than git names"), "{plan}");
+
+    // It is sent to the host that does not have it, loaded, and gone again; the other one gives what it has the name.
+    ops.write("environments/prod/boxed.yaml", &boxed(sum));
+    green(&ops.ship("the one that is meant"));
+    let plan = shown(&["plan", "prod"]);
+    assert_eq!(plan.matches("is sent from nightly/boxed.tar").count(), 1, "{plan}");
+    ops.run(&["apply", "prod", "--yes"]);
+    for host in ["h1", "h2"] {
+        let format = "{{.Image}} {{.State.Running}}";
+        let live = lab.exec(host, &["docker", "inspect", "--format", format, "prod-boxed-web-web-1"]);
+        assert_eq!(live.trim(), format!("{id} true"), "{host}");
+        let blob = lab.host(host).root.join("var/lib/holdfast/blobs").join(sum);
+        assert!(!blob.exists(), "{host}");
+    }
+    ops.assert_plan_is_empty();
+
+    // What runs needs no archive; what is to be made anew does, and says so.
+    fs::remove_file(&archive).unwrap();
+    ops.assert_plan_is_empty();
+    lab.exec("h2", &["docker", "rm", "-f", "prod-boxed-web-web-1"]);
+    lab.exec("h2", &["docker", "image", "rm", "boxed/web:v1"]);
+    let plan = shown(&["plan", "prod"]);
+    assert!(plan.contains("boxed.tar is not there: put it there, made with `docker save"), "{plan}");
 }

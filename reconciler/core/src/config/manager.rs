@@ -57,6 +57,8 @@ pub struct ManagerFile {
     pub https_ca_file: Option<String>,
     /// A file with the token for `https://`.
     pub https_token_file: Option<String>,
+    /// The folder with the archives of images; `None` for the one in `state_dir`.
+    pub archives: Option<String>,
     /// The host program to deliver instead of the one that came with this release.
     pub host_program: Option<String>,
     /// Whether a branch may move to a commit that does not follow the last one.
@@ -174,6 +176,7 @@ fn resolve(file: &str, raw: raw::Manager, findings: &mut Findings<'_>) -> Option
         repository_host_key: ssh.repository_host_key.map(|key| key.value.0),
         https_ca_file: text(https.ca_file),
         https_token_file: text(https.token_file),
+        archives: text(raw.archives),
         host_program: text(raw.host_program),
         allow_non_fast_forward: raw.allow_non_fast_forward.unwrap_or(false),
     })

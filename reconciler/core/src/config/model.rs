@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::{Prerequisites, Smoke};
+use holdfast_protocol::{Digest, Prerequisites, Smoke};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -258,10 +258,23 @@ pub struct App {
     pub hosts: Vec<HostName>,
     /// How many former releases stay on the hosts.
     pub keep_releases: u32,
+    /// Archives that hold images of it.
+    pub archives: Vec<ArchiveSpec>,
     /// Its components in file order, which is the order they are brought up in.
     pub components: Vec<Component>,
     /// Its variables.
     pub variables: Variables,
+    /// Where it is declared.
+    pub origin: Origin,
+}
+
+/// An archive of images on the management box.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveSpec {
+    /// Path below the manager's folder of archives.
+    pub file: String,
+    /// Of the whole file.
+    pub sha256: Digest,
     /// Where it is declared.
     pub origin: Origin,
 }

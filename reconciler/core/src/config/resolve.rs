@@ -7,12 +7,13 @@ use super::certificates::{Certificate, CertificateAuthority};
 use super::checks;
 use super::claims::{Claims, Resource};
 use super::databases;
+use super::decode::NamedEntry;
 use super::findings::Findings;
 use super::hosts::{Hosts, Scope};
 use super::metrics;
 use super::migrations;
 use super::model::{
-    App, Component, ComponentKind, ConnectionSpec, FileFormat, FileSpec, Located, Strategy, UpstreamSpec,
+    App, ArchiveSpec, Component, ComponentKind, ConnectionSpec, FileFormat, FileSpec, Located, Strategy, UpstreamSpec,
 };
 use super::place::{At, Place};
 use super::prerequisites;
@@ -108,6 +109,7 @@ pub(super) fn app(
         };
         siblings.hosts.insert(&entry.name.value, chosen);
     }
+    let archives = archives(content, entries, findings);
     let mut components = Vec::new();
     let mut complete = true;
     for entry in entries {
@@ -121,11 +123,45 @@ pub(super) fn app(
         release: Located { value: release.value.0.clone(), origin: release.origin() },
         hosts: hosts.clone(),
         keep_releases: content.keep_releases.map_or(3, |keep| keep.0),
+        archives,
         components,
         variables: content.variables.clone().unwrap_or_default().0,
         origin: app.origin(),
         name,
     })
+}
+
+/// Returns the archives of an app, each once.
+fn archives(
+    content: &raw::App,
+    components: &[NamedEntry<ComponentName, raw::Component>],
+    findings: &mut Findings<'_>,
+) -> Vec<ArchiveSpec> {
+    let mut archives: Vec<ArchiveSpec> = Vec::new();
+    for entry in content.archives.iter().flatten() {
+        let (Some(file), Some(sha256)) = (&entry.value.file.0, &entry.value.sha256.0) else { continue };
+        let Ok(sha256) = sha256.0.parse() else { continue };
+        let spec = ArchiveSpec { file: file.value.0.clone(), sha256, origin: file.origin() };
+        if archives.iter().any(|other| other.file == spec.file || other.sha256 == spec.sha256) {
+            let message = format!("the archive `{}` is named twice", spec.file);
+            findings.error_at(
+                "bad-archive",
+                file,
+                message,
+                "name each archive once: all components of the app have it",
+            );
+            continue;
+        }
+        archives.push(spec);
+    }
+    let composed = |entry: &NamedEntry<_, raw::Component>| {
+        entry.value.as_ref().is_none_or(|component| component.compose.is_some() || component.wrong.any(&["compose"]))
+    };
+    if let (Some(first), false) = (content.archives.iter().flatten().next(), components.iter().any(composed)) {
+        let message = "`archives` has no effect without a component with `compose`";
+        findings.warning("no-effect", &first.file, first.place, message.to_owned(), "take it away");
+    }
+    archives
 }
 
 fn component(

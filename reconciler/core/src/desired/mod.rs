@@ -1,5 +1,6 @@
 //! What every host of one environment should be at one commit. Equal input gives an equal digest.
 
+mod archive;
 mod backups;
 mod certificates;
 mod clash;
@@ -17,6 +18,7 @@ mod traffic;
 mod tuning;
 mod values;
 
+pub use archive::{ArchiveContent, DesiredArchive, Held};
 pub use model::*;
 pub use resolve::resolve;
 

@@ -12,6 +12,8 @@ use crate::id::{AppName, CommitId, ComponentName, EnvironmentName, HostName};
 use crate::render::Content;
 use crate::time::Millis;
 
+use super::archive::DesiredArchive;
+
 /// The loopback address every switch listens on. Any address of `127.0.0.0/8` is local without being configured; this one is
 /// used by nothing else, so that `127.0.0.1` keeps showing each slot under its own port.
 pub const SWITCH_ADDRESS: &str = "127.0.83.1";
@@ -56,6 +58,9 @@ pub struct DesiredApp {
     pub release_origin: Origin,
     /// How many former releases stay on the host for a rollback.
     pub keep_releases: u32,
+    /// Archives that hold images of it, as the management box has them.
+    #[serde(default)]
+    pub archives: Vec<DesiredArchive>,
     /// Its components in the order they are brought up: stateful first, nginx last, else as written.
     pub components: Vec<DesiredComponent>,
 }

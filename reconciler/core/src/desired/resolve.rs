@@ -9,8 +9,8 @@ use super::databases::databases;
 use super::path::Place;
 use super::proof::unproven;
 use super::values::Sources;
-use super::{DesiredApp, DesiredComponent, DesiredHost, DesiredState};
-use crate::config::{App, Component, ComponentKind, Config, Environment, Strategy};
+use super::{ArchiveContent, DesiredApp, DesiredArchive, DesiredComponent, DesiredHost, DesiredState};
+use crate::config::{App, ArchiveSpec, Component, ComponentKind, Config, Environment, Strategy};
 use crate::diag::{Diagnostics, Origin, Severity};
 use crate::id::{CommitId, EnvironmentName, HostName};
 use crate::render::Engine;
@@ -90,6 +90,7 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
                 release: app.release.value.clone(),
                 release_origin: app.release.origin.clone(),
                 keep_releases: app.keep_releases,
+                archives: app.archives.iter().map(archive).collect(),
                 components,
             };
             apps.insert(app.name.clone(), desired);
@@ -114,6 +115,10 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
         order: order(environment),
         hosts,
     })
+}
+
+fn archive(spec: &ArchiveSpec) -> DesiredArchive {
+    DesiredArchive { file: spec.file.clone(), sha256: spec.sha256, content: ArchiveContent::Unread }
 }
 
 fn order(environment: &Environment) -> Vec<HostName> {

@@ -143,6 +143,7 @@ pub(super) fn config() -> Config {
         fingerprint: "0123456789abcdef".to_owned(),
     };
     let app = App {
+        archives: Vec::new(),
         keep_releases: 3,
         name: "nps".parse().unwrap(),
         release: located("v4.0.0", 2),

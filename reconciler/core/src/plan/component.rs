@@ -131,7 +131,7 @@ fn with_prerequisites(subject: Subject<'_>, mut outcome: Outcome) -> Outcome {
 fn plan_single(subject: Subject<'_>) -> Outcome {
     let Subject { context, component, record, .. } = subject;
     let artifacts = component.body.artifacts(None);
-    let mut comparison = compare(context, component, artifacts, PlaceRecord::of_component(record));
+    let mut comparison = compare(subject, artifacts, PlaceRecord::of_component(record));
     if comparison.is_unsure() {
         return Outcome { unchanged: comparison.unchanged, problems: comparison.problems, ..Outcome::default() };
     }

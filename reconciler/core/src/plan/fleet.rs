@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_protocol::{Digest, Hello, Ledger, LiveReport, Observed};
 
+use super::archives::unused;
 use super::host::{HostContext, plan_host};
 use super::ignore::IgnoreRules;
 use super::migrations::{KnownMigrations, early_migrations, unsure_migrations};
@@ -130,6 +131,8 @@ pub fn plan(desired: &DesiredState, live: &LiveState, options: &PlanOptions<'_>)
     blockers.extend(unsure_migrations(desired, &hosts, &migrations));
     blockers.extend(early_migrations(desired, &hosts, options.migrated));
     blockers.extend(quarantined(&apps, &hosts, options));
+    let changing = hosts.values().flat_map(|host| &host.changes).map(|change| &change.app).collect();
+    blockers.extend(unused(desired, &changing));
     let limit = usize::from(desired.sync.prune_limit_percent);
     if !options.allow_prune && pruned * 100 > managed * limit {
         let message = format!(

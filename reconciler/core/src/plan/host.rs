@@ -2,6 +2,7 @@
 
 use holdfast_protocol::{AppRecord, Hello, Ledger, LiveReport};
 
+use super::archives::archives;
 use super::component::plan_component;
 use super::ignore::IgnoreRules;
 use super::migrations::KnownMigrations;
@@ -77,6 +78,7 @@ pub(super) fn plan_host(context: &HostContext<'_>) -> (HostPlan, Vec<Blocker>) {
     // Stable: the order of work within an app stays.
     plan.changes.sort_by(|a, b| a.app.cmp(&b.app));
     plan.components.sort_by(|a, b| a.app.cmp(&b.app));
+    blockers.extend(archives(context, &mut plan));
     blockers.extend(app_needs(context, &plan));
     (plan, blockers)
 }

@@ -9,6 +9,7 @@
 //! A thing that only the host has is never touched. A thing that could not be looked at never changes. Equal input gives an equal
 //! plan, in whatever order the host listed its answer, and the plan after a successful apply is empty.
 
+mod archives;
 mod backups;
 mod because;
 mod capacity;

@@ -22,6 +22,10 @@ pub fn observe_request(host: &DesiredHost) -> ObserveRequest {
     let mut certificates = BTreeMap::new();
     let mut prerequisites = PrerequisiteQuery::default();
     let mut databases = BTreeSet::new();
+    for app in host.apps.values() {
+        // One that is here under another name need not be sent.
+        images.extend(app.images().into_iter().filter_map(|image| app.held(image)).flat_map(|held| held.ids.clone()));
+    }
     for component in host.apps.values().flat_map(|app| &app.components) {
         backups.extend(component.backups.keys().cloned());
         certificates.extend(component.certificates.iter().map(|(path, spec)| (path.clone(), spec.clone())));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use holdfast_protocol::{ComponentRecord, ContainerLive, FileRecord, LiveReport, Observed, SlotRecord, UnitLive};
 
 use super::because::{explain_file, provenance, showable};
+use super::component::Subject;
 use super::files::{self, FileFacts};
 use super::host::HostContext;
 use super::observe::{file_digest, places};
@@ -13,7 +14,7 @@ use super::rule::{Finding, Verdict, Weight};
 use super::services::{self, ServiceFacts};
 use super::units::{self, UnitFacts};
 use super::{PlanAction, Reason, ResourceKey};
-use crate::desired::{Artifacts, DesiredComponent, DesiredFile, DesiredProject};
+use crate::desired::{Artifacts, DesiredFile, DesiredProject};
 use crate::diag::Origin;
 use crate::render::Provenance;
 
@@ -116,12 +117,8 @@ impl Comparison {
 }
 
 /// Returns how a place differs from what it should be.
-pub(super) fn compare(
-    context: &HostContext<'_>,
-    component: &DesiredComponent,
-    artifacts: &Artifacts,
-    record: PlaceRecord<'_>,
-) -> Comparison {
+pub(super) fn compare(subject: Subject<'_>, artifacts: &Artifacts, record: PlaceRecord<'_>) -> Comparison {
+    let Subject { context, component, .. } = subject;
     let mut result = Comparison::default();
     for (path, file) in &artifacts.files {
         let live = see(&context.report.files, path);
@@ -154,19 +151,19 @@ pub(super) fn compare(
         });
     }
     if let Some(project) = &artifacts.project {
-        compare_project(context, component, artifacts, project, record, &mut result);
+        compare_project(subject, artifacts, project, record, &mut result);
     }
     result
 }
 
 fn compare_project(
-    context: &HostContext<'_>,
-    component: &DesiredComponent,
+    subject: Subject<'_>,
     artifacts: &Artifacts,
     project: &DesiredProject,
     record: PlaceRecord<'_>,
     result: &mut Comparison,
 ) {
+    let Subject { context, component, app, .. } = subject;
     let recorded = record.project == Some(project.name.as_str());
     let desired_changed = files_changed(artifacts, record);
     let file: Option<&DesiredFile> = artifacts.files.get(&project.file);
@@ -176,6 +173,7 @@ fn compare_project(
             desired: service,
             live: containers(context.report, &project.name, name),
             image: see(&context.report.images, &service.image).map_str(),
+            archived: app.held(&service.image).map(|held| held.ids),
             recorded,
             desired_changed,
         };

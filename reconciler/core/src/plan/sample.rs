@@ -107,6 +107,7 @@ pub(crate) fn app(version: &Version, first: bool) -> DesiredApp {
         release: version.release.clone(),
         release_origin: origin("environments/prod/nps.yaml", 2),
         keep_releases: 3,
+        archives: Vec::new(),
         components,
     }
 }

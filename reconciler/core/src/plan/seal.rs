@@ -25,6 +25,9 @@ pub struct Stale {
 /// The release is not in it: where it matters it is in the content.
 pub(super) fn content(app: &DesiredApp) -> Digest {
     let mut writer = DigestWriter::new().field(app.components.len().to_le_bytes());
+    for archive in &app.archives {
+        writer = writer.field(archive.sha256.0);
+    }
     for component in &app.components {
         writer = writer.field(component.name.as_str()).field(component.strategy.as_str());
         for artifacts in places(&component.body) {

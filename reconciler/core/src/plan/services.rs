@@ -1,5 +1,7 @@
 //! The rules for one service of a compose project.
 
+use std::collections::BTreeSet;
+
 use holdfast_protocol::{ContainerLive, Observed};
 
 use super::rule::{Rule, Verdict, blocked, content, first_match, in_place};
@@ -14,6 +16,8 @@ pub(super) struct ServiceFacts<'a> {
     pub(super) live: Observed<Vec<&'a ContainerLive>>,
     /// The local image id of its reference.
     pub(super) image: Observed<&'a str>,
+    /// The ids of the image in the archive it comes in.
+    pub(super) archived: Option<&'a BTreeSet<String>>,
     /// Whether the ledger has its project.
     pub(super) recorded: bool,
     /// Whether git says something else about the component's files than what we applied last.
@@ -136,6 +140,12 @@ fn rules<'a>() -> &'a [Rule<ServiceFacts<'a>>] {
         Rule {
             word: "image-moved",
             judge: |s| {
+                if let Some(ids) = s.archived {
+                    let other = s.containers().iter().find(|container| !ids.contains(&container.image))?;
+                    let (old, new) = (short_image(&other.image), ids.first().map_or("", |id| short_image(id)));
+                    let note = format!("image {}: {old} → {new} of its archive", s.desired.image);
+                    return Some(content(PlanAction::Update, s.reason(), note));
+                }
                 let id = s.image.seen()?;
                 let other = s.containers().iter().find(|container| container.image != *id)?;
                 let note = format!("image {}: {} → {}", s.desired.image, short_image(&other.image), short_image(id));

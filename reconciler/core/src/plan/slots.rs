@@ -25,7 +25,7 @@ fn record_of(record: Option<&ComponentRecord>, slot: Slot) -> PlaceRecord<'_> {
 pub(super) fn plan_slots(subject: Subject<'_>) -> Outcome {
     let Some(active) = subject.record.and_then(|record| record.active) else { return first(subject) };
     let artifacts = subject.component.body.artifacts(Some(active));
-    let now = compare(subject.context, subject.component, artifacts, record_of(subject.record, active));
+    let now = compare(subject, artifacts, record_of(subject.record, active));
     if !now.problems.is_empty() {
         // Without knowing the active slot nothing can be said about either.
         return Outcome { unchanged: now.unchanged, problems: now.problems, ..Outcome::default() };
@@ -36,7 +36,7 @@ pub(super) fn plan_slots(subject: Subject<'_>) -> Outcome {
 fn first(subject: Subject<'_>) -> Outcome {
     let slot = Slot::Blue;
     let artifacts = subject.component.body.artifacts(Some(slot));
-    let mut comparison = compare(subject.context, subject.component, artifacts, record_of(subject.record, slot));
+    let mut comparison = compare(subject, artifacts, record_of(subject.record, slot));
     if comparison.is_unsure() {
         return Outcome { unchanged: comparison.unchanged, problems: comparison.problems, ..Outcome::default() };
     }
@@ -75,7 +75,7 @@ fn new_slot(subject: Subject<'_>, active: Slot, now: &Comparison) -> Outcome {
     let old = component.body.artifacts(Some(active));
     let new = component.body.artifacts(Some(idle));
     let place = record_of(record, idle);
-    let target = compare(context, component, new, place);
+    let target = compare(subject, new, place);
     let mut problems = target.problems.clone();
     if target.is_unsure() {
         return Outcome { unchanged: now.unchanged, problems, ..Outcome::default() };

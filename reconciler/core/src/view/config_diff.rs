@@ -139,6 +139,17 @@ fn host_changes(base: Option<&DesiredHost>, head: Option<&DesiredHost>) -> Vec<C
             let origin = new.or(old).map(|app| app.release_origin.clone()).unwrap_or_default();
             changes.push(change(name, "", "release", kind, note, origin));
         }
+        let archives = |app: Option<&crate::desired::DesiredApp>| -> BTreeMap<String, String> {
+            let archives = app.into_iter().flat_map(|app| &app.archives);
+            archives.map(|archive| (format!("archive {}", archive.file), archive.sha256.to_string())).collect()
+        };
+        let (was, is) = (archives(old), archives(new));
+        for thing in keys(&was, &is) {
+            if let Some((kind, note)) = word((was.get(thing).map(String::as_str), is.get(thing).map(String::as_str))) {
+                let origin = new.or(old).map(|app| app.release_origin.clone()).unwrap_or_default();
+                changes.push(change(name, "", thing, kind, note, origin));
+            }
+        }
         let components = |app: Option<&crate::desired::DesiredApp>| -> Vec<String> {
             app.map(|app| app.components.iter().map(|c| c.name.to_string()).collect()).unwrap_or_default()
         };

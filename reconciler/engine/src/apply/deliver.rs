@@ -1,11 +1,16 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use holdfast_core::config::HostSpec;
 use holdfast_core::id::digest_of;
 use holdfast_core::render::{Content, RevealError, Revealed};
 use holdfast_core::rollout::{Draft, FileKey, MissingContent, finish};
-use holdfast_protocol::{Digest, FaultKind, Hidden, Reply, Request, StageProblem, TransactionSpec};
+use holdfast_protocol::{
+    Action, Digest, FaultKind, Hidden, ImageArchive, ObserveRequest, Observed, Reply, Request, StageProblem,
+    TransactionSpec,
+};
+use tokio::io::AsyncReadExt;
 
 use crate::observe::unexpected;
 use crate::ports::{HostLink, LinkError, Ports, SecretError};
@@ -37,6 +42,8 @@ pub(super) struct Delivered {
 pub(super) enum DeliverError {
     #[error("{path} of component `{component}`{place}: {source}")]
     Reveal { component: String, path: String, place: String, source: Box<RevealError<SecretError>> },
+    #[error("{0}")]
+    Archive(String),
     #[error(transparent)]
     Draft(#[from] MissingContent),
     #[error(transparent)]
@@ -126,11 +133,86 @@ async fn send(ports: &Ports, host: &HostSpec, spec: &TransactionSpec, blobs: &Bl
             }
         }
     }
+    bytes += send_archives(ports, link.as_ref(), host, spec).await?;
     match link.call(Request::Stage(Box::new(spec.clone())), STAGE).await? {
         Reply::Staged(problems) if problems.is_empty() => Ok(bytes),
         Reply::Staged(problems) => Err(DeliverError::Problems(problems)),
         other => Err(unexpected(host, &other).into()),
     }
+}
+
+/// Sends each archive of which the host lacks an image, and returns how many bytes that were.
+async fn send_archives(
+    ports: &Ports,
+    link: &dyn HostLink,
+    host: &HostSpec,
+    spec: &TransactionSpec,
+) -> Result<u64, DeliverError> {
+    let archives: Vec<&ImageArchive> = spec
+        .prepare
+        .iter()
+        .flat_map(|step| match &step.action {
+            Action::Images { archives, .. } => archives.as_slice(),
+            _ => &[],
+        })
+        .collect();
+    if archives.is_empty() {
+        return Ok(0);
+    }
+    let named = archives.iter().flat_map(|archive| archive.images.iter());
+    let images: BTreeSet<&String> = named.flat_map(|(image, ids)| std::iter::once(image).chain(ids)).collect();
+    let question = ObserveRequest { images: images.into_iter().cloned().collect(), ..ObserveRequest::default() };
+    let report = match link.call(Request::Observe(question), ANSWER).await? {
+        Reply::Observed(report) => report,
+        other => return Err(unexpected(host, &other).into()),
+    };
+    let seen = |name: &String| report.images.get(name).and_then(Observed::seen);
+    let mut bytes = 0;
+    for archive in archives {
+        let is_here = |(image, ids): (&String, &BTreeSet<String>)| {
+            seen(image).is_some_and(|id| ids.contains(id)) || ids.iter().any(|id| seen(id).is_some())
+        };
+        if archive.images.iter().all(is_here) {
+            continue;
+        }
+        match link.call(Request::Missing(vec![archive.blob]), ANSWER).await? {
+            Reply::Missing(missing) if missing.is_empty() => continue,
+            Reply::Missing(_) => {}
+            other => return Err(unexpected(host, &other).into()),
+        }
+        put_archive(link, host, archive, &ports.archives.join(&archive.file)).await?;
+        bytes += archive.size;
+    }
+    Ok(bytes)
+}
+
+/// Sends an archive piece by piece, when the host has room for it; the host checks the whole.
+async fn put_archive(
+    link: &dyn HostLink,
+    host: &HostSpec,
+    archive: &ImageArchive,
+    path: &Path,
+) -> Result<(), DeliverError> {
+    let ImageArchive { blob: digest, size, .. } = *archive;
+    let failed = |error: std::io::Error| {
+        DeliverError::Archive(format!("the image archive {} cannot be sent: {error}", path.display()))
+    };
+    match link.call(Request::Room { digest, size }, ANSWER).await? {
+        Reply::Stored => {}
+        other => return Err(unexpected(host, &other).into()),
+    }
+    let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
+    let mut offset = 0;
+    while offset < size {
+        let mut bytes = vec![0; PIECE.min(usize::try_from(size - offset).unwrap_or(PIECE))];
+        file.read_exact(&mut bytes).await.map_err(failed)?;
+        let next = offset + bytes.len() as u64;
+        match link.call(Request::PutBlob { digest, offset, bytes, last: next == size }, ANSWER).await? {
+            Reply::Stored => offset = next,
+            other => return Err(unexpected(host, &other).into()),
+        }
+    }
+    Ok(())
 }
 
 async fn mask(link: &dyn HostLink, host: &HostSpec, blob: Digest, revealed: &Revealed) -> Result<(), LinkError> {

@@ -215,6 +215,7 @@ fn word(request: &Request) -> &'static str {
         Request::Observe(_) => "observe",
         Request::Missing(_) => "missing",
         Request::PutBlob { .. } => "put blob",
+        Request::Room { .. } => "room",
         Request::Stage(_) => "stage",
         Request::Begin(_) => "begin",
         Request::Follow { .. } => "follow",

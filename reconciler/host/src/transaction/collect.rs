@@ -46,6 +46,7 @@ pub fn collect(host: &Host, now: SystemTime) -> io::Result<()> {
             ended.entry(app).or_default().push((at, folder));
         } else if let (Ok(spec), false) = (folder.load(), begun) {
             named.extend(stage::blobs(&spec));
+            named.extend(stage::archives(&spec));
         } else {
             // What was there before is in the store too, under digests that only the journal's opaque states hold. And of one that
             // cannot be read nobody knows which blobs it names.
@@ -60,9 +61,12 @@ pub fn collect(host: &Host, now: SystemTime) -> io::Result<()> {
     }
     for entry in fs::read_dir(host.root.blobs())? {
         let entry = entry?;
-        let digest: Option<Digest> = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let name = entry.file_name();
+        let digest: Option<Digest> = name.to_str().and_then(|name| name.parse().ok());
+        // What was half sent when its channel was killed.
+        let half = name.as_encoded_bytes().starts_with(b".");
         let age = entry.metadata()?.modified().ok().and_then(|at| now.duration_since(at).ok()).unwrap_or_default();
-        if age > YOUNG && digest.is_some_and(|digest| !named.contains(&digest)) {
+        if age > YOUNG && (half || digest.is_some_and(|digest| !named.contains(&digest))) {
             fs::remove_file(entry.path())?;
         }
     }

@@ -121,6 +121,15 @@ pub(super) fn all_puts(action: &Action) -> Vec<&holdfast_protocol::FilePut> {
     }
 }
 
+/// Returns the archives that a transaction takes images from where they are missing.
+pub(super) fn archives(spec: &TransactionSpec) -> Vec<holdfast_protocol::Digest> {
+    let archives = all_steps(spec).flat_map(|step| match &step.action {
+        Action::Images { archives, .. } => archives.as_slice(),
+        _ => &[],
+    });
+    archives.map(|archive| archive.blob).collect()
+}
+
 /// Returns every blob a transaction needs.
 pub(super) fn blobs(spec: &TransactionSpec) -> Vec<holdfast_protocol::Digest> {
     let wanted: BTreeSet<_> = all_steps(spec).flat_map(|step| all_puts(&step.action)).map(|put| put.blob).collect();

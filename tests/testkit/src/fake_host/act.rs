@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use holdfast_core::id::digest_of;
 use holdfast_protocol::{
-    AccountSpec, Action, ActiveGoal, AppRecord, FilePut, FolderSpec, Ledger, MigrationRecord, TransactionSpec,
+    AccountSpec, Action, ActiveGoal, AppRecord, FilePut, FolderSpec, ImageArchive, Ledger, MigrationRecord,
+    TransactionSpec,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -76,6 +77,18 @@ fn services(world: &World, project: &str, running: bool) -> Vec<String> {
     containers.filter(|(_, c)| c.running.is_some() == running).map(|(service, _)| service.clone()).collect()
 }
 
+/// Has images: those of an archive only when it was sent, unless they are here.
+fn load(world: &mut World, images: &[String], archives: &[ImageArchive]) -> Result<(), String> {
+    for archive in archives {
+        let here = archive.images.keys().all(|image| world.images.contains(image));
+        if world.blobs.remove(&archive.blob).is_none() && !here {
+            return Err(format!("{} was not sent, and its images are not here", archive.file));
+        }
+    }
+    world.images.extend(images.iter().cloned());
+    Ok(())
+}
+
 /// Does an action that takes no time of its own. The text is the step's note, or why it failed.
 pub(super) fn apply(world: &mut World, spec: &TransactionSpec, action: &Action) -> Result<String, String> {
     match action {
@@ -83,7 +96,7 @@ pub(super) fn apply(world: &mut World, spec: &TransactionSpec, action: &Action) 
         Action::Group { name } => drop(world.prerequisites.groups.insert(name.clone())),
         Action::Account { name, spec } => account(world, name, spec)?,
         Action::Folder { path, spec } => folder(world, path, spec)?,
-        Action::Images { images } => world.images.extend(images.iter().cloned()),
+        Action::Images { images, archives } => load(world, images, archives)?,
         Action::RemoveImages { images } => world.images.retain(|image| !images.contains(image)),
         Action::PutFile(file) => put(world, file)?,
         Action::RemoveFile { path } => drop(world.files.remove(path)),

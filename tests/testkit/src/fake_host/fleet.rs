@@ -47,6 +47,7 @@ impl FakeFleet {
             secrets: Arc::new(FakeSecrets),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             events: Arc::clone(&self.sink) as Arc<dyn EventSink>,
+            archives: std::path::Path::new("/var/lib/holdfast-manager/archives").into(),
         }
     }
 

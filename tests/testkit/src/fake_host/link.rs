@@ -68,8 +68,8 @@ impl FakeLink {
                 ))
             }
             Request::PutBlob { digest, offset, bytes, last } => self.put(digest, offset, &bytes, last),
-            // A simulated host says nothing that its tests did not put there.
-            Request::Mask { .. } => Ok(Reply::Stored),
+            // A simulated host has room, and says nothing that its tests did not put there.
+            Request::Room { .. } | Request::Mask { .. } => Ok(Reply::Stored),
             Request::Stage(spec) => self.stage(*spec),
             Request::Begin(id) => self.begin(&id),
             Request::Decide { id, fence, decision } => self.decide(&id, fence, decision),

@@ -23,4 +23,5 @@ pub use behaviour::Behaviour;
 pub use fault::{Fault, FaultPoint};
 pub use fleet::{FakeClock, FakeFleet, FakeSecrets, MemorySink};
 pub use host::FakeHost;
+pub use report::image_id;
 pub use world::{Container, StoredFile, UnitState, World};

@@ -41,7 +41,7 @@ impl FakeHost {
             files: files.into_iter().map(|path| (path.clone(), look(&path))).collect(),
             units: units.into_iter().map(|unit| (unit.clone(), unit_live(world, &unit))).collect(),
             projects: projects.into_iter().map(|project| (project.clone(), project_live(world, &project))).collect(),
-            images: question.images.iter().map(|image| (image.clone(), Observed::Seen(image_id(image)))).collect(),
+            images: question.images.iter().map(|image| (image.clone(), image_live(world, image))).collect(),
             nginx: Observed::Seen(NginxLive { active: true, error: String::new() }),
             switches: Observed::Seen(
                 world.switches.iter().map(|(listen, to)| (listen.clone(), SwitchLive { to: *to })).collect(),
@@ -173,7 +173,14 @@ fn project_live(world: &World, project: &str) -> Observed<ProjectLive> {
     Observed::Seen(ProjectLive { containers: containers.collect() })
 }
 
-fn image_id(reference: &str) -> String {
+/// An image by its reference or by its id.
+fn image_live(world: &World, name: &str) -> Observed<String> {
+    let found = world.images.iter().find(|image| *image == name || image_id(image) == name);
+    found.map_or(Observed::Absent, |image| Observed::Seen(image_id(image)))
+}
+
+/// Returns the id of the image that a fake host has under a reference.
+pub fn image_id(reference: &str) -> String {
     format!("sha256:{}", digest_of(reference.as_bytes()))
 }
 

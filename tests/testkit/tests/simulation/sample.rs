@@ -251,6 +251,7 @@ fn app(release: &Release, migrates: bool) -> DesiredApp {
         release: name.clone(),
         release_origin: Origin::default(),
         keep_releases: 3,
+        archives: Vec::new(),
         components: vec![data, web, worker, beat, edge],
     }
 }

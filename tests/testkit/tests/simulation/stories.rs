@@ -1,12 +1,16 @@
 use std::time::Duration;
 
 use holdfast_core::config::RolloutPolicy;
+use holdfast_core::desired::{ArchiveContent, DesiredArchive};
 use holdfast_core::event::{SyncEventKind, SyncResult};
+use holdfast_core::id::{HostName, digest_of};
 use holdfast_core::plan::Quarantined;
 use holdfast_engine::apply::{Heard, OperatorVerb, OperatorWord, operator};
+use holdfast_engine::ports::Ports;
 use holdfast_engine::rollback::{RollbackRequest, rollback};
 use holdfast_engine::sync::{Expected, sync};
 use holdfast_protocol::{Decision, JournalEvent, Outcome, Phase, Request};
+use holdfast_testkit::fake_host::image_id;
 
 use super::sample::{Release, host_names, policy, shop};
 use super::*;
@@ -84,6 +88,37 @@ async fn cap_14_what_has_to_be_on_a_host_is_made_put_right_and_left_there() {
     let gone = sync(&fleet.ports(), &request(shop(2, None, &policy())), &mut silent()).await;
     assert_result(&gone, SyncResult::Synced);
     assert_eq!(fleet.host(host).world().prerequisites, made, "nothing of it is ever removed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cap_09_an_archive_is_sent_where_its_image_is_missing_and_stays_nowhere() {
+    let (fleet, release) = (fleet(3), Release::good("v1"));
+    let folder = tempfile::tempdir().unwrap();
+    // In three pieces.
+    let bytes = vec![7; (2 << 20) + 1];
+    std::fs::write(folder.path().join("shop.tar"), &bytes).unwrap();
+    let ports = Ports { archives: folder.path().into(), ..fleet.ports() };
+    let mut desired = shop(3, Some(&release), &policy());
+    let images = [("shop:v1".to_owned(), [image_id("shop:v1")].into())].into();
+    let content = ArchiveContent::Read { size: bytes.len() as u64, images };
+    for app in desired.hosts.values_mut().flat_map(|host| host.apps.values_mut()) {
+        let sha256 = digest_of(&bytes);
+        app.archives = vec![DesiredArchive { file: "shop.tar".to_owned(), sha256, content: content.clone() }];
+    }
+    let names = host_names(3);
+    fleet.host(&names[1]).tamper(|world| world.images.extend(["shop:v1".to_owned()]));
+    let report = sync(&ports, &request(desired.clone()), &mut silent()).await;
+    assert_result(&report, SyncResult::Synced);
+    assert_serves(&fleet, "v1");
+    for name in &names {
+        let world = fleet.host(name).world();
+        assert!(world.images.contains("shop:v1"));
+        assert!(world.blobs.values().all(|blob| blob.len() < bytes.len()), "the archive stays on no host");
+    }
+    let app = &report.apps[&"shop".parse().unwrap()];
+    let sent = |name: &HostName| app.hosts[name].sent_bytes >= bytes.len() as u64;
+    assert_eq!([sent(&names[0]), sent(&names[1]), sent(&names[2])], [true, false, true], "{app:#?}");
+    assert_eq!(left_to_do(&fleet, &desired).await, Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]

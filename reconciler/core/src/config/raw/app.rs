@@ -5,7 +5,8 @@ use super::certificate::CertificateName;
 use super::check::{Argv, Drain, Healthcheck, Migrate, Prove, Smoke, Watch};
 use super::databases::PostgresServer;
 use super::leaf::{
-    Account, Destination, HostHeader, HttpPath, Identifier, Mode, Network, Release, ServiceName, TemplatePath,
+    Account, ArchivePath, Destination, HostHeader, HttpPath, Identifier, Mode, Network, Release, ServiceName, Sha256,
+    TemplatePath,
 };
 use super::prerequisite::{AccountEntry, Firewall, FolderEntry, FolderPath, Package};
 use super::selector::Selector;
@@ -26,12 +27,23 @@ record!(
     release: Must<At<Release>>,
     /// Its hosts: labels, or a list of names. Default: all of the environment.
     hosts: Option<At<Selector>>,
+    /// Archives of `docker save` that hold images of this release, for hosts without a registry.
+    archives: Option<Vec<At<Archive>>>,
     /// Its components by name, in the order they are brought up.
     components: Must<Named<ComponentName, Component>>,
     /// How many former releases stay on the hosts for a rollback, files and images. Default: 3.
     keep_releases: Option<Whole<1, 20>>,
     /// Variables for its templates.
     variables: Option<Values>,
+});
+
+record!(
+    /// An archive of `docker save` on the management box. Images of the app that it holds come out of it, and the others from a registry.
+    Archive, "an archive", {
+    /// Its path below the folder `archives` of the manager's configuration. Not compressed.
+    file: Must<At<ArchivePath>>,
+    /// The SHA-256 of the file, as `sha256sum` prints it.
+    sha256: Must<Sha256>,
 });
 
 record!(

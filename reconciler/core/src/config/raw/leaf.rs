@@ -114,6 +114,18 @@ text_type!(
     "a path below `templates/` that ends in `.j2`, without `.` and `..`"
 );
 text_type!(
+    /// A path below the manager's folder of archives.
+    ArchivePath, "a path of an archive", "^[A-Za-z0-9_@+.-]+(/[A-Za-z0-9_@+.-]+)*$", 512,
+    |text| all(text, "_@+.-/") && text.split('/').all(|part| !matches!(part, "" | "." | "..")),
+    "a path below the manager's folder `archives`, without `.` and `..`"
+);
+text_type!(
+    /// A SHA-256.
+    Sha256, "a SHA-256", "^[0-9a-f]{64}$", 64,
+    |text| text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)),
+    "64 digits in lower case, as `sha256sum` prints them"
+);
+text_type!(
     /// A path on a host. `{{ slot }}` and `{{ dir }}` may stand in it.
     Destination, "a path on a host", "^(/|\\{\\{ dir \\}\\}/)", 1024,
     |text| {

@@ -42,6 +42,8 @@ record!(
     ssh: Option<ManagerSsh>,
     /// How a repository at `https://` is reached.
     https: Option<ManagerHttps>,
+    /// The folder with the archives of images that apps name. Default: `archives` in `state_dir`.
+    archives: Option<LocalPath>,
     /// The host program to deliver instead of the one that came with this release.
     host_program: Option<LocalPath>,
     /// Whether a branch may move to a commit that does not follow the last one. Default: `false`.

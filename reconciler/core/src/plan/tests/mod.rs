@@ -1,5 +1,6 @@
 //! Tests of the whole planner, one file per subject.
 
+mod archives;
 mod blockers;
 mod capacity;
 mod laws;

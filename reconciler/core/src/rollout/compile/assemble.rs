@@ -1,8 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::{Action, ActiveGoal, AppRecord, Capability, Hello, LiveReport, Step, SwitchMethod, Watch};
+use holdfast_protocol::{
+    Action, ActiveGoal, AppRecord, Capability, Digest, Hello, ImageArchive, LiveReport, Step, SwitchMethod, Watch,
+};
 
 use crate::config::Strategy;
+use crate::desired::DesiredApp;
 use crate::event::{IMAGES, PORTS_FREE, PREFLIGHT, SEED, SWITCH};
 use crate::plan::is_declaration;
 use crate::time::Timestamp;
@@ -20,6 +23,8 @@ const DISK_FREE: (u64, u64) = (32 << 20, 256 << 20);
 pub(super) struct Assembly<'a> {
     /// The ledger's name of the app.
     pub(super) key: &'a str,
+    /// What git says; `None` on the way back and for what git no longer has.
+    pub(super) app: Option<&'a DesiredApp>,
     pub(super) former: Option<&'a AppRecord>,
     pub(super) live: &'a LiveReport,
     pub(super) hello: &'a Hello,
@@ -204,10 +209,23 @@ impl Assembly<'_> {
         let made = touched.iter().filter(|target| !target.is_warm).filter_map(|target| target.project_to_bring_up());
         let images: BTreeSet<String> = made.flat_map(|project| project.images.iter().cloned()).collect();
         if !images.is_empty() {
-            let action = Action::Images { images: images.into_iter().collect() };
+            let archives = self.archives(&images);
+            let action = Action::Images { images: images.into_iter().collect(), archives };
             steps.push("", IMAGES, deadline::IMAGES_MS, action);
         }
         steps
+    }
+
+    /// Returns the archives that some of these images come in, each with those.
+    fn archives(&self, images: &BTreeSet<String>) -> Vec<ImageArchive> {
+        let mut archives: BTreeMap<Digest, ImageArchive> = BTreeMap::new();
+        for image in images {
+            let Some(held) = self.app.and_then(|app| app.held(image)) else { continue };
+            let (file, blob) = (&held.archive.file, held.archive.sha256);
+            let empty = || ImageArchive { file: file.clone(), blob, size: held.size, images: BTreeMap::new() };
+            archives.entry(blob).or_insert_with(empty).images.insert(image.clone(), held.ids.clone());
+        }
+        archives.into_values().collect()
     }
 
     /// Returns all that comes between the gate and the watch window.

@@ -101,6 +101,7 @@ pub fn compile(input: &CompileInput<'_>) -> Option<Draft> {
     });
     let assembly = Assembly {
         key: &key,
+        app: desired,
         former,
         live: input.live,
         hello: input.hello,

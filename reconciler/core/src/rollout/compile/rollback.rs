@@ -163,6 +163,7 @@ pub fn compile_rollback(input: &RollbackInput<'_>) -> Result<TransactionSpec, Wi
     targets.sort_by_key(|target| (target.strategy != Strategy::Stateful, target.active.is_some()));
     let assembly = Assembly {
         key: &key,
+        app: None,
         former: Some(former),
         live: input.live,
         hello: input.hello,

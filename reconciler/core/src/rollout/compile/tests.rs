@@ -149,6 +149,7 @@ fn app(release: &str) -> DesiredApp {
         release: release.to_owned(),
         release_origin: Origin::default(),
         keep_releases: 3,
+        archives: Vec::new(),
         components: vec![data, web, worker, edge],
     }
 }
@@ -663,6 +664,7 @@ fn cap_27_one_changed_unit_restarts_itself_and_undoes_in_order() {
         release: text.to_owned(),
         release_origin: Origin::default(),
         keep_releases: 3,
+        archives: Vec::new(),
         components: vec![component("units", Strategy::Rolling, body(text))],
     };
     let first = spec(&state(vec![app("v1")]), &changes(&["units"]), &Ledger::default());
@@ -717,6 +719,7 @@ fn cap_75_new_files_are_looked_at_before_anything_starts_with_them() {
             release: text.to_owned(),
             release_origin: Origin::default(),
             keep_releases: 3,
+            archives: Vec::new(),
             components: vec![units],
         }
     };
@@ -756,6 +759,7 @@ fn firewall_changes_need_a_confirmation() {
         release: "v1".to_owned(),
         release_origin: Origin::default(),
         keep_releases: 3,
+        archives: Vec::new(),
         components: vec![firewall],
     };
     assert!(spec(&state(vec![app]), &changes(&["firewall"]), &Ledger::default()).confirm_within_ms.is_some());

@@ -203,7 +203,7 @@ fn act(action: &Action) -> Box<dyn Act + '_> {
         Action::Group { name } => Box::new(provide::Group(name)),
         Action::Account { name, spec } => Box::new(provide::Account { name, spec }),
         Action::Folder { path, spec } => Box::new(provide::Folder { path, spec }),
-        Action::Images { images } => Box::new(images::Images(images)),
+        Action::Images { images, archives } => Box::new(images::Images { images, archives }),
         Action::ComposeUp { project, file, services } => Box::new(compose::Up { project, file, services }),
         Action::ComposeStart { project } => Box::new(compose::Start { project }),
         Action::ComposeStop { project, grace_ms } => Box::new(compose::Stop { project, grace_ms: *grace_ms }),

@@ -1,8 +1,9 @@
 //! What has to be on a host, its firewall, and files that are only read again.
 
-use holdfast_protocol::{AccountSpec, ActiveGoal, FolderSpec, Prerequisites};
+use holdfast_protocol::{AccountSpec, ActiveGoal, Digest, FolderSpec, ImageArchive, Prerequisites};
 
 use super::*;
+use crate::desired::{ArchiveContent, DesiredArchive};
 
 fn goals(spec: &TransactionSpec) -> Vec<(ActiveGoal, bool)> {
     let steps = spec.prepare.iter().chain(&spec.promote);
@@ -89,4 +90,25 @@ fn cap_14_what_has_to_be_there_comes_before_files_in_the_order_it_needs() {
     );
     let ledger = applied(Ledger::default(), &spec);
     assert_eq!(ledger.apps["t/nps"].components["gate"].prerequisites, wanted);
+}
+
+#[test]
+fn cap_09_an_archive_comes_with_the_images_that_are_wanted_of_it() {
+    let id = format!("sha256:{}", "ab".repeat(32));
+    let mut app = app("v1");
+    let images = ["image:web v1", "image:web v0"].map(|image| (image.to_owned(), [id.clone()].into()));
+    app.archives = vec![DesiredArchive {
+        file: "nps.tar".to_owned(),
+        sha256: Digest([7; 32]),
+        content: ArchiveContent::Read { size: 9, images: images.into() },
+    }];
+    let service = ResourceKey::Service { project: "t-nps-web-blue".to_owned(), service: "main".to_owned() };
+    let spec = spec(&state(vec![app]), &[change("web", service)], &Ledger::default());
+    let archives = spec.prepare.iter().find_map(|step| match &step.action {
+        Action::Images { archives, .. } => Some(archives.clone()),
+        _ => None,
+    });
+    let images = BTreeMap::from([("image:web v1".to_owned(), [id].into())]);
+    let wanted = ImageArchive { file: "nps.tar".to_owned(), blob: Digest([7; 32]), size: 9, images };
+    assert_eq!(archives, Some(vec![wanted]));
 }
