@@ -61,6 +61,7 @@ impl Fleet {
             secrets: Arc::new(SopsSecrets::new(&tree, identities)),
             clock,
             events: Arc::new(Silent),
+            archives: manager.archives.as_path().into(),
         };
         Ok(Self { config, environment, commit, ports })
     }

@@ -76,7 +76,7 @@ fn cap_67_redis_is_asked_with_its_password_saved_and_read_to_the_end() {
     let redis = Redis::new("yes");
     let record = run::run(&redis.class).unwrap();
     assert_eq!((record.kind.as_str(), record.rows.get("keys")), ("redis", Some(&2)));
-    assert!(record.file.ends_with(".rdb"), "{}", record.file);
+    assert!(record.file.contains(".rdb"), "{}", record.file);
     assert!(redis.bench.calls().iter().all(|call| !call.contains("canary")), "no password in arguments");
     assert!(restore::drill(&redis.class).unwrap().ends_with("1 restored, 2 rows counted"));
 
@@ -96,7 +96,7 @@ fn cap_67_redis_is_asked_with_its_password_saved_and_read_to_the_end() {
     fs::write(redis.bench.at("dump"), &rdb("one")[..14]).unwrap();
     let error = run::run(&redis.class).unwrap_err().to_string();
     assert!(error.contains("the dump cannot be read"), "{error}");
-    assert_eq!(names(&redis.class).iter().filter(|name| name.ends_with(".rdb")).count(), 1);
+    assert_eq!(names(&redis.class).iter().filter(|name| name.contains(".rdb")).count(), 1);
 }
 
 #[test]
