@@ -243,6 +243,7 @@ fn cap_09_images_come_in_an_archive(lab: &Lab, ops: &Ops, green: &dyn Fn(&str)) 
     ops.assert_plan_is_empty();
     lab.exec("h2", &["docker", "rm", "-f", "prod-boxed-web-web-1"]);
     lab.exec("h2", &["docker", "image", "rm", "boxed/web:v1"]);
-    let plan = shown(&["plan", "prod"]);
+    // A plan is wrapped at the width of the terminal.
+    let plan = shown(&["plan", "prod"]).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(plan.contains("boxed.tar is not there: put it there, made with `docker save"), "{plan}");
 }

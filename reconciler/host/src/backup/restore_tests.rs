@@ -1,7 +1,7 @@
 //! Restores that take the place of what is live, with a `docker` and a Redis that do what a test tells them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use holdfast_protocol::{BackupBefore, BackupSource, BackupWriters};
 
@@ -96,7 +96,10 @@ fn cap_67_redis_is_asked_with_its_password_saved_and_read_to_the_end() {
     fs::write(redis.bench.at("dump"), &rdb("one")[..14]).unwrap();
     let error = run::run(&redis.class).unwrap_err().to_string();
     assert!(error.contains("the dump cannot be read"), "{error}");
-    assert_eq!(names(&redis.class).iter().filter(|name| name.contains(".rdb")).count(), 1);
+    assert_eq!(
+        names(&redis.class).iter().filter(|name| Path::new(name).extension().is_some_and(|end| end == "rdb")).count(),
+        1
+    );
 }
 
 #[test]
