@@ -25,6 +25,9 @@ const QUESTION: Duration = Duration::from_secs(30);
 /// Between two looks at a server that works.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// Ends what a dump holds.
+const END: u8 = 0xff;
+
 /// What a server answers with an error begins with its kind in capitals (Redis protocol, simple errors).
 const ERRORS: [&str; 9] =
     ["ERR ", "NOAUTH", "WRONGPASS", "NOPERM", "LOADING", "BUSY", "MISCONF", "MASTERDOWN", "READONLY"];
@@ -219,7 +222,7 @@ fn counted(text: &str) -> BTreeMap<String, u64> {
 /// Checks the beginning and the checksum of a dump.
 ///
 /// # Source
-/// Redis RDB format: `REDIS`, four digits of the version; since version 5 the last eight bytes are a CRC-64 of all before them, or
+/// Redis RDB format: `REDIS`, four digits of the version, what it holds, and 0xff; since version 5 the last eight bytes are a CRC-64 of all before them, or
 /// zero where `rdbchecksum` is off.
 fn checked(dump: &File) -> Result<(), BackupError> {
     let failed = |error: std::io::Error| BackupError(format!("the dump: {error}"));
@@ -231,6 +234,7 @@ fn checked(dump: &File) -> Result<(), BackupError> {
     }
     let mut sum = crc64::update(0, &start);
     let mut left = size - 17;
+    let mut last = 0;
     let mut buffer = vec![0; 64 * 1024];
     while left > 0 {
         let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -240,6 +244,11 @@ fn checked(dump: &File) -> Result<(), BackupError> {
         }
         sum = crc64::update(sum, &buffer[..count]);
         left -= count as u64;
+        last = buffer[count - 1];
+    }
+    // Of a dump that lacks its last byte one in 256 has a checksum that fits: this one begins with 0 and ends as it is.
+    if last != END {
+        return fail("the dump cannot be read: it does not end as a dump does, so it was cut off or changed");
     }
     let mut end = [0; 8];
     reader.read_exact(&mut end).map_err(failed)?;
@@ -418,10 +427,32 @@ mod tests {
         checked(&file(&unchecked)).unwrap();
     }
 
+    #[test]
+    fn cap_67_a_dump_without_its_last_byte_is_seen_also_when_the_checksum_fits() {
+        // The checksum of all before the end has 0xff as its lowest byte, so that the end takes that away and adds nothing.
+        let (body, sum) = (0..=u32::MAX)
+            .map(|number| [b"REDIS0011".as_slice(), &number.to_be_bytes()].concat())
+            .map(|body| (crc64::update(0, &body), body))
+            .find_map(|(sum, body)| (sum.to_le_bytes()[0] == END).then_some((body, sum)))
+            .unwrap();
+        let whole = [body.as_slice(), &[END], &(sum >> 8).to_le_bytes()].concat();
+        let cut = &whole[..whole.len() - 1];
+        assert_eq!(cut[cut.len() - 8..], sum.to_le_bytes(), "the checksum of what is left fits");
+        let file = |bytes: &[u8]| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(bytes).unwrap();
+            file.seek(SeekFrom::Start(0)).unwrap();
+            file
+        };
+        checked(&file(&whole)).unwrap();
+        assert!(checked(&file(cut)).is_err());
+    }
+
     proptest::proptest! {
         #[test]
         fn cap_67_whatever_is_in_a_dump_one_changed_byte_or_a_missing_end_is_seen(
-            content in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+            // With the byte that ends a dump among them, what is left may be a whole one.
+            content in proptest::collection::vec(0..END, 0..200),
             place in proptest::num::usize::ANY,
             change in 1_u8..=255,
             cut in 1_usize..16,

@@ -13,7 +13,8 @@ use super::{containers, crc64, restore, run};
 
 /// A dump as Redis writes it, with nothing in it but a word.
 fn rdb(word: &str) -> Vec<u8> {
-    let mut dump = format!("REDIS0011\u{3}{word}\u{7f}").into_bytes();
+    let mut dump = format!("REDIS0011\u{3}{word}").into_bytes();
+    dump.push(0xff);
     let sum = crc64::update(0, &dump);
     dump.extend(sum.to_le_bytes());
     dump
