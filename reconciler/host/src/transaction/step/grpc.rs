@@ -208,13 +208,15 @@ mod tests {
     fn ask(service: &str, bytes: Vec<u8>) -> (Result<(), String>, Vec<u8>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
+        let length = call(port, service).len();
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            stream.write_all(&bytes).unwrap();
-            stream.shutdown(std::net::Shutdown::Write).unwrap();
-            let mut got = Vec::new();
-            // The client may close with bytes of ours unread, which is a reset.
-            let _ = stream.read_to_end(&mut got);
+            // All that is asked first: a client that has its answer may close with bytes of ours unread, which is a reset.
+            let mut got = vec![0; length];
+            stream.read_exact(&mut got).unwrap();
+            let _ = stream.write_all(&bytes);
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let _ = stream.read_to_end(&mut Vec::new());
             got
         });
         let said = check(port, service, Duration::from_secs(20));
