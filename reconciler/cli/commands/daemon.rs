@@ -147,7 +147,10 @@ impl ManagementBox {
             .collect();
         let approval = manager.approvals.contains_key(environment);
         let apps = config.environments.get(environment).into_iter().flat_map(|env| env.apps.keys().cloned()).collect();
-        let backups = watched.iter().any(|watched| !watched.request.backups.is_empty());
+        // Certificates are looked at in the same round.
+        let backups = watched
+            .iter()
+            .any(|watched| !(watched.request.backups.is_empty() && watched.request.certificates.is_empty()));
         Ok(Look { commit, keeps: keeps_previous(&desired), policy: desired.sync, approval, apps, watched, backups })
     }
 

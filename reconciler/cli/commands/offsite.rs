@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use holdfast_core::id::{AppName, EnvironmentName, HostName};
-use holdfast_core::notice::{BackupNews, Told, of_backups};
-use holdfast_core::plan::{LiveHost, backup_report};
+use holdfast_core::notice::{BackupNews, CertificateNews, Told, of_backups, of_certificates};
+use holdfast_core::plan::{LiveHost, backup_report, certificate_report};
 use holdfast_core::time::Timestamp;
 use holdfast_core::view::harmless;
 use holdfast_engine::observe::observe;
@@ -56,10 +56,11 @@ pub(crate) async fn run(setup: &Setup, arguments: &OffsiteArgs) -> Result<Exit, 
     Ok(exit)
 }
 
-/// What a look after the backups of an environment found.
+/// What a look after the backups and certificates of an environment found.
 pub(crate) struct Looked {
     ends: Vec<RoundEnd>,
     news: Vec<BackupNews>,
+    certificates: Vec<CertificateNews>,
     /// Hosts that could not be asked, with why.
     away: Vec<(String, String)>,
 }
@@ -67,7 +68,11 @@ pub(crate) struct Looked {
 impl Looked {
     /// Returns what people are to be told.
     pub(crate) fn told(&self, environment: &EnvironmentName, now: Timestamp) -> Told {
-        of_backups(environment, &self.news, now)
+        let mut told = of_backups(environment, &self.news, now);
+        let certificates = of_certificates(environment, &self.certificates, now);
+        told.holds.extend(certificates.holds);
+        told.over.extend(certificates.over);
+        told
     }
 }
 
@@ -94,9 +99,14 @@ async fn round_of(
         .hosts
         .values()
         .filter_map(|host| {
-            let backups = holdfast_core::plan::observe_request(host).backups;
-            let request = ObserveRequest { backups, ..ObserveRequest::default() };
-            (!request.backups.is_empty()).then(|| (host.host.clone(), request))
+            let whole = holdfast_core::plan::observe_request(host);
+            let request = ObserveRequest {
+                backups: whole.backups,
+                certificates: whole.certificates,
+                ..ObserveRequest::default()
+            };
+            let any = !(request.backups.is_empty() && request.certificates.is_empty());
+            any.then(|| (host.host.clone(), request))
         })
         .collect();
     // What is declared and not on its host yet is the next sync's matter.
@@ -112,7 +122,7 @@ async fn round_of(
         .filter(|class| only.is_none_or(|app| class.app == *app) && is_there(&class.host.name, &class.declaration));
     let ends = round(ports.connector.as_ref(), wanted.collect()).await;
     let after = observe(&ports, questions).await;
-    let (mut news, mut away) = (Vec::new(), Vec::new());
+    let (mut news, mut certificates, mut away) = (Vec::new(), Vec::new(), Vec::new());
     for (name, live) in &after.hosts {
         let report = match live {
             LiveHost::Reached { report, .. } => report,
@@ -131,8 +141,18 @@ async fn round_of(
                 problem: one.problem,
             }));
         }
+        for (app, all) in certificate_report(host, report) {
+            // What has its first one issued at this moment is no news.
+            certificates.extend(all.into_iter().filter(|one| !one.pending).map(|one| CertificateNews {
+                host: name.clone(),
+                app: app.clone(),
+                over: one.left_ms <= 0,
+                name: one.name,
+                problem: one.problem,
+            }));
+        }
     }
-    Ok(Looked { ends, news, away })
+    Ok(Looked { ends, news, certificates, away })
 }
 
 /// One class as JSON.

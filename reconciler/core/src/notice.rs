@@ -28,7 +28,7 @@ pub struct Notice {
     /// Names the happening: one that is told twice has the same.
     pub id: String,
     /// What it is about: `synced`, `rolled_back`, `failed`, `held`, `unserved`, `blocked`, `awaits_approval`, `drift`, `unreachable`, `git`,
-    /// `backup`, `test`.
+    /// `backup`, `certificate`, `test`.
     pub kind: String,
     /// Where; `None` when it concerns all.
     pub environment: Option<EnvironmentName>,
@@ -217,6 +217,43 @@ pub fn of_backups(environment: &EnvironmentName, news: &[BackupNews], at: Timest
     told
 }
 
+/// How a certificate on one host stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateNews {
+    /// The host.
+    pub host: HostName,
+    /// The app.
+    pub app: AppName,
+    /// Its name.
+    pub name: String,
+    /// Whether it is over, or there is none: visitors are turned away.
+    pub over: bool,
+    /// What is wrong; empty when nothing is.
+    pub problem: String,
+}
+
+/// Returns what is told about certificates: once for as long as one is in trouble, and once more when it is over. A host that said
+/// nothing is not among them, and what was told of it holds.
+pub fn of_certificates(environment: &EnvironmentName, news: &[CertificateNews], at: Timestamp) -> Told {
+    let mut told = Told::default();
+    for CertificateNews { host, app, name, over, problem } in news {
+        let key = format!("{environment}/certificate/{host}/{app}/{name}");
+        if problem.is_empty() {
+            told.over.push(key);
+            continue;
+        }
+        let (subject, severity, word) = match over {
+            true => ("over", Severity::Critical, "serves nobody"),
+            false => ("trouble", Severity::Warning, "is in trouble"),
+        };
+        let title = format!("the certificate `{name}` of {app} in {environment} {word}");
+        let text = format!("{host}: {problem}\nholdfast status {environment}");
+        let notice = notice("certificate", (environment, at), severity, &title, &text);
+        told.holds.push(Condition { key, subject: subject.to_owned(), notice });
+    }
+    told
+}
+
 /// Returns a notice that says only that notices arrive.
 pub fn trial(name: &str, at: Timestamp) -> Notice {
     Notice {
@@ -379,6 +416,30 @@ mod tests {
         let failed = &told(news(false, "the last run failed")).holds[0];
         assert_eq!((failed.subject.as_str(), failed.notice.severity), ("trouble", Severity::Warning));
         assert_eq!(told(news(false, "")).over, std::slice::from_ref(&held.key));
+    }
+
+    #[test]
+    fn cap_45_a_certificate_that_nobody_renewed_is_told_and_told_again_when_it_is_over() {
+        let told = |over, problem: &str| {
+            let news = CertificateNews {
+                host: "web1".parse().unwrap(),
+                app: "shop".parse().unwrap(),
+                name: "site".to_owned(),
+                over,
+                problem: problem.to_owned(),
+            };
+            of_certificates(&"prod".parse().unwrap(), &[news], Timestamp(3))
+        };
+        let soon = told(false, "it ends in 14d and was not renewed");
+        let [held] = &soon.holds[..] else { panic!("{soon:?}") };
+        assert_eq!((held.key.as_str(), held.subject.as_str()), ("prod/certificate/web1/shop/site", "trouble"));
+        assert_eq!((held.notice.kind.as_str(), held.notice.severity), ("certificate", Severity::Warning));
+        assert!(held.notice.text.contains("it ends in 14d"), "{held:?}");
+        // The days in the text change from look to look; what holds does not.
+        assert_eq!(told(false, "it ends in 13d and was not renewed").holds[0].subject, held.subject);
+        let ended = &told(true, "it ended 1m ago").holds[0];
+        assert_eq!((ended.subject.as_str(), ended.notice.severity), ("over", Severity::Critical));
+        assert_eq!(told(false, "").over, std::slice::from_ref(&held.key));
     }
 
     #[test]

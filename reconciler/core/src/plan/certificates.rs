@@ -1,5 +1,7 @@
 //! How the certificates of an app stand: who issued them, for whom, until when.
 
+use std::collections::BTreeMap;
+
 use holdfast_protocol::{CertificateIssuer, CertificateLive, CertificateSpec, LiveReport, Observed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,7 +11,8 @@ use super::component::Subject;
 use super::place::{Comparison, Problem};
 use super::rule::{Finding, Weight};
 use super::{PlanAction, Reason, ResourceKey};
-use crate::desired::DesiredApp;
+use crate::desired::{DesiredApp, DesiredHost};
+use crate::id::AppName;
 
 /// Rule: nginx is told to serve a certificate that is not there.
 const MISSING: &str = "certificate-missing";
@@ -47,6 +50,11 @@ pub(super) fn certificates(app: &DesiredApp, report: &LiveReport) -> Vec<Certifi
             Observed::Absent => None,
         })
         .collect()
+}
+
+/// Returns how the certificates of a host stand, by app.
+pub fn certificate_report(host: &DesiredHost, report: &LiveReport) -> BTreeMap<AppName, Vec<CertificateStatus>> {
+    host.apps.iter().map(|(name, app)| (name.clone(), certificates(app, report))).collect()
 }
 
 fn judge(spec: &CertificateSpec, live: &CertificateLive) -> CertificateStatus {

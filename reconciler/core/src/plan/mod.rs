@@ -42,7 +42,7 @@ mod units;
 pub(crate) use backups::span;
 pub use backups::{BackupStatus, OffsiteStatus, backup_report};
 pub(crate) use capacity::memory_of;
-pub use certificates::CertificateStatus;
+pub use certificates::{CertificateStatus, certificate_report};
 pub(crate) use databases::is_declaration;
 pub use fleet::{app_digest, drift, plan};
 pub use kept::{keeps_previous, kept_until};

@@ -6,7 +6,7 @@ use super::documents::{FollowedDocument, HistorySync, NoticesDocument};
 use super::exposition::Exposition;
 use crate::event::SyncResult;
 use crate::id::{AppName, CommitId, EnvironmentName};
-use crate::plan::{AppStatus, BackupStatus};
+use crate::plan::{AppStatus, BackupStatus, CertificateStatus};
 use crate::time::Timestamp;
 
 /// What a manager's metrics are made of.
@@ -208,6 +208,11 @@ fn of_hosts(out: &mut Exposition, own: (&str, &str), observed: &ObservedMetrics)
             labels.push(("class", &backup.class));
             of_backup(out, &labels, backup);
         }
+        for certificate in &row.certificates {
+            let mut labels = place.to_vec();
+            labels.push(("certificate", &certificate.name));
+            of_certificate(out, &labels, certificate);
+        }
     }
 }
 
@@ -224,6 +229,15 @@ fn of_backup(out: &mut Exposition, labels: &[(&str, &str)], backup: &BackupStatu
         out.gauge(name, help, labels, of_ms(age));
     }
     out.flag("holdfast_backup_problem", "Whether something is wrong with it.", labels, !backup.problem.is_empty());
+}
+
+fn of_certificate(out: &mut Exposition, labels: &[(&str, &str)], certificate: &CertificateStatus) {
+    if certificate.not_after_ms > 0 {
+        let (name, help) = ("holdfast_certificate_days_left", "Days until it ends; under 0 when it is over.");
+        out.gauge(name, help, labels, certificate.left_ms as f64 / 86_400_000.0);
+    }
+    let (name, help) = ("holdfast_certificate_problem", "Whether something is wrong with it.");
+    out.flag(name, help, labels, !certificate.problem.is_empty());
 }
 
 fn of_control(out: &mut Exposition, own: (&str, &str), environment: &EnvironmentMetrics) {
@@ -306,6 +320,16 @@ mod tests {
             problem: "none is there".to_owned(),
             ..backup.clone()
         };
+        let certificate = CertificateStatus {
+            name: "shop".to_owned(),
+            issuer: "CN=R10".to_owned(),
+            domains: vec!["example.com".to_owned()],
+            not_after_ms: 1_702_000_000_000,
+            left_ms: 14 * 86_400_000,
+            hsts: true,
+            pending: false,
+            problem: String::new(),
+        };
         let row = AppStatus {
             host: "web1".parse().unwrap(),
             app: app.clone(),
@@ -317,7 +341,7 @@ mod tests {
             health: Health::Degraded,
             note: "said \"no\"".to_owned(),
             backups: vec![backup, none],
-            certificates: Vec::new(),
+            certificates: vec![certificate],
             migrations: Vec::new(),
         };
         let environment = EnvironmentMetrics {

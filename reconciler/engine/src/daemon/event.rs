@@ -86,7 +86,7 @@ pub struct Look {
     pub watched: Vec<Watched>,
     /// Whether anything of it is kept for a while after it served, and then cleared away.
     pub keeps: bool,
-    /// Whether it declares backups.
+    /// Whether it declares backups or certificates.
     pub backups: bool,
 }
 
