@@ -146,4 +146,44 @@ pub struct Watch {
     /// For each check, in their order: milliseconds within which 95 of 100 good answers must come. What is not there has no limit.
     #[serde(default)]
     pub max_p95_ms: Vec<Option<u64>>,
+    /// What releases count themselves, and what of it sends the host back.
+    #[serde(default)]
+    pub metrics: Vec<MetricRules>,
+}
+
+/// What a release counts itself, in the text that Prometheus reads, and what of it sends the host back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricRules {
+    /// Loopback ports that are asked: one for each replica, counted together.
+    pub ports: Vec<u16>,
+    /// Path with query.
+    pub path: String,
+    /// Requests in the window under which nothing is judged.
+    pub at_least: u32,
+    /// Series with one of these labels do not count. A value may end with `*`.
+    pub ignore: BTreeMap<String, String>,
+    /// How many requests may fail.
+    pub errors: Option<ErrorRule>,
+    /// How long they may take.
+    pub latency: Option<LatencyRule>,
+}
+
+/// How many of the requests that a release counts may have failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorRule {
+    /// The counter's name.
+    pub counter: String,
+    /// The labels of those that failed, all of them. A value may end with `*`.
+    pub failed: BTreeMap<String, String>,
+    /// The share of them, in thousandths, above which the host goes back.
+    pub max_permille: u32,
+}
+
+/// How long the requests that a release times may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatencyRule {
+    /// The histogram's name, in seconds.
+    pub histogram: String,
+    /// Milliseconds within which 95 of 100 must be done.
+    pub max_p95_ms: u64,
 }

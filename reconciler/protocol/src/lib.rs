@@ -37,7 +37,7 @@ pub use databases::{
 };
 pub use digest::{Digest, InvalidDigest};
 pub use frame::{FrameError, MAX_FRAME, read_frame, write_frame};
-pub use health::{CommandTarget, HealthCheck, Probe, Prove, Smoke, Watch};
+pub use health::{CommandTarget, ErrorRule, HealthCheck, LatencyRule, MetricRules, Probe, Prove, Smoke, Watch};
 pub use hello::{Architecture, Capability, Hello, HelloRequest, Tool};
 pub use journal::{JournalEntry, JournalEvent, Outcome, Phase, UNCONFIRMED, UNSERVED};
 pub use ledger::{AppKey, AppRecord, ComponentRecord, FileRecord, Ledger, MigrationRecord, SlotRecord};

@@ -201,6 +201,7 @@ pub(super) fn spec(channel: &mut Channel, id: &str, fence: u64, release: &Releas
                 checks: vec![health(slot, 1)],
                 max_error_permille: 0,
                 max_p95_ms: Vec::new(),
+                metrics: Vec::new(),
             }),
         )],
         settled_gate: false,

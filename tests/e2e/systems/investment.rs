@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use holdfast_testkit::lab::{Lab, wait_until};
 use holdfast_testkit::load::{Load, LoadSpec};
+use holdfast_testkit::ops::text;
 use serde_json::json;
 
 use super::{Counting, Shipped, address, ask, asked, assert_hidden};
@@ -63,7 +64,7 @@ fn inside(lab: &Lab, project: &str, service: &str, argv: &[&str]) -> String {
     lab.exec(&lab.hosts[0].name, &all).trim().to_owned()
 }
 
-/// Capabilities 17, 23, 32, 35, 36, 38, 53 and 74 on real hosts.
+/// Capabilities 17, 23, 32, 35, 36, 37, 38, 53 and 74 on real hosts.
 #[test]
 #[ignore = "needs the lab"]
 fn cap_23_one_clock_and_a_queue_that_forgets_nothing_beside_a_release() {
@@ -81,16 +82,7 @@ fn cap_23_one_clock_and_a_queue_that_forgets_nothing_beside_a_release() {
     serves_what_the_definitions_say(&lab);
     a_filled_cache_costs_the_queue_nothing(&lab);
 
-    let load = Load::start(&LoadSpec {
-        targets: vec![address(&lab, 0, 80)],
-        host: SITE.to_owned(),
-        get: "/api/version".to_owned(),
-        post: "/api/portfolio/transaction".to_owned(),
-        body: r#"{"message":"buy"}"#.to_owned(),
-        connections: 4,
-        pause: Duration::from_millis(25),
-        limit: Duration::from_secs(900),
-    });
+    let load = load(&lab);
     let host = lab.hosts[0].name.as_str();
     let [most, rounds] = std::thread::scope(|scope| {
         let counted = scope.spawn(|| Counting::run(&lab, host, COUNT));
@@ -125,6 +117,7 @@ fn cap_23_one_clock_and_a_queue_that_forgets_nothing_beside_a_release() {
     assert!(report.requests > 500, "the load was real: {} requests", report.requests);
     assert_eq!(report.releases.keys().collect::<Vec<_>>(), ["1.0.0", "1.1.0"]);
 
+    a_release_that_is_healthy_and_fails_its_users_goes_back(&lab, &shipped);
     assert!(most == 1 && rounds > 50, "clocks at once: {most} at the most, of {rounds} rounds");
     enqueue(&lab, "after", 0);
     wait_until("the new workers work", Duration::from_secs(60), || {
@@ -135,12 +128,62 @@ fn cap_23_one_clock_and_a_queue_that_forgets_nothing_beside_a_release() {
     assert_eq!(inside(&lab, "data", "postgres", &psql), "0001 1\n0002 1");
 }
 
+/// Its health says that all is well, and every second POST of a user is answered with 500: only its own counts tell.
+fn a_release_that_is_healthy_and_fails_its_users_goes_back(lab: &Lab, shipped: &Shipped) {
+    shipped.edit(PROD, "release: 1.2.0", "release: 1.1.0");
+    let template = "templates/compose/investment-backend.yaml.j2";
+    shipped.edit(template, "    environment:\n", "    environment:\n      FIXTURE_FAIL_SHARE: \"0.5\"\n");
+    shipped.ops.ship("1.1.0 with a fault that no health check sees");
+    let load = load(lab);
+    let applied = shipped.ops.run_any(&["apply", "investment-prod", "--yes"]);
+    let report = load.stop();
+    let said = text(&applied);
+    assert_eq!(applied.status.code(), Some(4), "{said}");
+    assert!(said.contains("requests failed by its `http_requests_total`, at most 50 of 1000 may"), "{said}");
+    // Those of the window. None is met once the release before serves again.
+    assert!(report.failures > 0, "users met it: {} requests", report.requests);
+    assert_eq!(asked(lab, 0, SITE, "/api/health"), json!({ "status": "healthy", "version": "1.1.0" }));
+    for _ in 0..20 {
+        post(lab, "/api/portfolio/transaction", r#"{"message":"buy"}"#);
+    }
+}
+
+fn load(lab: &Lab) -> Load {
+    Load::start(&LoadSpec {
+        targets: vec![address(lab, 0, 80)],
+        host: SITE.to_owned(),
+        get: "/api/version".to_owned(),
+        post: "/api/portfolio/transaction".to_owned(),
+        body: r#"{"message":"buy"}"#.to_owned(),
+        connections: 4,
+        pause: Duration::from_millis(25),
+        limit: Duration::from_secs(900),
+    })
+}
+
 fn enqueue(lab: &Lab, reference: &str, seconds: u32) {
-    let url = format!("http://{}/api/tasks", lab.hosts[0].address);
-    let body = json!({ "ref": reference, "seconds": seconds }).to_string();
+    post(lab, "/api/tasks", &json!({ "ref": reference, "seconds": seconds }).to_string());
+}
+
+/// Posts, which has to be answered well.
+fn post(lab: &Lab, path: &str, body: &str) {
+    let url = format!("http://{}{path}", lab.hosts[0].address);
     let header = format!("Host: {SITE}");
-    let argv = ["-sSf", "-m", "20", "-H", &header, "-H", "Content-Type: application/json", "-d", &body, &url];
-    assert!(Command::new("curl").args(argv).status().unwrap().success());
+    let argv = [
+        "-sSf",
+        "-o",
+        "/dev/null",
+        "-m",
+        "20",
+        "-H",
+        &header,
+        "-H",
+        "Content-Type: application/json",
+        "-d",
+        body,
+        &url,
+    ];
+    assert!(Command::new("curl").args(argv).status().unwrap().success(), "POST {path}");
 }
 
 fn runs(lab: &Lab, reference: &str) -> String {

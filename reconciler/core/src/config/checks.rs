@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_protocol::Smoke;
+use holdfast_protocol::{ErrorRule, LatencyRule, Smoke};
 
 use super::decode::Named;
 use super::findings::Findings;
-use super::model::{DrainSpec, HealthSpec, ProbeSpec, ProveExpect, ProveSpec, WatchSpec};
+use super::model::{
+    DrainSpec, HealthSpec, MetricsSpec, ProbeSpec, ProveExpect, ProveSpec, WatchMetricsSpec, WatchSpec,
+};
 use super::place::At;
 use super::raw::{self, Identifier, Scalar, WebsocketDrain};
 use super::suggest;
@@ -228,6 +230,7 @@ pub(super) fn watch(
     raw: &raw::Watch,
     check: Option<&HealthSpec>,
     unknown: bool,
+    jobs: &Jobs<'_>,
     findings: &mut Findings<'_>,
 ) -> WatchSpec {
     if let Some(at) = &raw.max_p95
@@ -241,5 +244,86 @@ pub(super) fn watch(
         window: raw.window,
         max_error_permille: raw.max_error_ratio.map_or(10, |ratio| ratio.permille),
         max_p95: raw.max_p95.as_ref().map(|at| at.value),
+        metrics: raw.metrics.as_ref().and_then(|at| rules(at, jobs, findings)),
     }
+}
+
+/// The jobs of a component's `metrics`.
+pub(super) struct Jobs<'a> {
+    pub(super) known: &'a BTreeMap<String, MetricsSpec>,
+    /// Whether something of them, or of the ports, is wrong, so that nothing can be said of names.
+    pub(super) wrong: bool,
+}
+
+impl Jobs<'_> {
+    /// Returns the job that is meant: the named one, or the only one.
+    fn pick(&self, at: &At<raw::WatchMetrics>, findings: &mut Findings<'_>) -> Option<&MetricsSpec> {
+        if self.wrong || at.value.wrong.any(&["job"]) {
+            return None;
+        }
+        let names = self.known.keys().map(String::as_str);
+        if let Some(job) = &at.value.job {
+            let found = self.known.get(&job.value.0);
+            if found.is_none() {
+                let hint = suggest::hint(&job.value.0, "jobs", names);
+                let message = format!("the component's `metrics` have no job `{}`", job.value.0);
+                findings.error_at("unknown-job", job, message, hint);
+            }
+            return found;
+        }
+        if let (Some(only), 1) = (self.known.values().next(), self.known.len()) {
+            return Some(only);
+        }
+        let (message, hint) = if self.known.is_empty() {
+            let hint = "say where it tells them, such as `metrics: { web: { port: http } }` of the component";
+            ("the component has no `metrics` that could be watched", hint.to_owned())
+        } else {
+            let names: Vec<&str> = names.collect();
+            (
+                "the component's `metrics` have more than one job: which is watched?",
+                format!("name it with `job`: {}", names.join(", ")),
+            )
+        };
+        findings.error_at("unknown-job", at, message, hint);
+        None
+    }
+}
+
+/// Returns the rules about what a release counts itself.
+fn rules(at: &At<raw::WatchMetrics>, jobs: &Jobs<'_>, findings: &mut Findings<'_>) -> Option<WatchMetricsSpec> {
+    let raw = &at.value;
+    let job = jobs.pick(at, findings);
+    if raw.errors.is_none() && raw.latency.is_none() && !raw.wrong.any(&["errors", "latency"]) {
+        let hint = "say what sends the release back, such as \
+                    `errors: { counter: http_requests_total, failed: { status: \"5*\" }, max_ratio: 5% }`";
+        findings.error_at("bad-watch", at, "`metrics` of a watch window have `errors`, `latency` or both", hint);
+        return None;
+    }
+    let failed = raw.errors.as_ref().map(|errors| fields(Some(&errors.failed), |label| label.0.clone()));
+    if failed.as_ref().is_some_and(|failed| failed.as_ref().is_some_and(BTreeMap::is_empty)) {
+        let hint = "name the labels of requests that failed, such as `failed: { status: \"5*\" }`";
+        findings.error_at("bad-watch", at, "`failed` names no label: every request would have failed", hint);
+        return None;
+    }
+    let errors = match (&raw.errors, failed) {
+        (Some(errors), Some(failed)) => Some(ErrorRule {
+            counter: errors.counter.0.clone(),
+            failed: failed?,
+            max_permille: errors.max_ratio.permille,
+        }),
+        _ => None,
+    };
+    let latency = raw
+        .latency
+        .as_ref()
+        .map(|latency| LatencyRule { histogram: latency.histogram.0.clone(), max_p95_ms: latency.max_p95.0 });
+    let job = job?;
+    Some(WatchMetricsSpec {
+        port: job.port.clone(),
+        path: job.path.clone(),
+        at_least: raw.at_least.map_or(20, |count| count.0),
+        ignore: fields(raw.ignore.as_ref(), |label| label.0.clone())?,
+        errors,
+        latency,
+    })
 }

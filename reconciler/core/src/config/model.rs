@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::{Digest, Prerequisites, Smoke};
+use holdfast_protocol::{Digest, ErrorRule, LatencyRule, Prerequisites, Smoke};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -587,6 +587,26 @@ pub struct WatchSpec {
     pub max_error_permille: u32,
     /// The time within which 95 of 100 good answers must come.
     pub max_p95: Option<Millis>,
+    /// What the release counts itself, and what of it sends it back.
+    #[serde(default)]
+    pub metrics: Option<WatchMetricsSpec>,
+}
+
+/// What a release counts itself while it is watched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchMetricsSpec {
+    /// Its port, by name.
+    pub port: String,
+    /// The path.
+    pub path: String,
+    /// Requests under which nothing is judged.
+    pub at_least: u32,
+    /// Labels whose series do not count.
+    pub ignore: BTreeMap<String, String>,
+    /// How many may fail.
+    pub errors: Option<ErrorRule>,
+    /// How long they may take.
+    pub latency: Option<LatencyRule>,
 }
 
 /// How an old slot drains.

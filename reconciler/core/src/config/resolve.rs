@@ -188,9 +188,13 @@ fn component(
     let healthcheck = raw.healthcheck.as_ref().and_then(|check| checks::health(check, &port_names, findings));
     let prove = raw.prove.as_ref().and_then(|prove| checks::prove(prove, findings));
     let smoke = checks::smoke(raw.smoke.as_deref().unwrap_or_default(), prove.as_ref());
+    let metrics = metrics::metrics(raw, findings);
     let watch = raw.watch.as_ref().map(|watch| {
         let unknown = raw.healthcheck.is_some() && healthcheck.is_none();
-        checks::watch(&watch.value, healthcheck.as_ref(), unknown, findings)
+        let named = raw.metrics.as_ref().map_or(0, |metrics| metrics.entries.len());
+        let wrong = raw.wrong.any(&["ports", "metrics"]) || named != metrics.len();
+        let jobs = checks::Jobs { known: &metrics, wrong };
+        checks::watch(&watch.value, healthcheck.as_ref(), unknown, &jobs, findings)
     });
     let drain = checks::drain(raw.drain.as_ref(), findings);
     let upstreams = upstreams(raw, &who, &hosts, siblings, claims, findings);
@@ -198,7 +202,6 @@ fn component(
     let backups = backups::backups(raw, strategy, (around.hosts, &hosts), findings);
     let certificate = certificate(name, raw, &who, &hosts, siblings, around, claims, findings);
     let check = metrics::check(raw, strategy, findings);
-    let metrics = metrics::metrics(raw, findings);
     let postgres = raw.postgres.as_ref().and_then(|at| databases::postgres(at, raw, around.templates, findings));
     let (kind, strategy) = (kind?, strategy?);
     claim_databases(name, raw, siblings, findings);

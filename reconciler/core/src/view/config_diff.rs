@@ -275,6 +275,12 @@ fn settings(component: &DesiredComponent) -> BTreeMap<String, String> {
     if let Some(watch) = &component.watch {
         set("watch.window", watch.window.to_string());
         set("watch.max_error_permille", watch.max_error_permille.to_string());
+        if let Some(most) = watch.max_p95 {
+            set("watch.max_p95", most.to_string());
+        }
+        if let Some(metrics) = &watch.metrics {
+            set("watch.metrics", json(serde_json::to_value(metrics)));
+        }
     }
     if let Some(prove) = &component.prove {
         set("prove", json(serde_json::to_value(prove)));

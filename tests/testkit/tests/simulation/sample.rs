@@ -221,7 +221,7 @@ fn app(release: &Release, migrates: bool) -> DesiredApp {
         after: None,
         here: migrates,
     });
-    web.watch = Some(WatchSpec { window: Millis(10_000), max_error_permille: 10, max_p95: None });
+    web.watch = Some(WatchSpec { window: Millis(10_000), max_error_permille: 10, max_p95: None, metrics: None });
     web.prove = Some(ProveSpec {
         port: 80,
         path: "/".to_owned(),

@@ -1,7 +1,9 @@
 //! Health checks, migrations, watch windows, drains, proofs and smoke tests.
 
 use super::backup::BackupClass;
-use super::leaf::{Argument, FieldPath, HeaderName, HostHeader, HttpPath, Identifier, Ratio, Scalar, ServiceName};
+use super::leaf::{
+    Argument, FieldPath, HeaderName, HostHeader, HttpPath, Identifier, MetricName, Ratio, Scalar, ServiceName,
+};
 use crate::config::decode::{Context, Decode, Named, Port, Whole, record, words};
 use crate::config::model::ProveExpect;
 use crate::config::place::At;
@@ -132,6 +134,44 @@ record!(
     max_error_ratio: Option<Ratio>,
     /// The time within which 95 of 100 good answers to the health check must come, judged on twenty probes at the least. Default: any.
     max_p95: Option<At<Millis>>,
+    /// What the release counts itself, and what of it sends it back.
+    metrics: Option<At<WatchMetrics>>,
+});
+
+record!(
+    /// What a release counts itself while it is watched, and what of it sends it back: `errors`, `latency` or both.
+    WatchMetrics, "`metrics` of a watch window", {
+    /// The job of the component's `metrics` that is asked, on each replica. Default: the only one.
+    job: Option<At<Identifier>>,
+    /// How many requests may fail.
+    errors: Option<MetricErrors>,
+    /// How long requests may take.
+    latency: Option<MetricLatency>,
+    /// Series with one of these labels do not count, such as those of health checks. A value may end with `*`: `{ path: "/health*" }`.
+    ignore: Option<Named<Identifier, Scalar>>,
+    /// Requests in the window under which nothing is judged. Default: 20.
+    at_least: Option<Whole<1, 1_000_000>>,
+});
+
+record!(
+    /// How many of the requests that a release counts may fail.
+    MetricErrors, "`errors`", {
+    /// The counter of all requests, such as `http_requests_total`.
+    counter: MetricName,
+    /// The labels of those that failed, all of them. A value may end with `*`: `{ status: "5*" }`.
+    failed: Named<Identifier, Scalar>,
+    /// The share of them above which the release goes back.
+    max_ratio: Ratio,
+});
+
+record!(
+    /// How long the requests that a release times may take.
+    MetricLatency, "`latency`", {
+    /// The histogram, in seconds, such as `http_request_duration_seconds`.
+    histogram: MetricName,
+    /// The time within which 95 of 100 must be done: at best one of its buckets. What is in the bucket that this time falls into counts
+    /// as quick enough.
+    max_p95: Millis,
 });
 
 record!(

@@ -162,6 +162,12 @@ text_type!(
     "keys joined by dots, such as `status` or `checks.database`"
 );
 text_type!(
+    /// The name of a metric, as Prometheus takes it.
+    MetricName, "a metric", "^[A-Za-z_:][A-Za-z0-9_:]*$", 256,
+    |text| begins_with(text, |c| c.is_ascii_alphabetic() || c == '_' || c == ':') && all(text, "_:"),
+    "letters, digits, `_` and `:`, such as `http_requests_total`"
+);
+text_type!(
     /// The name of a compose service; empty text is not one.
     ServiceName, "a compose service", "^[A-Za-z0-9][A-Za-z0-9._-]*$", 128,
     |text| begins_with(text, |c| c.is_ascii_alphanumeric()) && all(text, "._-"),

@@ -334,8 +334,10 @@ impl Assembly<'_> {
         // How fast is fast enough is each component's own.
         let max_p95_ms = watched.iter().map(|(watch, _)| watch.max_p95.map(|time| time.0)).collect();
         let checks = watched.into_iter().map(|(_, check)| check).collect();
+        let touched = self.targets.iter().filter(|target| target.is_touched());
+        let metrics = touched.filter_map(|target| target.place.metrics.clone()).collect();
         let mut steps = Steps::default();
-        let action = Action::Watch(Watch { window_ms, checks, max_error_permille, max_p95_ms });
+        let action = Action::Watch(Watch { window_ms, checks, max_error_permille, max_p95_ms, metrics });
         steps.push("", "watch", window_ms.saturating_add(deadline::MARGIN_MS), action);
         self.smoke(&mut steps);
         steps.into_list()

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
-use holdfast_protocol::{CommandTarget, HealthCheck, Probe, Prove, Slot};
+use holdfast_protocol::{CommandTarget, HealthCheck, MetricRules, Probe, Prove, Slot};
 
-use crate::config::{HealthSpec, ProbeSpec, ProveExpect, ProveSpec, replica_port};
+use crate::config::{HealthSpec, ProbeSpec, ProveExpect, ProveSpec, WatchSpec, replica_port};
 
 use super::place::{Project, is_triggered};
 
@@ -36,8 +36,7 @@ pub(super) fn check(
     };
     // A port that the configuration does not have was refused when it was read; 0 never answers.
     let each = |name: &str, probe: &dyn Fn(u16) -> Probe| {
-        let row: Vec<Probe> =
-            (1..).map_while(|number| ports.get(&replica_port(name, number)).map(|port| probe(*port))).collect();
+        let row: Vec<Probe> = replicas(name, ports).map(probe).collect();
         match row.as_slice() {
             [] => probe(0),
             [only] => only.clone(),
@@ -83,6 +82,24 @@ pub(super) fn check(
         units,
         projects,
     })
+}
+
+/// Returns the rules about what a component counts itself at this place.
+pub(super) fn metrics(watch: &WatchSpec, ports: &BTreeMap<String, u16>) -> Option<MetricRules> {
+    let spec = watch.metrics.as_ref().filter(|_| watch.window.0 > 0)?;
+    Some(MetricRules {
+        ports: replicas(&spec.port, ports).collect(),
+        path: spec.path.clone(),
+        at_least: spec.at_least,
+        ignore: spec.ignore.clone(),
+        errors: spec.errors.clone(),
+        latency: spec.latency.clone(),
+    })
+}
+
+/// Returns the port of each replica.
+fn replicas<'a>(name: &'a str, ports: &'a BTreeMap<String, u16>) -> impl Iterator<Item = u16> + 'a {
+    (1..).map_while(move |number| ports.get(&replica_port(name, number)).copied())
 }
 
 /// Returns the question through nginx that this release in this slot answers.

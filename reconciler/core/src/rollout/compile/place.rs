@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_protocol::{
-    CertificateSpec, ComponentRecord, Digest, FileRecord, HealthCheck, Prove, Slot, SlotRecord, Smoke,
+    CertificateSpec, ComponentRecord, Digest, FileRecord, HealthCheck, MetricRules, Prove, Slot, SlotRecord, Smoke,
 };
 
 use crate::desired::{DesiredApp, DesiredComponent};
@@ -32,6 +32,8 @@ pub(super) struct Place {
     pub(super) prove: Option<Prove>,
     /// What is asked of it after the switch. Not in the ledger: going back must not fail by it.
     pub(super) smoke: Vec<Smoke>,
+    /// What it counts itself, and what of that sends it back. Not in the ledger: going back must not fail by it.
+    pub(super) metrics: Option<MetricRules>,
     /// Its certificate. Not in the ledger: going back finds it where it is.
     pub(super) certificate: Option<CertificateSpec>,
 }
@@ -99,6 +101,7 @@ impl Place {
             health: health::check(component.healthcheck.as_ref(), &units, project.as_ref(), &ports),
             prove: component.prove.as_ref().map(|spec| health::prove(spec, &app.release, slot)),
             smoke: component.smoke.clone(),
+            metrics: component.watch.as_ref().and_then(|watch| health::metrics(watch, &ports)),
             certificate: component.certificates.values().next().cloned(),
             reloads: artifacts.files.iter().filter(|(_, file)| file.reload).map(|(path, _)| path.clone()).collect(),
             files,
@@ -123,6 +126,7 @@ impl Place {
             health: record.health.clone(),
             prove: None,
             smoke: Vec::new(),
+            metrics: None,
             certificate: None,
         })
     }
@@ -138,6 +142,7 @@ impl Place {
             health: record.health.clone(),
             prove: record.prove.clone(),
             smoke: Vec::new(),
+            metrics: None,
             certificate: None,
         }
     }

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use holdfast_protocol::{
-    Action, Architecture, Capability, ContainerLive, Digest, Hello, Ledger, LiveReport, NginxLive, Observed,
+    Action, Architecture, Capability, ContainerLive, Digest, ErrorRule, Hello, Ledger, LiveReport, NginxLive, Observed,
     Prerequisites, PrerequisitesLive, ProjectLive, Resources, Slot, Smoke, Step, SwitchLive, Tool, TransactionSpec,
     UnitLive,
 };
@@ -119,7 +119,7 @@ fn app(release: &str) -> DesiredApp {
         after: None,
         here: true,
     });
-    web.watch = Some(WatchSpec { window: Millis(20_000), max_error_permille: 10, max_p95: None });
+    web.watch = Some(WatchSpec { window: Millis(20_000), max_error_permille: 10, max_p95: None, metrics: None });
     web.prove = Some(ProveSpec {
         port: 80,
         path: "/".to_owned(),
@@ -402,6 +402,25 @@ fn cap_24_a_first_release_starts_in_blue() {
 }
 
 /// In the window they come last, so that what breaks in its course is seen.
+#[test]
+fn cap_37_a_window_asks_the_new_slot_what_it_counts_itself() {
+    let mut counted = app("v1");
+    let web = counted.components.iter_mut().find(|component| component.name.as_str() == "web").unwrap();
+    let errors = ErrorRule { counter: "requests_total".to_owned(), failed: BTreeMap::new(), max_permille: 50 };
+    web.watch.as_mut().unwrap().metrics = Some(WatchMetricsSpec {
+        port: "api".to_owned(),
+        path: "/metrics".to_owned(),
+        at_least: 20,
+        ignore: BTreeMap::new(),
+        errors: Some(errors.clone()),
+        latency: None,
+    });
+    let spec = spec(&state(vec![counted]), &changes(&["data", "web", "worker", "edge"]), &Ledger::default());
+    let Action::Watch(watch) = &spec.watch[0].action else { panic!("{:?}", spec.watch) };
+    let [rules] = &watch.metrics[..] else { panic!("{watch:?}") };
+    assert_eq!((rules.ports.as_slice(), rules.path.as_str(), &rules.errors), (&[8101][..], "/metrics", &Some(errors)));
+}
+
 #[test]
 fn cap_82_smoke_tests_follow_the_proof_and_the_window() {
     let mut tested = app("v1");

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use holdfast_protocol::{HealthCheck, Watch as Window};
 
 use super::judge::{Judge, Verdict};
+use super::metrics::Metrics;
 use super::{Act, StepError, Work, fail, health};
 use crate::docker::Engine;
 
@@ -28,10 +29,12 @@ impl Act for Watch<'_> {
             self.0.checks.iter().map(|check| (judge(check), Duration::ZERO)).collect();
         let mut pace: Vec<Pace> =
             (0..judges.len()).map(|index| Pace::new(self.0.max_p95_ms.get(index).copied().flatten())).collect();
+        let mut metrics: Vec<Metrics<'_>> = self.0.metrics.iter().map(Metrics::new).collect();
+        let between = (window / LOOKS).clamp(LEAST_BETWEEN, MOST_BETWEEN);
         let mut told = started;
         while started.elapsed() < window
             || is_unclear(&judges)
-            || (started.elapsed() < window + PATIENCE && is_pace_unclear(&pace))
+            || (started.elapsed() < window + PATIENCE && (is_pace_unclear(&pace) || is_count_unclear(&metrics)))
         {
             for ((check, (judge, due)), pace) in self.0.checks.iter().zip(&mut judges).zip(&mut pace) {
                 let now = started.elapsed();
@@ -51,6 +54,12 @@ impl Act for Watch<'_> {
             if let Some(why) = pace.iter().find_map(Pace::too_slow) {
                 return fail(why);
             }
+            for counted in &mut metrics {
+                if started.elapsed() >= counted.due {
+                    counted.due = started.elapsed() + between;
+                    look_at_counts(counted)?;
+                }
+            }
             let (asked, failed) = counts(&judges);
             if self.is_over_the_limit(asked, failed) {
                 return fail(self.ratio_text(asked, failed));
@@ -60,14 +69,43 @@ impl Act for Watch<'_> {
                 let left = window.saturating_sub(started.elapsed()).as_secs();
                 (work.tell)(&format!("watching: {asked} probes, {failed} failed, {left} s left"));
             }
-            let next = judges.iter().map(|(_, due)| *due).min().unwrap_or(window);
-            let unclear = is_unclear(&judges) || is_pace_unclear(&pace);
+            let looks = judges.iter().map(|(_, due)| *due).chain(metrics.iter().map(|counted| counted.due));
+            let next = looks.min().unwrap_or(window);
+            let unclear = is_unclear(&judges) || is_pace_unclear(&pace) || is_count_unclear(&metrics);
             let next = if unclear { next } else { next.min(window) };
             work.pause(next.saturating_sub(started.elapsed()), "the watch window")?;
         }
+        for counted in &mut metrics {
+            look_at_counts(counted)?;
+            if let Some(why) = counted.missing() {
+                return fail(why);
+            }
+        }
         let (asked, failed) = counts(&judges);
-        Ok(format!("{asked} probes, {failed} failed"))
+        let own = metrics.iter().map(Metrics::told);
+        Ok(std::iter::once(format!("{asked} probes, {failed} failed")).chain(own).collect::<Vec<_>>().join("; "))
     }
+}
+
+/// How often a window looks at what the release counts, and the least and the most time between two looks.
+const LOOKS: u32 = 10;
+const LEAST_BETWEEN: Duration = Duration::from_millis(200);
+const MOST_BETWEEN: Duration = Duration::from_secs(5);
+
+/// Looks at what the release counts. After a loss of power it starts again, and what it does not say is no fault of its own.
+fn look_at_counts(counted: &mut Metrics<'_>) -> Result<(), StepError> {
+    match counted.look() {
+        Err(why) if crate::serve::since_boot() >= BOOTING => return fail(why),
+        Ok(()) | Err(_) => {}
+    }
+    match counted.verdict() {
+        Some(why) => fail(format!("{why}, in the watch window")),
+        None => Ok(()),
+    }
+}
+
+fn is_count_unclear(metrics: &[Metrics<'_>]) -> bool {
+    metrics.iter().any(Metrics::is_unclear)
 }
 
 impl Watch<'_> {
@@ -172,7 +210,7 @@ mod tests {
             units: Vec::new(),
             projects: Vec::new(),
         };
-        Window { window_ms, checks: vec![check], max_error_permille, max_p95_ms: Vec::new() }
+        Window { window_ms, checks: vec![check], max_error_permille, max_p95_ms: Vec::new(), metrics: Vec::new() }
     }
 
     #[test]
@@ -288,11 +326,56 @@ mod tests {
         assert_eq!(error.to_string(), "20 of 20 answers took longer than 10 ms in the watch window, one in twenty may");
     }
 
+    /// Its health is good, and what it counts is not.
+    #[test]
+    fn cap_37_a_release_that_is_healthy_and_counts_errors_goes_back() {
+        let bench = Bench::new();
+        let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listening.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for (count, stream) in listening.incoming().enumerate() {
+                use std::io::{Read as _, Write as _};
+                let Ok(mut stream) = stream else { return };
+                let _ = stream.read(&mut [0; 1024]);
+                let body = format!("requests_total{{status=\"500\"}} {}\n", count * 100);
+                let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            }
+        });
+        let mut counted = window(port, 3, 3_600_000, 1000);
+        counted.metrics = vec![holdfast_protocol::MetricRules {
+            ports: vec![port],
+            path: "/metrics".to_owned(),
+            at_least: 20,
+            ignore: std::collections::BTreeMap::new(),
+            errors: Some(holdfast_protocol::ErrorRule {
+                counter: "requests_total".to_owned(),
+                failed: std::collections::BTreeMap::from([("status".to_owned(), "5*".to_owned())]),
+                max_permille: 1000,
+            }),
+            latency: None,
+        }];
+        counted.window_ms = 1;
+        let note = Watch(&counted).apply(&bench.work(), &[]).unwrap();
+        assert!(note.contains(" requests by its metrics, "), "{note}");
+        counted.window_ms = 3_600_000;
+        if let Some(errors) = &mut counted.metrics[0].errors {
+            errors.max_permille = 999;
+        }
+        let error = Watch(&counted).apply(&bench.work(), &[]).unwrap_err().to_string();
+        assert!(error.ends_with("at most 999 of 1000 may, in the watch window"), "{error}");
+    }
+
     #[test]
     fn a_decision_ends_it() {
         let bench = Bench::new();
         let work = Work { stop: &|| true, ..bench.work() };
-        let window = Window { window_ms: 3_600_000, checks: Vec::new(), max_error_permille: 0, max_p95_ms: Vec::new() };
+        let window = Window {
+            window_ms: 3_600_000,
+            checks: Vec::new(),
+            max_error_permille: 0,
+            max_p95_ms: Vec::new(),
+            metrics: Vec::new(),
+        };
         assert_eq!(Watch(&window).apply(&work, &[]), Err(StepError::Stopped));
     }
 }
