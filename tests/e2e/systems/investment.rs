@@ -137,8 +137,8 @@ fn a_release_that_is_healthy_and_fails_its_users_goes_back(lab: &Lab, shipped: &
     let load = load(lab);
     let applied = shipped.ops.run_any(&["apply", "investment-prod", "--yes"]);
     let report = load.stop();
-    let said = text(&applied);
-    assert_eq!(applied.status.code(), Some(4), "{said}");
+    let said = String::from_utf8_lossy(&applied.stderr).into_owned() + &text(&applied);
+    assert_eq!(applied.status.code(), Some(4), "{} of {} requests failed: {said}", report.failures, report.requests);
     assert!(said.contains("requests failed by its `http_requests_total`, at most 50 of 1000 may"), "{said}");
     // Those of the window. None is met once the release before serves again.
     assert!(report.failures > 0, "users met it: {} requests", report.requests);
