@@ -50,6 +50,9 @@ pub struct MigrationRecord {
     pub revision: Vec<String>,
     /// What goes back, with `{revision}` in it; empty when nothing does.
     pub downgrade: Vec<String>,
+    /// The SQL files that the database had after it, and the SHA-256 of each.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
 }
 
 impl MigrationRecord {

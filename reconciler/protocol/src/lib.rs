@@ -23,6 +23,7 @@ mod message;
 mod observe;
 mod prerequisite;
 mod slot;
+mod sql;
 mod step;
 mod transaction;
 mod vault;
@@ -52,6 +53,7 @@ pub use prerequisite::{
     AccountLive, AccountSpec, FolderLive, FolderSpec, PrerequisiteQuery, Prerequisites, PrerequisitesLive,
 };
 pub use slot::Slot;
+pub use sql::{SqlFile, SqlRun, SqlTarget, sql_order};
 pub use step::{Action, ActiveGoal, FilePut, ImageArchive, MigrationRunner, Step, SwitchMethod};
 pub use transaction::{TransactionId, TransactionKind, TransactionSpec};
 pub use vault::{BACKUP_PIECE, BackupReply, BackupRequest, OffsiteHeld, OffsiteNote, VaultKeep, VaultKey, VaultRecord};

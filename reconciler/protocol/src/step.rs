@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountSpec, AppRecord, BackupSpec, CertificateSpec, Digest, FolderSpec, HealthCheck, Prove, Smoke, Watch,
+    AccountSpec, AppRecord, BackupSpec, CertificateSpec, Digest, FolderSpec, HealthCheck, Prove, Smoke, SqlRun, Watch,
 };
 
 /// One step of a transaction. What makes it idempotent, how it is probed and how it is undone follows from its [`Action`].
@@ -281,4 +281,7 @@ pub enum Action {
         /// Prints the revision of the schema, which must be the recorded one afterwards.
         revision: Vec<String>,
     },
+    /// Applies the SQL files that the database does not know yet, each at most once, in a transaction of its own and under a lock;
+    /// stops at the first that fails. Undo: none.
+    Sql(Box<SqlRun>),
 }

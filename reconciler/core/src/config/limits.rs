@@ -6,6 +6,9 @@ pub const MAX_FILE_BYTES: usize = 1 << 20;
 /// Files of one commit below the folders Holdfast reads.
 pub const MAX_FILES: usize = 20_000;
 
+/// Bytes of all SQL files of one migration: they go to the host in one message of 8 MiB at the most, with room for escapes.
+pub const MAX_SQL_BYTES: usize = 2 << 20;
+
 /// Bytes of all files of one commit together: they are held in memory while a commit is looked at.
 pub const MAX_TREE_BYTES: usize = 64 << 20;
 

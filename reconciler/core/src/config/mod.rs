@@ -37,6 +37,7 @@ mod resolve;
 mod schema;
 mod secrets;
 mod sops;
+mod sql;
 mod suggest;
 mod tree;
 mod windows;

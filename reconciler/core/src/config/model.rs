@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::{Digest, ErrorRule, LatencyRule, Prerequisites, Smoke};
+use holdfast_protocol::{Digest, ErrorRule, LatencyRule, Prerequisites, Smoke, SqlFile};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -556,8 +556,11 @@ pub enum ProbeSpec {
 /// A migration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MigrateSpec {
-    /// Program and arguments.
+    /// Program and arguments; empty where SQL files are applied.
     pub command: Vec<String>,
+    /// SQL files in place of a program.
+    #[serde(default)]
+    pub sql: Option<SqlSpec>,
     /// Compose service whose image runs it; empty: the first service of the project.
     pub service: String,
     /// Prints the schema's revision; empty: nothing does.
@@ -576,6 +579,23 @@ pub struct MigrateSpec {
     pub idempotent: bool,
     /// How long it may take.
     pub timeout: Millis,
+}
+
+/// SQL files and the database they are for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SqlSpec {
+    /// The component with the database.
+    pub component: ComponentName,
+    /// Its compose service.
+    pub service: String,
+    /// The database.
+    pub database: String,
+    /// The role.
+    pub user: String,
+    /// All files, in their order.
+    pub files: Vec<SqlFile>,
+    /// Of these, the ones that nothing in the folder undoes.
+    pub one_way: Vec<String>,
 }
 
 /// A watch window.

@@ -21,7 +21,7 @@ pub(super) struct Files<'s> {
     pub(super) inventories: Vec<Option<raw::Inventory>>,
     /// `environments/*` by name.
     pub(super) environments: BTreeMap<EnvironmentName, EnvironmentFiles<'s>>,
-    /// `templates/**/*.j2` by path from the root.
+    /// `templates/**/*.j2`, and `*.sql`, by path from the root.
     pub(super) templates: BTreeMap<String, String>,
 }
 
@@ -60,7 +60,9 @@ fn role(path: &str) -> Role<'_> {
     match parts.as_slice() {
         ["holdfast.yaml"] => Role::Holdfast,
         ["holdfast.yml"] => Role::Misplaced("name it `holdfast.yaml`"),
-        ["templates", ..] if path.strip_suffix(".j2").is_some() => Role::Template,
+        ["templates", ..] if path.strip_suffix(".j2").is_some() || path.strip_suffix(".sql").is_some() => {
+            Role::Template
+        }
         ["inventory" | "environments", ..] if path.strip_suffix(".yml").is_some() => {
             Role::Misplaced("let its name end in `.yaml`")
         }

@@ -218,7 +218,10 @@ fn component(
         ports,
         replicas,
         healthcheck,
-        migrate: raw.migrate.as_ref().map(|migrate| migrations::migrate(migrate, &siblings.backups, findings)),
+        migrate: raw
+            .migrate
+            .as_ref()
+            .map(|migrate| migrations::migrate(migrate, name, &beside(siblings, around), findings)),
         watch,
         drain,
         prove,
@@ -239,6 +242,12 @@ fn component(
         variables: raw.variables.clone().unwrap_or_default().0,
         origin: name.origin(),
     })
+}
+
+/// Returns what a migration may name.
+fn beside<'a>(siblings: &'a Siblings<'_>, around: &Surroundings<'a>) -> migrations::Around<'a> {
+    let components = siblings.components.keys().copied().collect();
+    migrations::Around { classes: &siblings.backups, components, templates: around.templates }
 }
 
 /// Returns what the component is made of.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_protocol::{Digest, Slot};
+use holdfast_protocol::{Digest, Slot, SqlFile};
 
 use super::firewall::firewall;
 use super::fitness::Fitness;
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::config::{
     App, Component, ComponentKind, Config, Environment, FileFormat, FileSpec, HostSpec, Located, MigrateSpec, OnChange,
-    ProbeSpec,
+    ProbeSpec, SqlSpec,
 };
 use crate::diag::{Diagnostics, Origin};
 use crate::id::{AppName, ComponentName, DigestWriter};
@@ -37,6 +37,14 @@ pub(super) struct ComponentResolver<'a> {
     pub(super) component: &'a Component,
     /// Whether this is the first host that has the component.
     pub(super) first: bool,
+}
+
+/// The list of a component's SQL files beside its own files, as `sha256sum` writes it: a release that only brings a new SQL file is another
+/// release by it, and goes the component's own way.
+const SQL_LIST: &str = "holdfast-migrations.sha256";
+
+fn sql_list(files: &[SqlFile]) -> String {
+    files.iter().map(|file| format!("{}  {}\n", file.checksum, file.name)).collect()
 }
 
 /// What was made for one host and is the same on others: most of a fleet's files are.
@@ -208,6 +216,11 @@ impl ComponentResolver<'_> {
                 }
             }
         }
+        if let Some(sql) = component.migrate.as_ref().and_then(|migrate| migrate.sql.as_ref()) {
+            let path = format!("{}/{SQL_LIST}", place.directory());
+            let list = own_file(Content::plain(sql_list(&sql.files)), &component.origin, false);
+            made.artifacts.files.insert(path, list);
+        }
         if findings.has_errors() { Err(findings) } else { Ok(made) }
     }
 
@@ -271,6 +284,10 @@ impl ComponentResolver<'_> {
         let Some(spec) = &self.component.migrate else { return Ok(None) };
         let mut spec = spec.clone();
         let mut image = String::new();
+        if let Some(sql) = &spec.sql {
+            self.check_migration(&spec)?;
+            return self.sql_migration(spec.clone(), sql).map(Some);
+        }
         if let Some(project) = &body.artifacts(None).project {
             if spec.service.is_empty() {
                 first_service.clone_into(&mut spec.service);
@@ -293,7 +310,32 @@ impl ComponentResolver<'_> {
             |environment: &str| format!("{environment}/{}/{}/{}", self.app.name, self.component.name, &digest[..16]);
         let after = spec.after.as_ref().map(|after| id(&after.value));
         self.check_migration(&spec)?;
-        Ok(Some(DesiredMigration { id: id(self.environment.name.as_str()), spec, after, here: self.first }))
+        let project = String::new();
+        Ok(Some(DesiredMigration { id: id(self.environment.name.as_str()), spec, project, after, here: self.first }))
+    }
+
+    /// Returns the migration by SQL files. Their text is its identity: a release that brings no new one migrates nothing.
+    fn sql_migration(&self, spec: MigrateSpec, sql: &SqlSpec) -> Result<DesiredMigration, Diagnostics> {
+        let found = self.app.components.iter().find(|component| component.name == sql.component);
+        let is_here =
+            found.is_some_and(|keeper| keeper.hosts.contains(&self.host.name) && !keeper.strategy.has_slots());
+        if self.first && !is_here {
+            let message = format!(
+                "the SQL files are for the database of `{}`, which is not on {}, where they would be applied, or has slots",
+                sql.component, self.host.name
+            );
+            let hint = "name a component in one place on the same host";
+            return Err(finding("bad-migration", &self.component.origin, message, hint));
+        }
+        let (environment, app) = (&self.environment.name, &self.app.name);
+        let place = Place { environment, app, component: &sql.component, slot: None };
+        let files = sql.files.iter();
+        let writer = files.fold(DigestWriter::new(), |writer, file| writer.field(&file.name).field(file.checksum.0));
+        let digest = writer.finish().to_string();
+        let id = |environment: &str| format!("{environment}/{app}/{}/{}", self.component.name, &digest[..16]);
+        let after = spec.after.as_ref().map(|after| id(&after.value));
+        let project = place.project();
+        Ok(DesiredMigration { id: id(self.environment.name.as_str()), spec, project, after, here: self.first })
     }
 
     /// Checks what a migration asks of its host: the backup is taken where it runs, and only there is the old release stopped.

@@ -139,6 +139,9 @@ pub struct DesiredMigration {
     pub id: String,
     /// The command and its limits.
     pub spec: MigrateSpec,
+    /// The project of the database that SQL files are for; empty without them.
+    #[serde(default)]
+    pub project: String,
     /// The same migration in the environment that must have done it before; `None` where nobody must.
     #[serde(default)]
     pub after: Option<String>,

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::Prerequisites;
+use holdfast_protocol::{Digest, Prerequisites, Slot, SqlFile};
 use serde_json::json;
 
 use super::*;
@@ -538,6 +538,53 @@ fn a_migration_is_the_same_until_release_command_or_image_change() {
     let mut text = config();
     text.templates.get_mut("templates/compose/web.yaml.j2").unwrap().push_str("    restart: always\n");
     assert_eq!(base, id(&text));
+}
+
+#[test]
+fn cap_54_another_sql_file_is_another_release_of_its_component_beside_its_database() {
+    let with = |names: &[&str], host: &str| {
+        change(config(), |app| {
+            for component in app.components.iter_mut().filter(|component| component.name.as_str() != "data") {
+                component.hosts = vec![host.parse().unwrap()];
+            }
+            let migrate = app.components[1].migrate.as_mut().unwrap();
+            migrate.command.clear();
+            let file = |name: &&str| SqlFile {
+                name: (*name).to_owned(),
+                text: "SELECT 1;".to_owned(),
+                checksum: Digest([7; 32]),
+            };
+            migrate.sql = Some(SqlSpec {
+                component: "data".parse().unwrap(),
+                service: "db".to_owned(),
+                database: "nps".to_owned(),
+                user: "nps".to_owned(),
+                files: names.iter().map(file).collect(),
+                one_way: Vec::new(),
+            });
+        })
+    };
+    let web = |names: &[&str]| {
+        let desired = resolved(&with(names, "web-2")).unwrap();
+        let apps = &desired.hosts[&"web-2".parse().unwrap()].apps;
+        apps.values().next().unwrap().components.iter().find(|one| one.migrate.is_some()).unwrap().clone()
+    };
+    let (one, two) = (web(&["010_a.sql"]), web(&["010_a.sql", "9_b.sql"]));
+    let migrate = one.migrate.as_ref().unwrap();
+    assert!(migrate.here && migrate.project == "prod-nps-data", "{migrate:?}");
+    assert_ne!(migrate.id, two.migrate.as_ref().unwrap().id);
+    for slot in [Slot::Blue, Slot::Green] {
+        let list = |component: &DesiredComponent| {
+            let files = &component.body.artifacts(Some(slot)).files;
+            let path = files.keys().find(|path| path.ends_with(&format!("{slot}/holdfast-migrations.sha256"))).unwrap();
+            files[path].content.as_text().unwrap()
+        };
+        let line = format!("{}  010_a.sql\n", "07".repeat(32));
+        assert_eq!(list(&one), line);
+        assert!(list(&two).starts_with(&line) && list(&two).lines().count() == 2);
+    }
+    let elsewhere = resolved(&with(&["010_a.sql"], "web-1")).unwrap_err();
+    assert!(elsewhere.0.iter().any(|finding| finding.message.contains("which is not on web-1")), "{elsewhere:?}");
 }
 
 #[test]

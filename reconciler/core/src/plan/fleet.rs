@@ -7,7 +7,7 @@ use holdfast_protocol::{Digest, Hello, Ledger, LiveReport, Observed};
 use super::archives::unused;
 use super::host::{HostContext, plan_host};
 use super::ignore::IgnoreRules;
-use super::migrations::{KnownMigrations, early_migrations, unsure_migrations};
+use super::migrations::{KnownMigrations, early_migrations, edited_migrations, unsure_migrations};
 use super::prune::{managed_count, pruned_count};
 use super::seal::{basis, content, rendered, seal};
 use super::{
@@ -57,10 +57,14 @@ pub fn plan(desired: &DesiredState, live: &LiveState, options: &PlanOptions<'_>)
         })
         .collect();
     let mut ran = BTreeSet::new();
+    let mut migrated = Vec::new();
     let mut blind = Vec::new();
     for host in desired.hosts.keys() {
         match answer(live, host) {
-            Answer::Known(_, _, ledger) => ran.extend(ledger.migrations.iter().cloned()),
+            Answer::Known(_, _, ledger) => {
+                ran.extend(ledger.migrations.iter().cloned());
+                migrated.push(&ledger.migrated);
+            }
             Answer::Blind(why) | Answer::Unreachable(why) => blind.push((host.clone(), why)),
         }
     }
@@ -129,6 +133,7 @@ pub fn plan(desired: &DesiredState, live: &LiveState, options: &PlanOptions<'_>)
     }
 
     blockers.extend(unsure_migrations(desired, &hosts, &migrations));
+    blockers.extend(edited_migrations(desired, &migrated));
     blockers.extend(early_migrations(desired, &hosts, options.migrated));
     blockers.extend(quarantined(&apps, &hosts, options));
     let changing = hosts.values().flat_map(|host| &host.changes).map(|change| &change.app).collect();

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::Slot;
+use holdfast_protocol::{MigrationRecord, Slot, SqlFile};
 
 use super::component::Subject;
 use super::rule::{Finding, Weight};
 use super::{Blocker, Change, HostPlan, PlanAction, Reason, ResourceKey};
+use crate::config::SqlSpec;
 use crate::desired::{DesiredHost, DesiredMigration, DesiredState};
 use crate::id::{AppName, HostName};
 
@@ -58,7 +59,10 @@ pub(super) fn migration(subject: Subject<'_>, slot: Option<Slot>) -> Option<Chan
 /// Returns what a reviewer has to know about a migration: what runs, what is taken before, and that there may be no way back.
 fn words(subject: Subject<'_>, migrate: &DesiredMigration) -> String {
     let spec = &migrate.spec;
-    let mut words = vec![spec.command.join(" ")];
+    let mut words = vec![match &spec.sql {
+        Some(sql) => files(subject, sql),
+        None => spec.command.join(" "),
+    }];
     if !spec.backup.is_empty() {
         words.push(format!("after the backup `{}`", spec.backup));
     }
@@ -83,6 +87,56 @@ fn words(subject: Subject<'_>, migrate: &DesiredMigration) -> String {
         );
     }
     words.join("; ")
+}
+
+/// Returns which SQL files are new, as far as the host's ledger knows, and which of them nothing undoes.
+fn files(subject: Subject<'_>, sql: &SqlSpec) -> String {
+    let known = applied(&subject.context.ledger.migrated, subject);
+    let new: Vec<&str> =
+        sql.files.iter().map(|file| file.name.as_str()).filter(|name| !known.contains_key(*name)).collect();
+    let shown = match new.as_slice() {
+        [] => "no new SQL file".to_owned(),
+        [first, .., last] if new.len() > 5 => format!("{} SQL files, {first} to {last}", new.len()),
+        names => names.join(", "),
+    };
+    let one_way: Vec<&str> = sql.one_way.iter().map(String::as_str).filter(|name| new.contains(name)).collect();
+    if one_way.is_empty() { shown } else { format!("{shown}; no file undoes {}", one_way.join(", ")) }
+}
+
+/// Returns the SQL files of a component that were applied, by name, with the digest of what they said.
+fn applied<'a>(migrated: &'a BTreeMap<String, MigrationRecord>, subject: Subject<'_>) -> BTreeMap<&'a str, &'a str> {
+    let own = format!("{}/{}/{}/", subject.context.environment, subject.app.name, subject.component.name);
+    let records = migrated.iter().filter(|(id, _)| id.starts_with(&own));
+    records.flat_map(|(_, record)| &record.files).map(|(name, checksum)| (name.as_str(), checksum.as_str())).collect()
+}
+
+/// Returns a blocker for each app of which an SQL file that was applied says something else now: its new text would never run.
+pub(super) fn edited_migrations(
+    desired: &DesiredState,
+    migrated: &[&BTreeMap<String, MigrationRecord>],
+) -> Vec<Blocker> {
+    let mut blockers = Vec::new();
+    let apps = desired.hosts.values().flat_map(|host| host.apps.values());
+    for (app, component) in apps.flat_map(|app| app.components.iter().map(move |component| (app, component))) {
+        let here = component.migrate.as_ref().filter(|migrate| migrate.here);
+        let Some(sql) = here.and_then(|migrate| migrate.spec.sql.as_ref()) else { continue };
+        let own = format!("{}/{}/{}/", desired.environment, app.name, component.name);
+        let records = migrated.iter().flat_map(|host| host.iter()).filter(|(id, _)| id.starts_with(&own));
+        let known: BTreeMap<&String, &String> = records.flat_map(|(_, record)| &record.files).collect();
+        let differs = |file: &&SqlFile| known.get(&file.name).is_some_and(|text| **text != file.checksum.to_string());
+        let names: Vec<&str> = sql.files.iter().filter(differs).map(|file| file.name.as_str()).collect();
+        if !names.is_empty() {
+            let message = format!(
+                "SQL files of {} that were applied say something else now: {}. Put the old text back, and write what is to change \
+                 into a new file",
+                component.name,
+                names.join(", ")
+            );
+            let code = "migration-edited".to_owned();
+            blockers.push(Blocker { code, host: None, app: Some(app.name.clone()), message });
+        }
+    }
+    blockers
 }
 
 /// Returns how long nobody is served at the most, in milliseconds: stop, backup, migration, start until healthy, each with all the

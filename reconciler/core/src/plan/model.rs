@@ -287,7 +287,7 @@ pub enum Reason {
 pub struct Blocker {
     /// A stable word: `unreachable`, `missing-tool`, `foreign-nginx-error`, `port-taken`, `no-headroom`, `over-capacity`, `unfinished-transaction`,
     /// `unknown`, `not-a-regular-file`, `foreign-resource`, `quarantined`, `prune-limit`, `unit-masked`, `nginx-not-running`,
-    /// `migration-unknown`, `migration-not-staged`, `ignore-pattern`, `not-a-folder`, `missing-package`,
+    /// `migration-unknown`, `migration-not-staged`, `migration-edited`, `ignore-pattern`, `not-a-folder`, `missing-package`,
     /// `requirement-not-met`, `bad-archive`.
     pub code: String,
     /// The host; `None` when it is about all.

@@ -248,6 +248,7 @@ fn web(version: &Version, first: bool) -> DesiredComponent {
             ..MigrateSpec::default()
         },
         after: None,
+        project: String::new(),
         here: first,
     });
     web

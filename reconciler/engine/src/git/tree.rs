@@ -258,9 +258,9 @@ fn is_plain(mode: u32) -> bool {
     is_folder(mode) || mode & 0o170_000 == 0o100_000
 }
 
-/// Returns whether a file's content matters: YAML of any spelling, so that a misnamed file can be reported, and templates.
+/// Returns whether a file's content matters: YAML of any spelling, so that a misnamed file can be reported, templates, and SQL.
 fn is_read(path: &str) -> bool {
-    [".yaml", ".yml", ".j2"].iter().any(|end| path.ends_with(end))
+    [".yaml", ".yml", ".j2", ".sql"].iter().any(|end| path.ends_with(end))
 }
 
 /// Returns what is odd about a name.

@@ -240,7 +240,8 @@ pub fn next(spec: &TransactionSpec, journal: &[JournalEntry], inputs: Inputs) ->
 /// runner was cut down in its middle is seen to its end first: nobody knows what to go back from before.
 fn turning_back(spec: &TransactionSpec, trace: &Trace, inputs: Inputs, phase: Phase) -> Option<Next> {
     if trace.go_back.is_some() || inputs.go_back {
-        let migrates = |at: &At| at.of(spec).is_some_and(|step| matches!(step.action, Action::Migrate { .. }));
+        let is_migration = |step: &Step| matches!(step.action, Action::Migrate { .. } | Action::Sql(_));
+        let migrates = |at: &At| at.of(spec).is_some_and(is_migration);
         let cut = first_open(spec, trace, phase).filter(|at| migrates(at) && trace.get(*at).intent);
         if let Some(at) = cut.filter(|at| trace.get(*at).failures == 0) {
             return Some(if trace.get(at).cuts > CUTS { Next::GiveUp(at) } else { Next::Probe(at) });

@@ -243,7 +243,7 @@ impl Runner<'_> {
             // But a migration is never told to stop, and the way back has to know how it ended.
             Err(StepError::Failed(_))
                 if at.phase != Phase::Settle
-                    && !matches!(step.action, Action::Migrate { .. })
+                    && !matches!(step.action, Action::Migrate { .. } | Action::Sql(_))
                     && self.folder.has_decision(Decision::GoBack) =>
             {
                 Ok(())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use holdfast_core::id::digest_of;
 use holdfast_protocol::{
     AccountSpec, Action, ActiveGoal, AppRecord, FilePut, FolderSpec, ImageArchive, Ledger, MigrationRecord,
-    TransactionSpec,
+    MigrationRunner, SqlRun, TransactionSpec, sql_order,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -116,6 +116,7 @@ pub(super) fn apply(world: &mut World, spec: &TransactionSpec, action: &Action) 
         Action::ComposeDown { project, .. } => drop(world.projects.remove(project)),
         Action::Migrate { id, .. } => return migrate(world, spec, id, action),
         Action::Downgrade { of, argv, .. } => return downgrade(world, of, argv),
+        Action::Sql(run) => return sql(world, spec, run),
         Action::Backup(backup) => {
             *world.backups.entry(backup.class.clone()).or_default() += 1;
             return Ok(format!("{}-1.dump, 1 bytes", backup.class));
@@ -352,6 +353,7 @@ fn migrate(world: &mut World, spec: &TransactionSpec, id: &str, action: &Action)
         argv: argv.clone(),
         revision: revision.clone(),
         downgrade: downgrade.clone(),
+        files: BTreeMap::new(),
     };
     let note = format!("{id}: {} to {}", record.before.as_deref().unwrap_or("unknown"), world.revision);
     if behaviour.stops_half_way {
@@ -362,6 +364,51 @@ fn migrate(world: &mut World, spec: &TransactionSpec, id: &str, action: &Action)
     }
     ledger.migrations.insert(id.to_owned());
     ledger.migrated.insert(id.to_owned(), record);
+    Ok(note)
+}
+
+/// A file that says `simulate: sql fails` fails.
+fn sql(world: &mut World, spec: &TransactionSpec, run: &SqlRun) -> Result<String, String> {
+    let revision = |files: &BTreeMap<String, String>| {
+        let last = files.keys().max_by_key(|name| sql_order(name));
+        last.map_or_else(String::new, |name| format!("{name}#{}", files.len()))
+    };
+    let (before, known) = (revision(&world.sql), world.sql.len());
+    let mut broke = None;
+    for file in &run.files {
+        match world.sql.get(&file.name) {
+            Some(known) if *known == file.checksum.to_string() => {}
+            Some(_) => return Err(format!("applied with other content before: {}", file.name)),
+            None if file.text.contains("simulate: sql fails") => {
+                broke = Some(&file.name);
+                break;
+            }
+            None => drop(world.sql.insert(file.name.clone(), file.checksum.to_string())),
+        }
+    }
+    if let Some(name) = broke.filter(|_| known == world.sql.len()) {
+        return Err(format!("{name} was not applied, nor was any after it"));
+    }
+    let ledger = world.ledger.get_or_insert_with(|| Ledger { version: 1, ..Ledger::default() });
+    let half = ledger.migrated.remove(&run.id).and_then(|record| record.before);
+    let record = MigrationRecord {
+        release: spec.release.clone(),
+        before: Some(half.unwrap_or(before)),
+        after: Some(revision(&world.sql)),
+        at_ms: 0,
+        reversible: run.reversible,
+        runner: MigrationRunner::Host { directory: String::new(), user: String::new() },
+        argv: Vec::new(),
+        revision: Vec::new(),
+        downgrade: Vec::new(),
+        files: world.sql.clone(),
+    };
+    let note = format!("{}: {} to {}", run.id, record.before.as_deref().unwrap_or_default(), revision(&world.sql));
+    ledger.migrated.insert(run.id.clone(), record);
+    if let Some(name) = broke {
+        return Err(format!("{name} was not applied, nor was any after it"));
+    }
+    ledger.migrations.insert(run.id.clone());
     Ok(note)
 }
 

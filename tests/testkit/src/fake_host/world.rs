@@ -37,6 +37,8 @@ pub struct World {
     pub backups: BTreeMap<String, u32>,
     /// The revision of the database's schema.
     pub revision: String,
+    /// SQL files that were applied, and their digests.
+    pub sql: BTreeMap<String, String>,
     /// How often each migration has run.
     pub migrations: BTreeMap<String, u32>,
     /// What each port belongs to: filled from the records of transactions as they begin.

@@ -1,11 +1,12 @@
 //! Migrations: what is saved before, what is recorded, and where there is no way back.
 
-use holdfast_core::config::{MigrateSpec, Recurrence};
+use holdfast_core::config::{MigrateSpec, Recurrence, SqlSpec};
 use holdfast_core::desired::DesiredBackup;
+use holdfast_core::id::digest_of;
 use holdfast_core::plan::Quarantined;
 use holdfast_core::report::HostReport;
 use holdfast_engine::rollback::{RollbackRequest, rollback};
-use holdfast_protocol::{BackupSource, BackupSpec, MigrationRecord, Outcome};
+use holdfast_protocol::{BackupSource, BackupSpec, MigrationRecord, Outcome, SqlFile};
 use holdfast_testkit::fake_host::{Fault, FaultPoint};
 
 use super::sample::policy;
@@ -363,4 +364,81 @@ async fn cap_73_a_rollback_leaves_the_data_alone() {
     assert_result(&rollback(&fleet.ports(), &asked, &mut silent()).await, SyncResult::Synced);
     assert_serves(&fleet, "v1");
     assert_eq!(world(&fleet).revision, "v2");
+}
+
+/// Returns the shop with its schema in these SQL files.
+fn by_files(release: &Release, files: &[(&str, &str)]) -> DesiredState {
+    let files: Vec<SqlFile> = files
+        .iter()
+        .map(|(name, text)| SqlFile {
+            name: (*name).to_owned(),
+            text: (*text).to_owned(),
+            checksum: digest_of(text.as_bytes()),
+        })
+        .collect();
+    let id = digest_of(format!("{files:?}").as_bytes()).short();
+    let mut desired = migrating(release, |spec| {
+        spec.command.clear();
+        spec.revision.clear();
+        spec.sql = Some(SqlSpec {
+            component: "data".parse().unwrap(),
+            service: "db".to_owned(),
+            database: "shop".to_owned(),
+            user: "shop".to_owned(),
+            files: files.clone(),
+            one_way: Vec::new(),
+        });
+    });
+    let apps = desired.hosts.values_mut().flat_map(|host| host.apps.values_mut());
+    for migrate in apps.flat_map(|app| &mut app.components).filter_map(|component| component.migrate.as_mut()) {
+        migrate.id = format!("prod/shop/web/{id}");
+    }
+    desired
+}
+
+const FIRST: (&str, &str) = ("9_users.sql", "CREATE TABLE users ();");
+const SECOND: (&str, &str) = ("10_orders.sql", "CREATE TABLE orders ();");
+
+#[tokio::test(start_paused = true)]
+async fn cap_54_sql_files_are_applied_once_also_through_kills() {
+    for entry in (0..80).step_by(3) {
+        let fleet = fleet(1);
+        assert_result(&applied(&fleet, by_files(&Release::good("v1"), &[FIRST])).await, SyncResult::Synced);
+        let only = fleet.host(&host_names(1)[0]);
+        let at = FaultPoint::After(only.entries() + entry);
+        only.plan_fault(Fault { at, crash: true, cut: None });
+        let desired = by_files(&Release::good("v2"), &[FIRST, SECOND]);
+        let report = applied(&fleet, desired.clone()).await;
+        assert_result(&report, SyncResult::Synced);
+        assert_serves(&fleet, "v2");
+        assert_eq!(world(&fleet).sql.len(), 2);
+        assert_result(&applied(&fleet, desired).await, SyncResult::NoChange);
+    }
+    let fleet = fleet(1);
+    applied(&fleet, by_files(&Release::good("v1"), &[FIRST])).await;
+    let report = applied(&fleet, by_files(&Release::good("v2"), &[FIRST, SECOND])).await;
+    let said = &host(&report).migrations[0];
+    assert_eq!((said.from.as_str(), said.to.as_str()), ("9_users.sql#1", "10_orders.sql#2"), "by number");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cap_54_a_file_that_fails_stops_before_traffic_and_an_edited_one_is_refused() {
+    let fleet = fleet(1);
+    applied(&fleet, by_files(&Release::good("v1"), &[FIRST])).await;
+    let bad = ("11_bad.sql", "simulate: sql fails");
+    let desired = by_files(&Release::good("v2"), &[FIRST, SECOND, bad]);
+    let report = applied(&fleet, desired.clone()).await;
+    assert_result(&report, SyncResult::RolledBack);
+    assert!(host(&report).reason.contains("11_bad.sql was not applied"), "{}", host(&report).reason);
+    assert_serves(&fleet, "v1");
+    assert_eq!(again(&fleet, desired, &report).await, SyncResult::Blocked, "no loop");
+    let mended = by_files(&Release::good("v3"), &[FIRST, SECOND, ("11_bad.sql", "SELECT 1;")]);
+    assert_result(&applied(&fleet, mended).await, SyncResult::Synced);
+    assert_serves(&fleet, "v3");
+    // What was applied by the run that stopped half way counts as well.
+    let edited = ("10_orders.sql", "CREATE TABLE orders (id int);");
+    let report = applied(&fleet, by_files(&Release::good("v4"), &[FIRST, edited])).await;
+    assert_result(&report, SyncResult::Blocked);
+    assert!(report.blockers.iter().any(|text| text.contains("10_orders.sql")), "{:?}", report.blockers);
+    assert_serves(&fleet, "v3");
 }

@@ -219,6 +219,7 @@ fn app(release: &Release, migrates: bool) -> DesiredApp {
             ..MigrateSpec::default()
         },
         after: None,
+        project: String::new(),
         here: migrates,
     });
     web.watch = Some(WatchSpec { window: Millis(10_000), max_error_permille: 10, max_p95: None, metrics: None });

@@ -1,14 +1,15 @@
 //! Health checks, migrations, watch windows, drains, proofs and smoke tests.
 
-use super::backup::BackupClass;
+use super::backup::{BackupClass, DatabaseName};
 use super::leaf::{
     Argument, FieldPath, HeaderName, HostHeader, HttpPath, Identifier, MetricName, Ratio, Scalar, ServiceName,
+    SqlFolder,
 };
 use crate::config::decode::{Context, Decode, Named, Port, Whole, record, words};
 use crate::config::model::ProveExpect;
 use crate::config::place::At;
 use crate::config::yaml::{Kind, Node};
-use crate::id::EnvironmentName;
+use crate::id::{ComponentName, EnvironmentName};
 use crate::time::Millis;
 
 record!(
@@ -99,7 +100,9 @@ record!(
     /// A migration: it runs once per release, from the new image, before traffic.
     Migrate, "a migration", {
     /// Program and arguments. There is no shell.
-    command: Argv,
+    command: Option<At<Argv>>,
+    /// Numbered SQL files of this repository, in place of `command`.
+    sql: Option<At<Sql>>,
     /// The compose service whose image runs it. Default: the first of the project.
     service: Option<ServiceName>,
     /// Program and arguments that print the schema's revision: asked before and after, and recorded.
@@ -122,6 +125,21 @@ record!(
     idempotent: Option<bool>,
     /// How long it may take. Default: `10m`.
     timeout: Option<Millis>,
+});
+
+record!(
+    /// Numbered SQL files: each is applied once, in the order of their numbers, in a transaction of its own.
+    Sql, "`sql`", {
+    /// Their folder below `templates/`. Each name begins with its number. What ends in `_rollback.sql`, `.down.sql` or `_down.sql` is never run.
+    folder: At<SqlFolder>,
+    /// The component with the database.
+    component: At<ComponentName>,
+    /// Its compose service, whose `psql` is used.
+    service: ServiceName,
+    /// The database.
+    database: DatabaseName,
+    /// The role, over the socket inside the container. Default: `postgres`.
+    user: Option<DatabaseName>,
 });
 
 record!(

@@ -126,6 +126,12 @@ text_type!(
     "64 digits in lower case, as `sha256sum` prints them"
 );
 text_type!(
+    /// A folder below `templates/`.
+    SqlFolder, "a folder", "^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$", 512,
+    |text| all(text, "_.-/") && text.split('/').all(|part| !matches!(part, "" | "." | "..")),
+    "a folder below `templates/`, without `.` and `..`"
+);
+text_type!(
     /// A path on a host. `{{ slot }}` and `{{ dir }}` may stand in it.
     Destination, "a path on a host", "^(/|\\{\\{ dir \\}\\}/)", 1024,
     |text| {

@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_protocol::{
-    Action, AppRecord, BackupSource, BackupSpec, ComponentRecord, Ledger, MigrationRunner, Prerequisites, Slot,
+    Action, AppRecord, BackupSource, BackupSpec, ComponentRecord, Ledger, MigrationRunner, Prerequisites, Slot, SqlRun,
+    SqlTarget,
 };
 
 use crate::config::{Strategy, WatchSpec};
@@ -386,6 +387,24 @@ fn migration(wanted: &DesiredMigration, place: &Place, backup: Option<BackupSpec
             revision: spec.revision.clone(),
         },
     };
+    if let Some(sql) = &spec.sql {
+        let target = SqlTarget {
+            project: wanted.project.clone(),
+            service: sql.service.clone(),
+            database: sql.database.clone(),
+            user: sql.user.clone(),
+        };
+        let run = SqlRun {
+            id: wanted.id.clone(),
+            // Between the environment and the digest.
+            owner: wanted.id.split('/').skip(1).take(2).collect::<Vec<_>>().join("/"),
+            target,
+            files: sql.files.clone(),
+            reversible: spec.reversible,
+        };
+        let stops = (spec.breaking && serves).then_some(undoing);
+        return Migration { action: Action::Sql(Box::new(run)), timeout_ms: spec.timeout.0, backup, stops };
+    }
     Migration {
         action: Action::Migrate {
             id: wanted.id.clone(),

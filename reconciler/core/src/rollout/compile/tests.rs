@@ -117,6 +117,7 @@ fn app(release: &str) -> DesiredApp {
             ..MigrateSpec::default()
         },
         after: None,
+        project: String::new(),
         here: true,
     });
     web.watch = Some(WatchSpec { window: Millis(20_000), max_error_permille: 10, max_p95: None, metrics: None });

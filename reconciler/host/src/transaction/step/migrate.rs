@@ -11,6 +11,7 @@
 //! # Format
 //! `migrations/<hash>`: JSON with the id, the transaction and boot it was started in, and the revision before.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -240,6 +241,7 @@ impl Migrate<'_> {
             argv: self.argv.to_vec(),
             revision: self.revision.to_vec(),
             downgrade: downgrade.to_vec(),
+            files: BTreeMap::new(),
         }
     }
 
@@ -674,6 +676,7 @@ mod tests {
                 argv: Vec::new(),
                 revision: Vec::new(),
                 downgrade: argv.to_vec(),
+                files: BTreeMap::new(),
             };
             back(&[]).record(&bench.work(), Some(record)).unwrap();
         };

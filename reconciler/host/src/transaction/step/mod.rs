@@ -32,6 +32,7 @@ mod provide;
 mod record;
 mod smoke;
 mod sockets;
+mod sql;
 mod switch;
 mod unit;
 mod watch;
@@ -220,6 +221,7 @@ fn act(action: &Action) -> Box<dyn Act + '_> {
             let way = migrate::Way::Down;
             Box::new(migrate::Migrate { id: of, runner, argv, idempotent: true, revision, way })
         }
+        Action::Sql(run) => Box::new(sql::Sql(run)),
         Action::Backup(spec) => Box::new(backup::Backup(spec)),
         Action::Prove(question) => Box::new(prove::Prove(question)),
         Action::Certificate(spec) => Box::new(certificate::Begin(spec)),

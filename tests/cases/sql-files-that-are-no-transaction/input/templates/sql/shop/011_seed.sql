@@ -1,0 +1,2 @@
+-- The guide's own way.
+\i seed.sql
