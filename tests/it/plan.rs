@@ -49,6 +49,7 @@ fn fresh(host: &DesiredHost) -> LiveHost {
         certificates: std::collections::BTreeMap::new(),
         prerequisites: PrerequisitesLive::default(),
         databases: std::collections::BTreeMap::new(),
+        statics: std::collections::BTreeMap::new(),
         listening: Vec::new(),
         resources: Resources { disk_free: 1 << 40, inodes_free: 1 << 20, ..Resources::default() },
         ledger: Observed::Absent,

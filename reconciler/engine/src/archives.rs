@@ -1,14 +1,14 @@
-//! Archives of images on the management box: whether each is the one git names, and which images it holds.
+//! Archives of images and of static files on the management box: whether each is the one git names, and what it holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use holdfast_core::desired::{ArchiveContent, DesiredArchive, DesiredState};
-use holdfast_protocol::Digest;
+use holdfast_core::desired::{ArchiveContent, DesiredArchive, DesiredState, DesiredStatic, StaticFound};
+use holdfast_protocol::{Digest, StaticContent, read_static_archive};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
@@ -22,7 +22,7 @@ const BLOCK: u64 = 512;
 pub struct Archives {
     folder: Arc<Path>,
     /// A file that has not changed is not read again: a daemon asks at every pass.
-    known: Arc<Mutex<BTreeMap<PathBuf, (Stamp, Known)>>>,
+    known: Arc<Mutex<BTreeMap<(PathBuf, Kind), (Stamp, Known)>>>,
 }
 
 /// What changes with a file's content.
@@ -38,7 +38,21 @@ struct Stamp {
 #[derive(Debug, Clone)]
 struct Known {
     sha256: Digest,
-    images: Result<Images, String>,
+    held: Result<Held, String>,
+}
+
+/// What an archive is to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Images,
+    Static,
+}
+
+/// What an archive holds.
+#[derive(Debug, Clone)]
+enum Held {
+    Images(Images),
+    Static(StaticContent),
 }
 
 /// By reference the ids of which an engine gives the image one.
@@ -56,7 +70,46 @@ impl Archives {
     }
 
     /// Says of each archive that a desired state names what it holds.
-    pub async fn look_into(&self, mut desired: DesiredState) -> DesiredState {
+    pub async fn look_into(&self, desired: DesiredState) -> DesiredState {
+        let desired = self.look_for_images(desired).await;
+        self.look_for_files(desired).await
+    }
+
+    async fn look_for_files(&self, mut desired: DesiredState) -> DesiredState {
+        let components = desired.hosts.values().flat_map(|host| host.apps.values()).flat_map(|app| &app.components);
+        let wanted: BTreeMap<(String, Digest), DesiredStatic> = components
+            .filter_map(|component| component.statics.clone())
+            .map(|wanted| ((wanted.archive.clone(), wanted.sha256), wanted))
+            .collect();
+        if wanted.is_empty() {
+            return desired;
+        }
+        let this = self.clone();
+        let read = tokio::task::spawn_blocking(move || -> BTreeMap<(String, Digest), StaticFound> {
+            let found = |wanted: DesiredStatic| this.files(&wanted.archive, wanted.sha256);
+            wanted.into_iter().map(|(key, wanted)| (key, found(wanted))).collect()
+        });
+        let read = read.await.unwrap_or_default();
+        let components = desired.hosts.values_mut().flat_map(|host| host.apps.values_mut());
+        for wanted in components.flat_map(|app| &mut app.components).filter_map(|component| component.statics.as_mut())
+        {
+            if let Some(found) = read.get(&(wanted.archive.clone(), wanted.sha256)) {
+                wanted.found = found.clone();
+            }
+        }
+        desired
+    }
+
+    fn files(&self, file: &str, sha256: Digest) -> StaticFound {
+        let made = format!("tar -C dist -cf {file} .");
+        match self.hold(file, sha256, Kind::Static, &made) {
+            Ok((size, Held::Static(content))) => StaticFound::Read { size, content },
+            Ok((_, Held::Images(_))) => StaticFound::Unread,
+            Err(why) => StaticFound::Wrong(why),
+        }
+    }
+
+    async fn look_for_images(&self, mut desired: DesiredState) -> DesiredState {
         let archives = |desired: &DesiredState| -> Vec<DesiredArchive> {
             let apps = desired.hosts.values().flat_map(|host| host.apps.values());
             apps.flat_map(|app| app.archives.iter().cloned()).collect()
@@ -81,46 +134,54 @@ impl Archives {
     }
 
     fn content(&self, archive: &DesiredArchive) -> ArchiveContent {
-        let path = self.folder.join(&archive.file);
-        let shown = path.display();
-        let (size, read) = match self.read(&path) {
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return ArchiveContent::Wrong(format!(
-                    "the archive {shown} is not there: put it there, made with `docker save -o {} IMAGE…`",
-                    archive.file
-                ));
-            }
-            Err(error) => return ArchiveContent::Wrong(format!("the archive {shown} cannot be read: {error}")),
-        };
-        if read.sha256 != archive.sha256 {
-            return ArchiveContent::Wrong(format!(
-                "the archive {shown} is another one than git names: its SHA-256 is {}, expected {}",
-                read.sha256, archive.sha256
-            ));
-        }
-        match read.images {
-            Ok(images) => ArchiveContent::Read { size, images },
-            Err(why) => ArchiveContent::Wrong(format!("the archive {shown} cannot be used: {why}")),
+        let made = format!("docker save -o {} IMAGE…", archive.file);
+        match self.hold(&archive.file, archive.sha256, Kind::Images, &made) {
+            Ok((size, Held::Images(images))) => ArchiveContent::Read { size, images },
+            Ok((_, Held::Static(_))) => ArchiveContent::Unread,
+            Err(why) => ArchiveContent::Wrong(why),
         }
     }
 
+    /// Returns the size of the archive that git names, and what it holds; `made` is the command that makes one.
+    fn hold(&self, file: &str, sha256: Digest, kind: Kind, made: &str) -> Result<(u64, Held), String> {
+        let path = self.folder.join(file);
+        let shown = path.display();
+        let (size, read) = self.read(&path, kind).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                format!("the archive {shown} is not there: put it there, made with `{made}`")
+            }
+            _ => format!("the archive {shown} cannot be read: {error}"),
+        })?;
+        if read.sha256 != sha256 {
+            return Err(format!(
+                "the archive {shown} is another one than git names: its SHA-256 is {}, expected {sha256}",
+                read.sha256
+            ));
+        }
+        let held = read.held.map_err(|why| format!("the archive {shown} cannot be used: {why}"))?;
+        Ok((size, held))
+    }
+
     /// Returns the size of a file, and what is in it.
-    fn read(&self, path: &Path) -> io::Result<(u64, Known)> {
+    fn read(&self, path: &Path, kind: Kind) -> io::Result<(u64, Known)> {
         let mut file = File::open(path)?;
         let stamp = Stamp::of(&file)?;
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, read)) = known().get(path).filter(|(then, _)| *then == stamp) {
+        if let Some((_, read)) = known().get(&(path.to_owned(), kind)).filter(|(then, _)| *then == stamp) {
             return Ok((stamp.size, read.clone()));
         }
         let mut hasher = Sha256::new();
         io::copy(&mut file, &mut hasher)?;
         let sha256 = Digest(hasher.finalize().into());
         file.rewind()?;
-        let read = Known { sha256, images: images(&mut file) };
+        let held = match kind {
+            Kind::Images => images(&mut file).map(Held::Images),
+            Kind::Static => read_static_archive(BufReader::new(&mut file), &mut |_, _| Ok(())).map(Held::Static),
+        };
+        let read = Known { sha256, held };
         // One that is being written is told as it is now, and read again.
         if Stamp::of(&file)? == stamp {
-            known().insert(path.to_owned(), (stamp.clone(), read.clone()));
+            known().insert((path.to_owned(), kind), (stamp.clone(), read.clone()));
         }
         Ok((stamp.size, read))
     }
@@ -352,6 +413,29 @@ mod tests {
     }
 
     #[test]
+    fn cap_33_an_archive_of_files_is_told_by_how_much_is_in_it_or_what_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let archives = Archives::new(folder.path());
+        let found = |bytes: &[u8]| {
+            std::fs::write(folder.path().join("dist.tar"), bytes).unwrap();
+            archives.files("dist.tar", digest_of(bytes))
+        };
+        let mut page = entry("index.html", b"<p>hi</p>");
+        page[148..156].fill(b' ');
+        let sum: u32 = page[..BLOCK as usize].iter().map(|byte| u32::from(*byte)).sum();
+        page[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        let bytes = [page, vec![0; 1024]].concat();
+        let content = StaticContent { files: 1, bytes: 9 };
+        assert_eq!(found(&bytes), StaticFound::Read { size: 2048, content });
+        let StaticFound::Wrong(why) = found(&[0; 2048]) else { panic!() };
+        assert!(why.contains("it holds no file"), "{why}");
+        let StaticFound::Wrong(why) = archives.files("dist.tar", digest_of(b"x")) else { panic!() };
+        assert!(why.contains("another one than git names"), "{why}");
+        let StaticFound::Wrong(why) = archives.files("gone.tar", digest_of(b"x")) else { panic!() };
+        assert!(why.contains("put it there, made with `tar -C dist -cf gone.tar .`"), "{why}");
+    }
+
+    #[test]
     fn a_file_that_changes_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let archives = Archives::new(folder.path());
@@ -361,8 +445,8 @@ mod tests {
             // A file system may not see two writes within its clock's tick; another file is another one.
             std::fs::rename(&path, folder.path().join("b.tar")).unwrap();
             std::fs::copy(folder.path().join("b.tar"), &path).unwrap();
-            assert_eq!(archives.read(&path).unwrap().1.sha256, digest_of(text.as_bytes()));
-            assert_eq!(archives.read(&path).unwrap().1.sha256, digest_of(text.as_bytes()));
+            assert_eq!(archives.read(&path, Kind::Images).unwrap().1.sha256, digest_of(text.as_bytes()));
+            assert_eq!(archives.read(&path, Kind::Images).unwrap().1.sha256, digest_of(text.as_bytes()));
             std::fs::remove_file(&path).unwrap();
         }
     }

@@ -199,7 +199,7 @@ fn fits(size: u64, free: u64) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{} MiB are free, and {} MiB of images need {} MiB (as they arrive, unpacked, and loaded): make room",
+        "{} MiB are free, and archives of {} MiB need {} MiB (as they arrive, unpacked, and loaded): make room",
         free >> 20,
         size.div_ceil(1 << 20),
         wanted >> 20

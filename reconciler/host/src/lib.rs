@@ -26,6 +26,7 @@ mod nginx;
 pub mod observe;
 pub mod paths;
 pub mod serve;
+pub mod statics;
 pub mod systemd;
 pub mod transaction;
 pub mod watch;

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, HealthCheck, MigrationRunner, Prerequisites, Prove, Slot};
+use crate::{Digest, HealthCheck, MigrationRunner, Prerequisites, Prove, Slot, StaticRecord};
 
 /// `<environment>/<app>`.
 pub type AppKey = String;
@@ -131,6 +131,9 @@ pub struct ComponentRecord {
     /// The id of the migration its release brings; `None` without one.
     #[serde(default)]
     pub migration: Option<String>,
+    /// The static files it serves.
+    #[serde(default)]
+    pub statics: Option<StaticRecord>,
 }
 
 /// What one slot holds.

@@ -24,6 +24,8 @@ mod observe;
 mod prerequisite;
 mod slot;
 mod sql;
+mod static_archive;
+mod static_files;
 mod step;
 mod transaction;
 mod vault;
@@ -54,6 +56,8 @@ pub use prerequisite::{
 };
 pub use slot::Slot;
 pub use sql::{SqlFile, SqlRun, SqlTarget, sql_order};
+pub use static_archive::{ArchivedFile, MOST_STATIC_BYTES, MOST_STATIC_FILES, read_static_archive};
+pub use static_files::{StaticAt, StaticContent, StaticLive, StaticQuery, StaticRecord};
 pub use step::{Action, ActiveGoal, FilePut, ImageArchive, MigrationRunner, Step, SwitchMethod};
 pub use transaction::{TransactionId, TransactionKind, TransactionSpec};
 pub use vault::{BACKUP_PIECE, BackupReply, BackupRequest, OffsiteHeld, OffsiteNote, VaultKeep, VaultKey, VaultRecord};

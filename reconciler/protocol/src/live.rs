@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BackupLive, CertificateLive, DatabasesLive, Digest, Ledger, Outcome, Phase, PrerequisitesLive, TransactionId,
+    BackupLive, CertificateLive, DatabasesLive, Digest, Ledger, Outcome, Phase, PrerequisitesLive, StaticLive,
+    TransactionId,
 };
 
 /// The result of looking at one thing. Unknown is not absent: a failed look never becomes a change.
@@ -52,6 +53,8 @@ pub struct LiveReport {
     /// By the path of the declaration, as asked: how databases stand. `Absent`: there is no such declaration, or its server does not
     /// run.
     pub databases: BTreeMap<String, Observed<DatabasesLive>>,
+    /// By the path of the link, as asked: how static files stand.
+    pub statics: BTreeMap<String, Observed<StaticLive>>,
     /// TCP ports that are listened on.
     pub listening: Vec<ListeningPort>,
     /// Head-room.

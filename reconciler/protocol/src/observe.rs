@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CertificateSpec, Digest, PrerequisiteQuery};
+use crate::{CertificateSpec, Digest, PrerequisiteQuery, StaticQuery};
 
 /// What the manager wants to know, in one round trip. The host adds everything its ledger names, so that what is to be pruned
 /// shows up without being asked for.
@@ -24,6 +24,8 @@ pub struct ObserveRequest {
     pub prerequisites: PrerequisiteQuery,
     /// Declarations of databases, by their path, whose state is wanted.
     pub databases: Vec<String>,
+    /// Static files to look at.
+    pub statics: Vec<StaticQuery>,
 }
 
 /// One file to look at.

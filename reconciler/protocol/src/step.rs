@@ -3,7 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountSpec, AppRecord, BackupSpec, CertificateSpec, Digest, FolderSpec, HealthCheck, Prove, Smoke, SqlRun, Watch,
+    AccountSpec, AppRecord, BackupSpec, CertificateSpec, Digest, FolderSpec, HealthCheck, Prove, Smoke, SqlRun,
+    StaticRecord, Watch,
 };
 
 /// One step of a transaction. What makes it idempotent, how it is probed and how it is undone follows from its [`Action`].
@@ -284,4 +285,25 @@ pub enum Action {
     /// Applies the SQL files that the database does not know yet, each at most once, in a transaction of its own and under a lock;
     /// stops at the first that fails. Undo: none.
     Sql(Box<SqlRun>),
+    /// Unpacks a release of static files beside the one that serves, and puts what only the one that serves has beside it: pages that
+    /// are open still ask for it. One that is whole is not unpacked again. Undo: away with it when it was not there.
+    StaticUnpack(StaticRecord),
+    /// Lets the link of static files lead to a release, by one rename. Undo: what stood there before.
+    StaticSwitch {
+        /// The link.
+        path: String,
+        /// The release.
+        release: Digest,
+        /// What stands there and is not ours is put aside, as `<path>.adopted`; else it is refused.
+        adopt: bool,
+    },
+    /// Removes the releases of static files that none of these is. There is no undo: the transaction has settled.
+    StaticPrune {
+        /// The link.
+        path: String,
+        /// Releases that are needed for a way back; without any, their folder goes too.
+        keep: Vec<Digest>,
+        /// Whether the link stays.
+        link: bool,
+    },
 }

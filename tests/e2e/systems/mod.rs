@@ -4,6 +4,7 @@
 mod databases;
 mod disaster;
 mod foreign;
+mod frontend;
 mod hosts;
 mod investment;
 mod migrations;

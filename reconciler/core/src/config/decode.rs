@@ -291,6 +291,14 @@ impl<'n> Fields<'n> {
 }
 
 /// Declares a record: its type, its decoder and its JSON Schema.
+/// Returns the key of a field: one that is a word of the language has `r#` before it there.
+pub(crate) const fn key(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        [b'r', b'#', ..] => field.split_at(2).1,
+        _ => field,
+    }
+}
+
 macro_rules! record {
     ($(#[$meta:meta])* $name:ident, $what:literal, { $($(#[$field_meta:meta])* $field:ident : $type:ty,)* }) => {
         $(#[$meta])*
@@ -309,8 +317,9 @@ macro_rules! record {
                 node: &$crate::config::yaml::Node,
                 cx: &mut $crate::config::decode::Context<'_, '_>,
             ) -> Option<Self> {
-                let mut fields = $crate::config::decode::Fields::new(node, $what, &[$(stringify!($field)),*], cx)?;
-                $(let $field = fields.take::<$type>(stringify!($field), cx);)*
+                const KEYS: &[&str] = &[$($crate::config::decode::key(stringify!($field))),*];
+                let mut fields = $crate::config::decode::Fields::new(node, $what, KEYS, cx)?;
+                $(let $field = fields.take::<$type>($crate::config::decode::key(stringify!($field)), cx);)*
                 Some(Self { $($field: $field?,)* wrong: fields.wrong })
             }
         }

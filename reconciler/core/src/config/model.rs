@@ -423,6 +423,8 @@ pub enum ComponentKind {
     },
     /// The firewall of its hosts.
     Firewall(FirewallSpec),
+    /// A built frontend.
+    Static(super::statics::StaticSource),
     /// Plain files, or what has to be on a host, only.
     Files,
 }

@@ -15,6 +15,12 @@ use crate::id::HostName;
 /// Folders that belong to the system or to Holdfast itself: nothing is made in them.
 const NOT_OURS: [&str; 6] = ["/proc", "/sys", "/dev", "/boot", "/run/holdfast", "/var/lib/holdfast"];
 
+/// Returns whether a path is the system's or Holdfast's own, or right below `/`.
+pub(super) fn is_the_systems(path: &str) -> bool {
+    let below = |folder: &&str| path.strip_prefix(*folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    path.matches('/').count() < 2 || NOT_OURS.iter().any(below)
+}
+
 /// Returns what has to be on the hosts of a component.
 pub(super) fn prerequisites(
     raw: &raw::Component,
@@ -50,9 +56,7 @@ pub(super) fn prerequisites(
     }
     for entry in raw.folders.iter().flat_map(|folders| &folders.entries) {
         let path = &entry.name.value.0;
-        let below =
-            |folder: &&str| path.strip_prefix(*folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        if path.matches('/').count() < 2 || NOT_OURS.iter().any(below) {
+        if is_the_systems(path) {
             let message = format!("the folder `{path}` is the system's or Holdfast's own");
             findings.error_at("bad-prerequisite", &entry.name, message, "name one below it, such as `/srv/app`");
             continue;

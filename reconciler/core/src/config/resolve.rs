@@ -18,6 +18,7 @@ use super::model::{
 use super::place::{At, Place};
 use super::prerequisites;
 use super::raw::{self, TemplatePath};
+use super::statics;
 use super::suggest;
 use super::{ports, preview};
 use crate::id::{AppName, ComponentName, EnvironmentName, HostName};
@@ -110,6 +111,7 @@ pub(super) fn app(
         siblings.hosts.insert(&entry.name.value, chosen);
     }
     let archives = archives(content, entries, findings);
+    statics::once(entries, &archives, findings);
     let mut components = Vec::new();
     let mut complete = true;
     for entry in entries {
@@ -263,6 +265,7 @@ fn kind(
         ("compose", raw.compose.as_ref().map(|at| at.place)),
         ("systemd", raw.systemd.as_ref().map(|at| at.place)),
         ("nginx", raw.nginx.as_ref().map(|at| at.place)),
+        ("static", raw.r#static.as_ref().map(|at| at.place)),
         ("firewall", raw.firewall.as_ref().map(|at| at.place)),
     ]
     .into_iter()
@@ -283,13 +286,18 @@ fn kind(
             Some(ComponentKind::Systemd { templates, enabled })
         }
         (_, _, Some(template)) => Some(ComponentKind::Nginx { template: self::template(template, around, findings)? }),
+        _ if raw.r#static.is_some() => {
+            statics::source(raw.r#static.as_ref()?, raw, (who, hosts), claims, findings).map(ComponentKind::Static)
+        }
         _ if raw.firewall.is_some() => {
             let (inventory, environment) = (around.hosts, around.environment_hosts);
             let at = raw.firewall.as_ref()?;
             prerequisites::firewall(at, who, hosts, inventory, environment, claims, findings)
                 .map(ComponentKind::Firewall)
         }
-        _ if raw.wrong.any(&["compose", "systemd", "nginx", "firewall", "files", "accounts", "folders"]) => None,
+        _ if raw.wrong.any(&["compose", "systemd", "nginx", "static", "firewall", "files", "accounts", "folders"]) => {
+            None
+        }
         _ if raw.files.is_some()
             || raw.groups.is_some()
             || raw.accounts.is_some()
@@ -304,7 +312,7 @@ fn kind(
                 "bad-component",
                 name,
                 message,
-                "give it one of `compose`, `systemd`, `nginx`, `firewall` or `files`, or what has to be on its hosts",
+                "give it one of `compose`, `systemd`, `nginx`, `static`, `firewall` or `files`, or what has to be on its hosts",
             );
             None
         }
@@ -496,7 +504,7 @@ fn claim_names(
             }
         }
         ComponentKind::Nginx { .. } => claims.claim(Resource::Site, own, who, name, hosts),
-        ComponentKind::Firewall(_) | ComponentKind::Files => {}
+        ComponentKind::Firewall(_) | ComponentKind::Static(_) | ComponentKind::Files => {}
     }
 }
 

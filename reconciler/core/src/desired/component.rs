@@ -12,7 +12,7 @@ use super::traffic;
 use super::values::Sources;
 use super::{
     Artifacts, Body, DesiredCheck, DesiredComponent, DesiredFile, DesiredMigration, DesiredProject, DesiredService,
-    DesiredUnit,
+    DesiredStatic, DesiredUnit,
 };
 use crate::config::{
     App, Component, ComponentKind, Config, Environment, FileFormat, FileSpec, HostSpec, Located, MigrateSpec, OnChange,
@@ -86,6 +86,10 @@ impl ComponentResolver<'_> {
             keep_previous: component.keep_previous,
             backups: BTreeMap::new(),
             certificates: BTreeMap::new(),
+            statics: match &component.kind {
+                ComponentKind::Static(source) => Some(DesiredStatic::of(source)),
+                _ => None,
+            },
             prerequisites: component.prerequisites.clone(),
             packages: component.packages.clone(),
             origin: component.origin.clone(),
@@ -103,7 +107,7 @@ impl ComponentResolver<'_> {
         let kind: Vec<&Located<String>> = match &component.kind {
             ComponentKind::Compose { template } | ComponentKind::Nginx { template } => vec![template],
             ComponentKind::Systemd { templates, .. } => templates.iter().collect(),
-            ComponentKind::Firewall(_) | ComponentKind::Files => Vec::new(),
+            ComponentKind::Firewall(_) | ComponentKind::Static(_) | ComponentKind::Files => Vec::new(),
         };
         let templates = kind.into_iter().chain(component.files.iter().map(|file| &file.template));
         let same = self.host.variables.is_empty()
@@ -164,7 +168,7 @@ impl ComponentResolver<'_> {
             }
         }
         match &component.kind {
-            ComponentKind::Files => {}
+            ComponentKind::Static(_) | ComponentKind::Files => {}
             ComponentKind::Firewall(spec) => firewall(spec, place, &component.origin, &mut made.artifacts),
             ComponentKind::Compose { template: named } => {
                 let directory = place.directory();

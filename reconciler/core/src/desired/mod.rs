@@ -13,6 +13,7 @@ mod model;
 mod path;
 mod proof;
 mod resolve;
+mod statics;
 mod targets;
 mod traffic;
 mod tuning;
@@ -21,6 +22,7 @@ mod values;
 pub use archive::{ArchiveContent, DesiredArchive, Held};
 pub use model::*;
 pub use resolve::resolve;
+pub use statics::{DesiredStatic, StaticFound};
 
 #[cfg(test)]
 mod resolve_tests;

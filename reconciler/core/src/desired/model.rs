@@ -13,6 +13,7 @@ use crate::render::Content;
 use crate::time::Millis;
 
 use super::archive::DesiredArchive;
+use super::statics::DesiredStatic;
 
 /// The loopback address every switch listens on. Any address of `127.0.0.0/8` is local without being configured; this one is
 /// used by nothing else, so that `127.0.0.1` keeps showing each slot under its own port.
@@ -101,6 +102,9 @@ pub struct DesiredComponent {
     /// The certificate by the path of its declaration on the host. Only of the component that another one's certificate becomes.
     #[serde(default)]
     pub certificates: BTreeMap<String, CertificateSpec>,
+    /// The built frontend it serves.
+    #[serde(default)]
+    pub statics: Option<DesiredStatic>,
     /// What has to be on the host before it.
     #[serde(default)]
     pub prerequisites: Prerequisites,
@@ -193,6 +197,7 @@ impl DesiredComponent {
             keep_previous: Millis(0),
             backups: BTreeMap::new(),
             certificates: BTreeMap::new(),
+            statics: None,
             prerequisites: Prerequisites::default(),
             packages: BTreeSet::new(),
             origin,

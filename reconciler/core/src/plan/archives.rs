@@ -77,12 +77,13 @@ fn image_of<'a>(app: &'a DesiredApp, change: &Change) -> Option<&'a str> {
     project.services.get(service).map(|service| service.image.as_str())
 }
 
-fn room(context: &HostContext<'_>, size: u64) -> Option<Problem> {
+/// Says that an archive does not fit on a host.
+pub(super) fn room(context: &HostContext<'_>, size: u64) -> Option<Problem> {
     let free = context.report.resources.disk_free;
     let wanted = size.saturating_mul(TIMES).saturating_add(LEFT_FREE);
     (size > 0 && free < wanted).then(|| {
         let message = format!(
-            "{} has {} free, and {} of image archives need {}: as they arrive, unpacked, and as images; make room on it",
+            "{} has {} free, and {} of archives need {}: as they arrive, unpacked, and as images; make room on it",
             context.name,
             human(free),
             human(size),
@@ -134,7 +135,7 @@ fn list(names: &[&str]) -> String {
 }
 
 /// Returns a number of bytes as people say it: in MB, as `docker images` does.
-fn human(bytes: u64) -> String {
+pub(super) fn human(bytes: u64) -> String {
     match bytes {
         0..1_000_000 => format!("{} kB", bytes.div_ceil(1_000)),
         1_000_000..10_000_000_000 => format!("{} MB", bytes.div_ceil(1_000_000)),

@@ -11,6 +11,7 @@ use super::ports::port_problems;
 use super::prerequisites::compare_prerequisites;
 use super::rule::{Finding, Weight};
 use super::slots::plan_slots;
+use super::statics::compare_static;
 use super::switches::judge_switches;
 use super::units::restarts_unit;
 use super::{Approach, Change, ComponentPlan, PlanAction, Reason, ResourceKey};
@@ -132,6 +133,7 @@ fn plan_single(subject: Subject<'_>) -> Outcome {
     let Subject { context, component, record, .. } = subject;
     let artifacts = component.body.artifacts(None);
     let mut comparison = compare(subject, artifacts, PlaceRecord::of_component(record));
+    compare_static(subject, &mut comparison);
     if comparison.is_unsure() {
         return Outcome { unchanged: comparison.unchanged, problems: comparison.problems, ..Outcome::default() };
     }
@@ -244,6 +246,8 @@ pub(super) fn order_of_work(key: &ResourceKey) -> u8 {
         ResourceKey::Project(_) => 3,
         ResourceKey::Migration(_) | ResourceKey::Databases(_) => 4,
         ResourceKey::Switch(_) => 5,
+        // A new page may ask for what only the new release answers.
+        ResourceKey::Static(_) => 6,
     }
 }
 

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_protocol::{
     AppRecord, Architecture, ComponentRecord, ContainerLive, DatabasesLive, Digest, FileLive, FileRecord, Hello,
-    Ledger, LiveReport, NginxLive, Observed, ProjectLive, Resources, Slot, SlotRecord, SwitchLive, Tool, UnitLive,
+    Ledger, LiveReport, NginxLive, Observed, ProjectLive, Resources, Slot, SlotRecord, StaticAt, StaticLive,
+    StaticRecord, SwitchLive, Tool, UnitLive,
 };
 
 use super::observe::{file_digest, observe_request};
@@ -20,6 +21,9 @@ use super::{
 use crate::desired::{Artifacts, Body, DesiredComponent, DesiredFile, DesiredHost, DesiredState};
 use crate::id::HostName;
 use crate::time::Timestamp;
+
+/// Static files of which nothing was ever on a host.
+pub(crate) const NOT_THERE: StaticLive = StaticLive { at: StaticAt::Nothing, unpacked: false, changed: Vec::new() };
 
 /// Returns the plan with plain options.
 pub(crate) fn plan_of(desired: &DesiredState, live: &LiveState) -> Plan {
@@ -81,6 +85,7 @@ pub(crate) fn empty_report(host: &DesiredHost) -> LiveReport {
             packages: request.prerequisites.packages.into_iter().map(|name| (name, Observed::Absent)).collect(),
         },
         databases: BTreeMap::new(),
+        statics: request.statics.into_iter().map(|query| (query.path, Observed::Seen(NOT_THERE))).collect(),
         listening: Vec::new(),
         resources: Resources {
             disk_free: 1 << 40,
@@ -232,6 +237,7 @@ fn carry_out(change: &Change, component: Option<&DesiredComponent>, report: &mut
                     switches.remove(listen);
                 }
             }
+            ResourceKey::Static(path) => drop(report.statics.insert(path.clone(), Observed::Seen(NOT_THERE))),
             ResourceKey::Migration(_)
             | ResourceKey::Group(_)
             | ResourceKey::Account(_)
@@ -295,6 +301,11 @@ fn carry_out(change: &Change, component: Option<&DesiredComponent>, report: &mut
         }
         ResourceKey::Databases(path) => {
             drop(report.databases.insert(path.clone(), Observed::Seen(DatabasesLive::default())));
+        }
+        ResourceKey::Static(path) => {
+            let at = StaticAt::Release(component.statics.as_ref().unwrap().sha256);
+            let live = StaticLive { at, unpacked: true, changed: Vec::new() };
+            report.statics.insert(path.clone(), Observed::Seen(live));
         }
         ResourceKey::Project(_) => unreachable!("projects change by their services"),
     }
@@ -380,6 +391,13 @@ fn component_record(
             record.files = file_records(artifacts, report);
             record.units = units(artifacts);
             record.project = artifacts.project.as_ref().map(|project| project.name.clone());
+            record.statics = component.statics.as_ref().map(|wanted| StaticRecord {
+                path: wanted.path.clone(),
+                archive: wanted.archive.clone(),
+                release: wanted.sha256,
+                size: 0,
+                content: holdfast_protocol::StaticContent::default(),
+            });
         }
         Body::Slots { .. } => {
             let slot = moved.to.or(old.active).unwrap_or(Slot::Blue);

@@ -212,6 +212,8 @@ pub enum ResourceKey {
     Folder(String),
     /// What a database server holds, by the path of its declaration.
     Databases(String),
+    /// Static files by the path of their link.
+    Static(String),
 }
 
 impl fmt::Display for ResourceKey {
@@ -227,6 +229,7 @@ impl fmt::Display for ResourceKey {
             Self::Account(name) => write!(f, "account {name}"),
             Self::Folder(path) => write!(f, "folder {path}"),
             Self::Databases(path) => write!(f, "databases of {path}"),
+            Self::Static(path) => write!(f, "static {path}"),
         }
     }
 }

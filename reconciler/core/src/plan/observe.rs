@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use holdfast_protocol::{Digest, FileQuery, ObserveRequest, PrerequisiteQuery, Slot};
 
 use super::databases::declaration;
-use crate::desired::{Artifacts, Body, DesiredFile, DesiredHost};
+use crate::desired::{Artifacts, Body, DesiredFile, DesiredHost, DesiredStatic};
 use crate::id::digest_of;
 use crate::render::Part;
 
@@ -22,6 +22,7 @@ pub fn observe_request(host: &DesiredHost) -> ObserveRequest {
     let mut certificates = BTreeMap::new();
     let mut prerequisites = PrerequisiteQuery::default();
     let mut databases = BTreeSet::new();
+    let mut statics = BTreeSet::new();
     for app in host.apps.values() {
         // One that is here under another name need not be sent.
         images.extend(app.images().into_iter().filter_map(|image| app.held(image)).flat_map(|held| held.ids.clone()));
@@ -29,6 +30,7 @@ pub fn observe_request(host: &DesiredHost) -> ObserveRequest {
     for component in host.apps.values().flat_map(|app| &app.components) {
         backups.extend(component.backups.keys().cloned());
         certificates.extend(component.certificates.iter().map(|(path, spec)| (path.clone(), spec.clone())));
+        statics.extend(component.statics.iter().map(DesiredStatic::query));
         let wanted = &component.prerequisites;
         prerequisites.groups.extend(wanted.groups.iter().cloned());
         prerequisites.accounts.extend(wanted.accounts.keys().cloned());
@@ -57,6 +59,7 @@ pub fn observe_request(host: &DesiredHost) -> ObserveRequest {
         certificates,
         prerequisites,
         databases: databases.into_iter().collect(),
+        statics: statics.into_iter().collect(),
     }
 }
 

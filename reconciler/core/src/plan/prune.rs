@@ -130,6 +130,7 @@ fn kept(context: &HostContext<'_>, but: Option<&Artifacts>) -> BTreeSet<Resource
             kept.extend(artifacts.project.iter().map(|project| ResourceKey::Project(project.name.clone())));
         }
         kept.extend(component.switches.keys().map(|listen| ResourceKey::Switch(listen.clone())));
+        kept.extend(component.statics.iter().map(|wanted| ResourceKey::Static(wanted.path.clone())));
     }
     let own = format!("{}/", context.environment);
     for (_, record) in context.ledger.apps.iter().filter(|(key, _)| !key.starts_with(&own)) {
@@ -147,6 +148,7 @@ pub(super) fn recorded(
     wanted: Option<&DesiredComponent>,
 ) -> Vec<(Option<Slot>, ResourceKey)> {
     let mut keys = Vec::new();
+    keys.extend(record.statics.iter().map(|held| (None, ResourceKey::Static(held.path.clone()))));
     if wanted.is_none() {
         keys.extend(record.switches.keys().map(|listen| (None, ResourceKey::Switch(listen.clone()))));
     }
@@ -209,6 +211,8 @@ fn removal(
         | ResourceKey::Account(_)
         | ResourceKey::Folder(_)
         | ResourceKey::Databases(_) => Ok(String::new()),
+        // Whatever stands there by now: only a link of ours is removed.
+        ResourceKey::Static(_) => Ok("its releases go when no way back needs them".to_owned()),
     }
 }
 

@@ -129,6 +129,7 @@ pub(crate) fn component(name: &str, strategy: Strategy, body: Body) -> DesiredCo
         keep_previous: Millis(86_400_000),
         backups: BTreeMap::new(),
         certificates: BTreeMap::new(),
+        statics: None,
         prerequisites: Prerequisites::default(),
         packages: BTreeSet::new(),
         origin: origin("environments/prod/nps.yaml", 5),

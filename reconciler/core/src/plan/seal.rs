@@ -39,6 +39,9 @@ pub(super) fn content(app: &DesiredApp) -> Digest {
         if !component.prerequisites.is_empty() {
             writer = writer.field(serde_json::to_vec(&component.prerequisites).unwrap_or_default());
         }
+        if let Some(wanted) = &component.statics {
+            writer = writer.field(&wanted.path).field(wanted.sha256.0);
+        }
         for (listen, switch) in &component.switches {
             writer = writer.field(listen).field(format!("{}/{}", switch.ports.blue, switch.ports.green));
         }
@@ -95,7 +98,8 @@ fn live(context: &HostContext<'_>) -> Digest {
             | ResourceKey::Group(_)
             | ResourceKey::Account(_)
             | ResourceKey::Folder(_)
-            | ResourceKey::Databases(_) => {}
+            | ResourceKey::Databases(_)
+            | ResourceKey::Static(_) => {}
         }
     }
     let mut writer = DigestWriter::new();
@@ -126,6 +130,10 @@ fn live(context: &HostContext<'_>) -> Digest {
             };
             writer = writer.field(path).field(fact(report.databases.get(path), differs));
         }
+    }
+    for wanted in context.desired.apps.values().flat_map(|app| &app.components).filter_map(|c| c.statics.as_ref()) {
+        let text = fact(report.statics.get(&wanted.path), |live| format!("{live:?}"));
+        writer = writer.field(&wanted.path).field(text);
     }
     for listen in &switches {
         writer = writer.field(listen).field(switch_fact(report, listen));

@@ -179,6 +179,14 @@ fn component_changes(
         let thing = if kind == ConfigChangeKind::Changed { "strategy" } else { "component" };
         changes.push(change(app, name, thing, kind, note, origin.clone()));
     }
+    let statics = |component: Option<&DesiredComponent>| {
+        component.and_then(|c| c.statics.as_ref()).map(|s| format!("{} ({}) at {}", s.archive, s.sha256.short(), s.path))
+    };
+    let (was, is) = (statics(old), statics(new));
+    if let Some((kind, note)) = word((was.as_deref(), is.as_deref())) {
+        let origin = new.or(old).and_then(|c| c.statics.as_ref()).map_or_else(|| origin.clone(), |s| s.origin.clone());
+        changes.push(change(app, name, "static", kind, note, origin));
+    }
     let none = Artifacts::default();
     let place = |component: Option<&DesiredComponent>| {
         component.map(|component| component.body.artifacts(Some(Slot::Blue))).cloned()

@@ -240,6 +240,7 @@ fn change(change: &Change) -> ChangeView {
         ResourceKey::Account(name) => ("account", name.clone()),
         ResourceKey::Folder(path) => ("folder", path.clone()),
         ResourceKey::Databases(path) => ("databases", path.clone()),
+        ResourceKey::Static(path) => ("static", path.clone()),
     };
     ChangeView {
         symbol: change.action.symbol().to_owned(),

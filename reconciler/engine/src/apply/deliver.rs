@@ -8,7 +8,7 @@ use holdfast_core::render::{Content, RevealError, Revealed};
 use holdfast_core::rollout::{Draft, FileKey, MissingContent, finish};
 use holdfast_protocol::{
     Action, Digest, FaultKind, Hidden, ImageArchive, ObserveRequest, Observed, Reply, Request, StageProblem,
-    TransactionSpec,
+    StaticQuery, StaticRecord, TransactionSpec,
 };
 use tokio::io::AsyncReadExt;
 
@@ -134,6 +134,7 @@ async fn send(ports: &Ports, host: &HostSpec, spec: &TransactionSpec, blobs: &Bl
         }
     }
     bytes += send_archives(ports, link.as_ref(), host, spec).await?;
+    bytes += send_statics(ports, link.as_ref(), host, spec).await?;
     match link.call(Request::Stage(Box::new(spec.clone())), STAGE).await? {
         Reply::Staged(problems) if problems.is_empty() => Ok(bytes),
         Reply::Staged(problems) => Err(DeliverError::Problems(problems)),
@@ -175,27 +176,62 @@ async fn send_archives(
         if archive.images.iter().all(is_here) {
             continue;
         }
-        match link.call(Request::Missing(vec![archive.blob]), ANSWER).await? {
-            Reply::Missing(missing) if missing.is_empty() => continue,
-            Reply::Missing(_) => {}
-            other => return Err(unexpected(host, &other).into()),
-        }
-        put_archive(link, host, archive, &ports.archives.join(&archive.file)).await?;
-        bytes += archive.size;
+        bytes += put_archive(link, host, (archive.blob, archive.size), &ports.archives.join(&archive.file)).await?;
     }
     Ok(bytes)
 }
 
-/// Sends an archive piece by piece, when the host has room for it; the host checks the whole.
+/// Sends the archive of each release of static files that the host has not whole, and returns how many bytes that were.
+async fn send_statics(
+    ports: &Ports,
+    link: &dyn HostLink,
+    host: &HostSpec,
+    spec: &TransactionSpec,
+) -> Result<u64, DeliverError> {
+    let wanted: Vec<&StaticRecord> = spec
+        .prepare
+        .iter()
+        .filter_map(|step| match &step.action {
+            Action::StaticUnpack(record) => Some(record),
+            _ => None,
+        })
+        .collect();
+    if wanted.is_empty() {
+        return Ok(0);
+    }
+    let query = |record: &&StaticRecord| StaticQuery { path: record.path.clone(), release: record.release };
+    let question = ObserveRequest { statics: wanted.iter().map(query).collect(), ..ObserveRequest::default() };
+    let report = match link.call(Request::Observe(question), ANSWER).await? {
+        Reply::Observed(report) => report,
+        other => return Err(unexpected(host, &other).into()),
+    };
+    let mut bytes = 0;
+    for record in wanted {
+        let seen = report.statics.get(&record.path).and_then(Observed::seen);
+        if seen.is_some_and(|live| live.unpacked && live.changed.is_empty()) {
+            continue;
+        }
+        let path = ports.archives.join(&record.archive);
+        bytes += put_archive(link, host, (record.release, record.size), &path).await?;
+    }
+    Ok(bytes)
+}
+
+/// Sends an archive piece by piece where it is missing, when the host has room for it; the host checks the whole. Returns how many
+/// bytes that were.
 async fn put_archive(
     link: &dyn HostLink,
     host: &HostSpec,
-    archive: &ImageArchive,
+    (digest, size): (Digest, u64),
     path: &Path,
-) -> Result<(), DeliverError> {
-    let ImageArchive { blob: digest, size, .. } = *archive;
+) -> Result<u64, DeliverError> {
+    match link.call(Request::Missing(vec![digest]), ANSWER).await? {
+        Reply::Missing(missing) if missing.is_empty() => return Ok(0),
+        Reply::Missing(_) => {}
+        other => return Err(unexpected(host, &other).into()),
+    }
     let failed = |error: std::io::Error| {
-        DeliverError::Archive(format!("the image archive {} cannot be sent: {error}", path.display()))
+        DeliverError::Archive(format!("the archive {} cannot be sent: {error}", path.display()))
     };
     match link.call(Request::Room { digest, size }, ANSWER).await? {
         Reply::Stored => {}
@@ -212,7 +248,7 @@ async fn put_archive(
             other => return Err(unexpected(host, &other).into()),
         }
     }
-    Ok(())
+    Ok(size)
 }
 
 async fn mask(link: &dyn HostLink, host: &HostSpec, blob: Digest, revealed: &Revealed) -> Result<(), LinkError> {

@@ -95,6 +95,7 @@ impl Masks {
             report.projects.values_mut().filter_map(why).collect(),
             report.images.values_mut().filter_map(why).collect(),
             report.databases.values_mut().filter_map(why).collect(),
+            report.statics.values_mut().filter_map(why).collect(),
             [why(&mut report.nginx), why(&mut report.switches), why(&mut report.ledger)]
                 .into_iter()
                 .flatten()
@@ -207,6 +208,7 @@ mod tests {
             certificates: BTreeMap::new(),
             prerequisites: PrerequisitesLive::default(),
             databases: BTreeMap::new(),
+            statics: BTreeMap::new(),
             listening: Vec::new(),
             resources: Resources::default(),
             ledger: Observed::Seen(ledger),

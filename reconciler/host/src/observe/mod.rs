@@ -148,6 +148,7 @@ impl Observer {
             certificates: known.certificates,
             prerequisites,
             databases: known.databases,
+            statics: crate::statics::look(&request.statics),
             listening: ports.look().unwrap_or_default(),
             resources: resources::look(&self.root, &self.system),
             ledger: known.ledger,

@@ -95,11 +95,12 @@ pub(super) fn busy(folder: &Folder, app: &str) -> Fault {
 
 /// What a transaction may not say, whoever made it.
 fn check_shape(spec: &TransactionSpec) -> Result<(), Fault> {
-    let forward_only = |step: &&Step| matches!(step.action, Action::ComposeDown { .. });
+    let forward_only = |step: &&Step| matches!(step.action, Action::ComposeDown { .. } | Action::StaticPrune { .. });
     if let Some(step) = spec.prepare.iter().chain(&spec.promote).chain(&spec.watch).find(forward_only) {
         return Err(refused(format!("`{}` has no way back and belongs into settle", step.title)));
     }
-    let switches = |steps: &[Step]| steps.iter().any(|step| matches!(step.action, Action::Switch { .. }));
+    let moves = |step: &Step| matches!(step.action, Action::Switch { .. } | Action::StaticSwitch { .. });
+    let switches = |steps: &[Step]| steps.iter().any(moves);
     if switches(&spec.prepare) {
         return Err(refused("a switch belongs into promote, behind the ready gate".to_owned()));
     }
@@ -121,13 +122,14 @@ pub(super) fn all_puts(action: &Action) -> Vec<&holdfast_protocol::FilePut> {
     }
 }
 
-/// Returns the archives that a transaction takes images from where they are missing.
+/// Returns the archives that a transaction takes images and static files from where they are missing.
 pub(super) fn archives(spec: &TransactionSpec) -> Vec<holdfast_protocol::Digest> {
     let archives = all_steps(spec).flat_map(|step| match &step.action {
-        Action::Images { archives, .. } => archives.as_slice(),
-        _ => &[],
+        Action::Images { archives, .. } => archives.iter().map(|archive| archive.blob).collect(),
+        Action::StaticUnpack(record) => vec![record.release],
+        _ => Vec::new(),
     });
-    archives.map(|archive| archive.blob).collect()
+    archives.collect()
 }
 
 /// Returns every blob a transaction needs.

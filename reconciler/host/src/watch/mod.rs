@@ -11,13 +11,14 @@ use std::fmt::Write as _;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use holdfast_protocol::{HostEvent, Ledger, ObserveRequest, Observed};
+use holdfast_protocol::{HostEvent, Ledger, ObserveRequest, Observed, StaticQuery};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::cancel::{Cancel, timespec};
 use crate::docker::{Engine, Events};
 use crate::observe::Subjects;
 use crate::paths::{Root, System};
+use crate::statics::Layout;
 use crate::systemd::{Bus, Signal, drop_in_folders};
 use files::{ANY, FileWatch};
 
@@ -175,7 +176,7 @@ impl Sources {
             }
         }
         let paths = subjects.files.keys().map(|path| (*path).to_owned()).chain([ledger_path.to_owned()]);
-        let paths = paths.chain(self.drop_ins.keys().cloned());
+        let paths = paths.chain(self.drop_ins.keys().cloned()).chain(request.statics.iter().flat_map(of_static));
         if let Some(files) = &mut self.files {
             files.watch(paths.collect());
         }
@@ -325,6 +326,12 @@ fn bus_label(name: &str) -> String {
         }
     }
     label
+}
+
+/// Returns what is watched of static files: where the link leads, and what lies uppermost in the release, such as `index.html`.
+fn of_static(query: &StaticQuery) -> Vec<String> {
+    let release = Layout::of(&query.path).map(|layout| layout.release(&query.release).join(ANY).display().to_string());
+    release.into_iter().chain([query.path.clone()]).collect()
 }
 
 #[cfg(test)]

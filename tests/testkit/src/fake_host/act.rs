@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use holdfast_core::id::digest_of;
 use holdfast_protocol::{
-    AccountSpec, Action, ActiveGoal, AppRecord, FilePut, FolderSpec, ImageArchive, Ledger, MigrationRecord,
-    MigrationRunner, SqlRun, TransactionSpec, sql_order,
+    AccountSpec, Action, ActiveGoal, AppRecord, Digest, FilePut, FolderSpec, ImageArchive, Ledger, MigrationRecord,
+    MigrationRunner, SqlRun, StaticRecord, TransactionSpec, sql_order,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -31,6 +31,8 @@ enum Before {
     Ran(Vec<String>),
     Switch(Option<u16>),
     Record(Option<Box<AppRecord>>),
+    /// Where the link to static files led, and whether the release was there.
+    Static(Option<Digest>, bool),
     /// An account or folder that was there.
     Account(Option<AccountSpec>),
     Folder(Option<FolderSpec>),
@@ -64,6 +66,10 @@ pub(super) fn capture(world: &World, spec: &TransactionSpec, action: &Action) ->
         Action::Record(_) => {
             let record = world.ledger.as_ref().and_then(|ledger| ledger.apps.get(&spec.app));
             Before::Record(record.cloned().map(Box::new))
+        }
+        Action::StaticUnpack(StaticRecord { path, release, .. }) | Action::StaticSwitch { path, release, .. } => {
+            let held = world.statics.get(path).cloned().unwrap_or_default();
+            Before::Static(held.at, held.releases.contains(release))
         }
         Action::Account { name, .. } => Before::Account(world.prerequisites.accounts.get(name).cloned()),
         Action::Folder { path, .. } => Before::Folder(world.prerequisites.folders.get(path).cloned()),
@@ -147,6 +153,25 @@ pub(super) fn apply(world: &mut World, spec: &TransactionSpec, action: &Action) 
                 None => drop(ledger.apps.remove(&spec.app)),
             }
         }
+        Action::StaticUnpack(record) => {
+            let held = world.statics.entry(record.path.clone()).or_default();
+            if world.blobs.remove(&record.release).is_none() && !held.releases.contains(&record.release) {
+                return Err(format!("{} was not sent, and its release is not here", record.archive));
+            }
+            held.releases.insert(record.release);
+        }
+        Action::StaticSwitch { path, release, .. } => {
+            let held = world.statics.entry(path.clone()).or_default();
+            if !held.releases.contains(release) {
+                return Err(format!("the release {} of {path} is not there", release.short()));
+            }
+            held.at = Some(*release);
+        }
+        Action::StaticPrune { path, keep, link } => {
+            let held = world.statics.entry(path.clone()).or_default();
+            held.at = held.at.filter(|_| *link);
+            held.releases.retain(|release| keep.contains(release) || held.at == Some(*release));
+        }
         // They take time, or do nothing going forward.
         Action::Health(_)
         | Action::Prove(_)
@@ -176,6 +201,12 @@ pub(super) fn undo(world: &mut World, spec: &TransactionSpec, action: &Action, b
             Some(spec) => drop(world.prerequisites.folders.insert(path.clone(), spec)),
             None => drop(world.prerequisites.folders.remove(path)),
         },
+        (Action::StaticUnpack(record), Before::Static(_, false)) => {
+            world.statics.entry(record.path.clone()).or_default().releases.remove(&record.release);
+        }
+        (Action::StaticSwitch { path, .. }, Before::Static(at, _)) => {
+            world.statics.entry(path.clone()).or_default().at = at;
+        }
         (Action::DaemonReload, _) => daemon_reload(world),
         (Action::EnableUnits { .. }, Before::Enabled(before)) => link(world, &before)?,
         (Action::Unit { unit, .. }, Before::Unit { enabled, running }) => {

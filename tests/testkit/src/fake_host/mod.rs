@@ -24,4 +24,4 @@ pub use fault::{Fault, FaultPoint};
 pub use fleet::{FakeClock, FakeFleet, FakeSecrets, MemorySink};
 pub use host::FakeHost;
 pub use report::image_id;
-pub use world::{Container, StoredFile, UnitState, World};
+pub use world::{Container, Statics, StoredFile, UnitState, World};

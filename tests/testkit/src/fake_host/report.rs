@@ -6,7 +6,7 @@ use holdfast_core::id::digest_of;
 use holdfast_protocol::{
     AccountLive, CertificateLive, CertificateSpec, ChainLive, ComponentRecord, ContainerLive, FileLive, FolderLive,
     LiveReport, NginxLive, ObserveRequest, Observed, PrerequisiteQuery, PrerequisitesLive, ProjectLive, Resources,
-    SwitchLive, TransactionStatus, UnitLive,
+    StaticAt, StaticLive, StaticQuery, SwitchLive, TransactionStatus, UnitLive,
 };
 
 use super::host::FakeHost;
@@ -54,6 +54,7 @@ impl FakeHost {
                 .collect(),
             prerequisites: prerequisites(world, &question.prerequisites),
             databases: BTreeMap::new(),
+            statics: question.statics.iter().map(|query| (query.path.clone(), static_live(world, query))).collect(),
             listening: Vec::new(),
             resources: Resources {
                 disk_free: 1 << 40,
@@ -126,6 +127,15 @@ fn named(world: &World) -> (BTreeSet<String>, BTreeSet<String>, BTreeSet<String>
         projects.extend(project.iter().chain(slots.values().filter_map(|slot| slot.project.as_ref())).cloned());
     }
     (files, units, projects)
+}
+
+fn static_live(world: &World, query: &StaticQuery) -> Observed<StaticLive> {
+    let held = world.statics.get(&query.path).cloned().unwrap_or_default();
+    Observed::Seen(StaticLive {
+        at: held.at.map_or(StaticAt::Nothing, StaticAt::Release),
+        unpacked: held.releases.contains(&query.release),
+        changed: Vec::new(),
+    })
 }
 
 fn unit_live(world: &World, unit: &str) -> Observed<UnitLive> {

@@ -21,6 +21,8 @@ pub struct World {
     pub images: BTreeSet<String>,
     /// Groups, accounts and folders that were made, as they are.
     pub prerequisites: Prerequisites,
+    /// Static files by the path of their link: the release it leads to, and those that are unpacked.
+    pub statics: BTreeMap<String, Statics>,
     /// Switches by listen address.
     pub switches: BTreeMap<String, u16>,
     /// What nginx has loaded.
@@ -56,6 +58,15 @@ pub struct StoredFile {
     pub owner: String,
     /// Group.
     pub group: String,
+}
+
+/// Static files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Statics {
+    /// The release that the link leads to.
+    pub at: Option<Digest>,
+    /// The releases that are unpacked.
+    pub releases: BTreeSet<Digest>,
 }
 
 /// A unit.

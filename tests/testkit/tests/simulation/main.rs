@@ -5,6 +5,7 @@ mod chaos;
 mod example;
 mod migrations;
 mod sample;
+mod statics;
 mod stories;
 mod windows;
 

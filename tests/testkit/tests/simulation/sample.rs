@@ -144,7 +144,7 @@ fn unit(name: &str, text: &str) -> Artifacts {
     }
 }
 
-fn component(name: &str, strategy: Strategy, body: Body) -> DesiredComponent {
+pub(crate) fn component(name: &str, strategy: Strategy, body: Body) -> DesiredComponent {
     DesiredComponent {
         name: name.parse().unwrap(),
         strategy,
@@ -161,6 +161,7 @@ fn component(name: &str, strategy: Strategy, body: Body) -> DesiredComponent {
         keep_previous: Millis(86_400_000),
         backups: BTreeMap::new(),
         certificates: BTreeMap::new(),
+        statics: None,
         prerequisites: Prerequisites::default(),
         packages: BTreeSet::new(),
         origin: Origin::default(),

@@ -47,7 +47,7 @@ record!(
 });
 
 record!(
-    /// One component: one of `compose`, `systemd`, `nginx`, `firewall`, or `files` or what has to be on the host alone.
+    /// One component: one of `compose`, `systemd`, `nginx`, `static`, `firewall`, or `files` or what has to be on the host alone.
     Component, "a component", {
     /// A compose project: its template below `templates/`.
     compose: Option<At<TemplatePath>>,
@@ -65,6 +65,8 @@ record!(
     folders: Option<Named<FolderPath, FolderEntry>>,
     /// Packages of the distribution that must be installed. They are not installed by Holdfast.
     packages: Option<Vec<At<Package>>>,
+    /// A built frontend, such as the `dist` of a bundler: files that nginx serves, switched at once from release to release.
+    r#static: Option<At<Static>>,
     /// More files.
     files: Option<Vec<File>>,
     /// A program that looks at its new files before anything starts with them. Not for components with slots.
@@ -159,6 +161,17 @@ record!(
     /// What the units of the component do when only files such as this one change: `restart`, or `reload` where they have
     /// `ExecReload=`. Default: `restart`.
     on_change: Option<OnChange>,
+});
+
+record!(
+    /// Files that nginx serves.
+    Static, "`static`", {
+    /// The archive with them, `tar` and not compressed: its path below the folder `archives` of the manager's configuration.
+    archive: At<ArchivePath>,
+    /// The SHA-256 of the archive, as `sha256sum` prints it.
+    sha256: Sha256,
+    /// What nginx's `root` names. Holdfast makes a link there, which always leads to the release that serves.
+    path: At<FolderPath>,
 });
 
 record!(

@@ -19,7 +19,7 @@ mod selector;
 mod values;
 mod window;
 
-pub(crate) use app::{App, Component, Connections, Ports};
+pub(crate) use app::{App, Component, Connections, Ports, Static};
 pub(crate) use backup::{Backup, BackupClass, ClockTime, Day, Offsite};
 pub(crate) use certificate::{Certificate, CertificateName, Hsts};
 pub(crate) use check::{Argv, Drain, Healthcheck, Migrate, Prove, Smoke, Sql, Watch, WatchMetrics, WebsocketDrain};

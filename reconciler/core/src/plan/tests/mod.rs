@@ -10,6 +10,7 @@ mod prune;
 mod seal;
 mod single;
 mod slots;
+mod statics;
 
 use holdfast_protocol::Observed;
 

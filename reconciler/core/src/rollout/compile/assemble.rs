@@ -42,6 +42,7 @@ impl Assembly<'_> {
         let mut steps = self.preflight();
         self.provide(&mut steps);
         self.certificates(&mut steps);
+        self.unpack(&mut steps);
         let stops = self.stops();
         for target in self.targets {
             match &target.work {
@@ -248,8 +249,10 @@ impl Assembly<'_> {
         // has the new site, for that is the moment that counts.
         let (new, moved): (Vec<_>, Vec<_>) = self.switches().into_iter().partition(|(_, _, from, _)| from.is_none());
         self.switch(&mut steps, &new);
+        self.lead(&mut steps, true);
         self.edge(&mut steps);
         self.switch(&mut steps, &moved);
+        self.lead(&mut steps, false);
         self.proofs(&mut steps);
         steps.into_list()
     }

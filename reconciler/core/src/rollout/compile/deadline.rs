@@ -14,6 +14,8 @@ pub(super) const IMAGES_MS: u64 = 900_000;
 pub(super) const COMPOSE_MS: u64 = 300_000;
 /// A database server may have to start first, and tables may be large.
 pub(super) const DATABASES_MS: u64 = 180_000;
+/// Unpacking static files, or removing them, on a slow disk.
+pub(super) const UNPACK_MS: u64 = 300_000;
 /// What is added to configured times.
 pub(super) const MARGIN_MS: u64 = 30_000;
 

@@ -16,6 +16,7 @@ mod record;
 mod rollback;
 mod settle;
 mod slots;
+mod statics;
 mod steps;
 mod target;
 

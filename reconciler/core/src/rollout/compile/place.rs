@@ -2,9 +2,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_protocol::{
     CertificateSpec, ComponentRecord, Digest, FileRecord, HealthCheck, MetricRules, Prove, Slot, SlotRecord, Smoke,
+    StaticRecord,
 };
 
-use crate::desired::{DesiredApp, DesiredComponent};
+use crate::desired::{DesiredApp, DesiredComponent, StaticFound};
 use crate::render::Content;
 
 use super::draft::FileKey;
@@ -36,6 +37,8 @@ pub(super) struct Place {
     pub(super) metrics: Option<MetricRules>,
     /// Its certificate. Not in the ledger: going back finds it where it is.
     pub(super) certificate: Option<CertificateSpec>,
+    /// The static files it serves.
+    pub(super) statics: Option<StaticRecord>,
 }
 
 /// A compose project at a place.
@@ -53,6 +56,7 @@ type Likeness<'a> = (
     BTreeMap<&'a str, (Digest, u32, &'a str, &'a str)>,
     &'a BTreeMap<String, bool>,
     Option<(&'a str, &'a str, &'a BTreeMap<String, String>)>,
+    Option<(&'a str, Digest)>,
 );
 
 impl Place {
@@ -103,6 +107,7 @@ impl Place {
             smoke: component.smoke.clone(),
             metrics: component.watch.as_ref().and_then(|watch| health::metrics(watch, &ports)),
             certificate: component.certificates.values().next().cloned(),
+            statics: statics(component, known),
             reloads: artifacts.files.iter().filter(|(_, file)| file.reload).map(|(path, _)| path.clone()).collect(),
             files,
             units,
@@ -128,6 +133,7 @@ impl Place {
             smoke: Vec::new(),
             metrics: None,
             certificate: None,
+            statics: record.statics.clone(),
         })
     }
 
@@ -144,6 +150,7 @@ impl Place {
             smoke: Vec::new(),
             metrics: None,
             certificate: None,
+            statics: None,
         }
     }
 
@@ -181,7 +188,7 @@ impl Place {
             .map(|(path, file)| (path.as_str(), (file.sealed, file.mode, file.owner.as_str(), file.group.as_str())));
         let project =
             self.project.as_ref().map(|project| (project.name.as_str(), project.file.as_str(), &project.services));
-        (files.collect(), &self.units, project)
+        (files.collect(), &self.units, project, self.statics.as_ref().map(release_of))
     }
 }
 
@@ -193,6 +200,26 @@ pub(super) fn is_triggered(unit: &str, units: &BTreeMap<String, bool>) -> bool {
     unit.strip_suffix(".service").is_some_and(|stem| {
         ["timer", "socket", "path"].iter().any(|kind| units.contains_key(&format!("{stem}.{kind}")))
     })
+}
+
+/// Returns what makes two static files the same.
+pub(super) fn release_of(held: &StaticRecord) -> (&str, Digest) {
+    (&held.path, held.release)
+}
+
+/// Returns the static files that git wants. What is known of the release already stays known, also when its archive is gone.
+fn statics(component: &DesiredComponent, known: Option<&Place>) -> Option<StaticRecord> {
+    let wanted = component.statics.as_ref()?;
+    let (size, content) = match &wanted.found {
+        StaticFound::Read { size, content } => (*size, *content),
+        StaticFound::Unread | StaticFound::Wrong(_) => known
+            .and_then(|place| place.statics.as_ref())
+            .filter(|held| held.release == wanted.sha256)
+            .map(|held| (held.size, held.content))
+            .unwrap_or_default(),
+    };
+    let (path, archive) = (wanted.path.clone(), wanted.archive.clone());
+    Some(StaticRecord { path, archive, release: wanted.sha256, size, content })
 }
 
 fn project(

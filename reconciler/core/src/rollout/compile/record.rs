@@ -38,6 +38,7 @@ fn component(target: &Target, old: Option<&ComponentRecord>, now: Timestamp) -> 
     };
     let place = target.place.to_slot();
     let Some(slot) = target.active else {
+        record.statics.clone_from(&target.place.statics);
         record.files = place.files;
         record.units = place.units;
         record.project = place.project;

@@ -228,6 +228,7 @@ fn target(name: &str, wanted: &ComponentRecord, previous: &AppRecord, former: &A
         keeps_previous: true,
         drops_idle: false,
         prerequisites: wanted.prerequisites.clone(),
+        adopts_static: false,
         provided: Vec::new(),
         memory: wanted.memory,
         work,

@@ -54,6 +54,7 @@ impl Assembly<'_> {
         if rubbish.iter().any(|path| unit_of(path).is_some()) {
             steps.daemon_reload("");
         }
+        self.prune_statics(&mut steps, record.as_deref());
         let images = self.images_left(record.as_deref());
         if !images.is_empty() {
             let action = Action::RemoveImages { images: images.into_iter().collect() };

@@ -7,11 +7,11 @@ use holdfast_protocol::{
 
 use crate::config::{Strategy, WatchSpec};
 use crate::desired::{DesiredApp, DesiredCheck, DesiredComponent, DesiredMigration};
-use crate::plan::{Change, ResourceKey, memory_of};
+use crate::plan::{Change, ResourceKey, STATIC_ADOPTED, memory_of};
 use crate::render::Content;
 
 use super::draft::FileKey;
-use super::place::{Place, Project};
+use super::place::{Place, Project, release_of};
 use super::steps::is_nginx;
 
 /// Where one component of the app is to end, and the kind of work that brings it there.
@@ -51,6 +51,8 @@ pub(super) struct Target {
     pub(super) prerequisites: Prerequisites,
     /// Bytes of memory it may take, for the record.
     pub(super) memory: u64,
+    /// Whether what stands at the place of its static files and is not ours goes aside.
+    pub(super) adopts_static: bool,
     /// What of that is to be made or put right, in the order of work.
     pub(super) provided: Vec<Action>,
     pub(super) work: Work,
@@ -96,6 +98,8 @@ pub(super) struct Touched {
     pub(super) project: bool,
     /// Whether the database server is to be made as its declaration says, also where that is as it was.
     pub(super) databases: bool,
+    /// Whether the link is to lead to the release, and that to be whole.
+    pub(super) statics: bool,
 }
 
 /// When work is done in relation to the *ready* gate.
@@ -224,6 +228,7 @@ pub(super) fn from_desired(
         drops_idle: !over.is_empty() && !idle,
         prerequisites: component.prerequisites.clone(),
         memory: memory_of(component),
+        adopts_static: changes.iter().any(|change| change.rule == STATIC_ADOPTED),
         provided: changes.iter().filter_map(|change| provided(&component.prerequisites, &change.key)).collect(),
         work,
     }
@@ -295,6 +300,7 @@ fn touched(place: &Place, before: Option<&Place>, changes: &[&Change]) -> Touche
                 touched.units.insert(unit.clone());
             }
             ResourceKey::Databases(_) => touched.databases = true,
+            ResourceKey::Static(_) => touched.statics = place.statics.is_some(),
             ResourceKey::Service { .. } | ResourceKey::Project(_) => touched.project = place.project.is_some(),
             _ => {}
         }
@@ -310,6 +316,7 @@ pub(super) fn difference(place: &Place, before: Option<&Place>) -> Touched {
             units: place.units.keys().cloned().collect(),
             project: place.project.is_some(),
             databases: false,
+            statics: place.statics.is_some(),
         };
     };
     let files = place.files.iter().filter(|(path, file)| {
@@ -328,6 +335,8 @@ pub(super) fn difference(place: &Place, before: Option<&Place>) -> Touched {
         units: units.map(|(unit, _)| unit.clone()).collect(),
         project,
         databases: false,
+        statics: place.statics.as_ref().map(release_of) != before.statics.as_ref().map(release_of)
+            && place.statics.is_some(),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::render::Content;
 use crate::time::{Millis, Timestamp};
 
 mod hosts;
+mod statics;
 
 fn name<T: std::str::FromStr<Err = crate::id::InvalidName>>(text: &str) -> T {
     text.parse().unwrap()
@@ -52,6 +53,7 @@ fn component(text: &str, strategy: Strategy, body: Body) -> DesiredComponent {
         keep_previous: Millis(86_400_000),
         backups: BTreeMap::new(),
         certificates: BTreeMap::new(),
+        statics: None,
         prerequisites: Prerequisites::default(),
         packages: BTreeSet::new(),
         origin: Origin::default(),
@@ -293,6 +295,7 @@ fn live(ledger: &Ledger) -> LiveReport {
         certificates: BTreeMap::new(),
         prerequisites: PrerequisitesLive::default(),
         databases: BTreeMap::new(),
+        statics: BTreeMap::new(),
         listening: Vec::new(),
         resources: Resources::default(),
         ledger: Observed::Seen(ledger.clone()),

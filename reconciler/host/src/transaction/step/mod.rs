@@ -33,6 +33,7 @@ mod record;
 mod smoke;
 mod sockets;
 mod sql;
+mod statics;
 mod switch;
 mod unit;
 mod watch;
@@ -242,6 +243,9 @@ fn act(action: &Action) -> Box<dyn Act + '_> {
         Action::Drain { ports, timeout_ms } => Box::new(drain::Drain { ports, timeout_ms: *timeout_ms }),
         Action::Databases { declaration } => Box::new(databases::Converge(declaration)),
         Action::Seed { declaration } => Box::new(databases::Seed(declaration)),
+        Action::StaticUnpack(record) => Box::new(statics::Unpack(record)),
+        Action::StaticSwitch { path, release, adopt } => Box::new(statics::Switch { path, release, adopt: *adopt }),
+        Action::StaticPrune { path, keep, link } => Box::new(statics::Prune { path, keep, link: *link }),
         Action::OnUndo(inner) => Box::new(OnUndo(inner)),
         Action::Record(record) => Box::new(record::Record(record.as_deref())),
     }
