@@ -180,7 +180,9 @@ fn component_changes(
         changes.push(change(app, name, thing, kind, note, origin.clone()));
     }
     let statics = |component: Option<&DesiredComponent>| {
-        component.and_then(|c| c.statics.as_ref()).map(|s| format!("{} ({}) at {}", s.archive, s.sha256.short(), s.path))
+        component
+            .and_then(|c| c.statics.as_ref())
+            .map(|s| format!("{} ({}) at {}", s.archive, s.sha256.short(), s.path))
     };
     let (was, is) = (statics(old), statics(new));
     if let Some((kind, note)) = word((was.as_deref(), is.as_deref())) {
