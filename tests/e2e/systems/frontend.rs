@@ -1,6 +1,5 @@
 //! A built frontend in place of `cp -r dist/*`: taken over from a hand, switched under load with the API it belongs to, and back.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -209,7 +208,4 @@ fn cap_33_a_frontend_is_switched_at_once_and_open_pages_find_what_they_ask_for()
     ops.ship("without the app");
     ops.run(&["apply", "prod", "--yes", "--allow-prune"]);
     assert_eq!(links(), "html shop.adopted", "what was somebody's is never removed");
-    let mut all = String::new();
-    write!(all, "{}", String::from_utf8_lossy(&ops.transcript())).unwrap();
-    assert!(!all.contains("panicked"), "{all}");
 }

@@ -43,7 +43,7 @@ impl Facts<'_> {
     }
 
     /// Returns the archive before, and the one that is wanted.
-    fn from_to(&self) -> String {
+    fn step(&self) -> String {
         let to = match &self.wanted.found {
             StaticFound::Read { content, .. } => amount(&self.wanted.archive, *content),
             StaticFound::Unread | StaticFound::Wrong(_) => self.wanted.archive.clone(),
@@ -133,19 +133,19 @@ fn rules<'a>() -> &'a [Rule<Facts<'a>>] {
             word: STATIC_ADOPTED,
             judge: |f| {
                 let what = f.foreign()?;
-                let note = format!("{}; {what} goes aside as {}.adopted", f.from_to(), f.wanted.path);
+                let note = format!("{}; {what} goes aside as {}.adopted", f.step(), f.wanted.path);
                 Some(change(PlanAction::Update, Reason::Missing, note))
             },
         },
         Rule {
             word: "static-missing",
-            judge: |f| f.record.is_none().then(|| change(PlanAction::Create, Reason::Missing, f.from_to())),
+            judge: |f| f.record.is_none().then(|| change(PlanAction::Create, Reason::Missing, f.step())),
         },
         Rule {
             word: "static-release-differs",
             judge: |f| {
                 let differs = f.record.is_some_and(|record| record.release != f.wanted.sha256);
-                differs.then(|| change(PlanAction::Update, Reason::DesiredChanged, f.from_to()))
+                differs.then(|| change(PlanAction::Update, Reason::DesiredChanged, f.step()))
             },
         },
         Rule {

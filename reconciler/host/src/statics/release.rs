@@ -157,23 +157,19 @@ fn leaving(
         return Ok((source, false, BTreeMap::new()));
     }
     let seen = walk(&source).map_err(|error| said(&source, &error))?;
-    match from {
-        Some(live) => {
-            let list = Manifest::load(&layout.manifest(&live)).map_err(|error| said(&source, &error))?;
-            let files = list.map(|list| list.files).unwrap_or_default();
-            Ok((source, false, plain(&seen, files)))
-        }
-        // Somebody else's folder: its files are copied, whoever owns them, for a link would follow what is done to them later.
-        None => {
-            let facts = seen.keys().filter_map(|path| {
-                let meta = fs::symlink_metadata(source.join(path)).ok().filter(fs::Metadata::is_file)?;
-                let modified = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_secs();
-                Some((path.clone(), (meta.len(), modified)))
-            });
-            let facts = facts.collect();
-            Ok((source, true, facts))
-        }
+    if let Some(live) = from {
+        let list = Manifest::load(&layout.manifest(&live)).map_err(|error| said(&source, &error))?;
+        let files = list.map(|list| list.files).unwrap_or_default();
+        return Ok((source, false, plain(&seen, files)));
     }
+    // Somebody else's folder: its files are copied, whoever owns them, for a link would follow what is done to them later.
+    let facts = seen.keys().filter_map(|path| {
+        let meta = fs::symlink_metadata(source.join(path)).ok().filter(fs::Metadata::is_file)?;
+        let modified = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_secs();
+        Some((path.clone(), (meta.len(), modified)))
+    });
+    let facts = facts.collect();
+    Ok((source, true, facts))
 }
 
 /// Removes what is neither a release's own nor wanted beside it.

@@ -1,5 +1,7 @@
 //! Built frontends.
 
+use std::collections::BTreeSet;
+
 use holdfast_protocol::{Digest, Observed, StaticAt, StaticContent, StaticLive};
 
 use super::super::ideal::{apply, empty_live, live_as_desired, plan_of, report};
@@ -147,8 +149,8 @@ fn cap_33_what_somebody_else_has_there_stays_unless_it_is_asked_for() {
         assert!(refused.blockers[0].message.contains("aside as /var/www/nps.adopted with --adopt"));
         let options = PlanOptions {
             observed_at: Timestamp(1_000),
-            quarantined: &Default::default(),
-            migrated: &Default::default(),
+            quarantined: &BTreeSet::new(),
+            migrated: &BTreeSet::new(),
             allow_prune: false,
             adopt: true,
         };
