@@ -22,8 +22,11 @@ const BLOCK: u64 = 512;
 pub struct Archives {
     folder: Arc<Path>,
     /// A file that has not changed is not read again: a daemon asks at every pass.
-    known: Arc<Mutex<BTreeMap<(PathBuf, Kind), (Stamp, Known)>>>,
+    known: Arc<Mutex<Memory>>,
 }
+
+/// What was read, by file and by what it was read for, with what the file was then.
+type Memory = BTreeMap<(PathBuf, Kind), (Stamp, Known)>;
 
 /// What changes with a file's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
