@@ -2,10 +2,10 @@ use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holdfast_core::event::SyncEvent;
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use super::history::{self, SyncId};
@@ -79,7 +79,11 @@ impl Store {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(failed)?;
         }
-        fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(failed)?;
+        // Not opened where it is there: closing it would take the locks away that this process holds on it elsewhere (fcntl(2)).
+        match fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(path) {
+            Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(source)),
+            Ok(_) | Err(_) => {}
+        }
         Self::start(Connection::open(path)?)
     }
 
@@ -93,7 +97,7 @@ impl Store {
 
     fn start(mut connection: Connection) -> Result<Self, StoreError> {
         connection.busy_timeout(BUSY)?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
+        write_ahead(&connection)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         schema::migrate(&mut connection)?;
@@ -145,6 +149,20 @@ impl Store {
     /// [`StoreError::Closed`].
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.call(|_| Ok(())).await
+    }
+}
+
+/// Sets the log that is written ahead. Of those that do so to a new file at once, SQLite refuses all but one without waiting, since
+/// each holds what the other needs.
+fn write_ahead(connection: &Connection) -> Result<(), StoreError> {
+    let until = Instant::now() + BUSY;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            done => return Ok(done?),
+        }
     }
 }
 
@@ -204,6 +222,26 @@ mod tests {
         fs::write(&text, "not a database, but long enough to have a header of its own, one would think.........")
             .unwrap();
         assert!(matches!(Store::open(&text), Err(StoreError::Sqlite(_))));
+    }
+
+    /// As the first syncs of several environments do.
+    #[test]
+    fn many_may_open_a_new_file_at_once() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("store.sqlite");
+            let together = std::sync::Barrier::new(6);
+            std::thread::scope(|scope| {
+                let open = || {
+                    together.wait();
+                    Store::open(&path).map(drop)
+                };
+                let opened: Vec<_> = (0..6).map(|_| scope.spawn(open)).collect();
+                for one in opened {
+                    one.join().unwrap().unwrap();
+                }
+            });
+        }
     }
 
     #[test]
