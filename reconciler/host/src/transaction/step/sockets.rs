@@ -1,5 +1,6 @@
 //! TCP sockets of this host.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -15,6 +16,8 @@ const LISTEN: u8 = 0x0A;
 struct Socket {
     address: IpAddr,
     port: u16,
+    /// Whom it is connected to, as it was asked for: a rule that redirects is not seen in it.
+    peer: (IpAddr, u16),
     state: u8,
 }
 
@@ -24,6 +27,25 @@ struct Socket {
 /// When the kernel's table cannot be read.
 pub(super) fn established(proc: &Path, ports: &[u16]) -> std::io::Result<usize> {
     Ok(sockets(proc)?.iter().filter(|socket| socket.state == ESTABLISHED && ports.contains(&socket.port)).count())
+}
+
+/// Returns how many connections to these local ports are established that came through a switch. Who is on this host and asked for the
+/// port itself, as a Prometheus does that is told both slots, is none of them: its other end says whom it asked for, and what comes
+/// through a switch asked for the switch's address.
+///
+/// # Errors
+/// When the kernel's table cannot be read.
+pub(super) fn switched(proc: &Path, ports: &[u16]) -> std::io::Result<usize> {
+    let all = sockets(proc)?;
+    let established = |socket: &&Socket| socket.state == ESTABLISHED;
+    let direct: BTreeSet<((IpAddr, u16), (IpAddr, u16))> = all
+        .iter()
+        .filter(established)
+        .filter(|socket| ports.contains(&socket.peer.1))
+        .map(|socket| (socket.peer, (socket.address, socket.port)))
+        .collect();
+    let through = |socket: &&Socket| !direct.contains(&((socket.address, socket.port), socket.peer));
+    Ok(all.iter().filter(established).filter(|socket| ports.contains(&socket.port)).filter(through).count())
 }
 
 /// Returns on which address a port is listened on, such that `127.0.0.1` could not be bound to it any more.
@@ -56,9 +78,12 @@ fn parse(text: &str) -> Vec<Socket> {
         .skip(1)
         .filter_map(|line| {
             let mut words = line.split_whitespace().skip(1);
-            let (address, port) = words.next()?.split_once(':')?;
-            let state = u8::from_str_radix(words.nth(1)?, 16).ok()?;
-            Some(Socket { address: address_of(address)?, port: u16::from_str_radix(port, 16).ok()?, state })
+            let mut end = || {
+                let (address, port) = words.next()?.split_once(':')?;
+                Some((address_of(address)?, u16::from_str_radix(port, 16).ok()?))
+            };
+            let ((address, port), peer) = (end()?, end()?);
+            Some(Socket { address, port, peer, state: u8::from_str_radix(words.next()?, 16).ok()? })
         })
         .collect()
 }
@@ -89,12 +114,34 @@ mod tests {
              junk\n";
         let found = parse(text);
         assert_eq!(found.len(), 2);
-        assert_eq!(found[0], Socket { address: "127.0.0.1".parse().unwrap(), port: 8101, state: LISTEN });
-        let six =
-            "h\n 0: 00000000000000000000000001000000:0050 0:0 0A\n 1: 0000000000000000FFFF00000100007F:0051 0:0 01\n";
+        let at = |address: &str| address.parse::<IpAddr>().unwrap();
+        let listening = Socket { address: at("127.0.0.1"), port: 8101, peer: (at("0.0.0.0"), 0), state: LISTEN };
+        assert_eq!(found[0], listening);
+        assert_eq!(found[1].peer, (at("127.0.0.1"), 50000));
+        let six = "h\n 0: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A\n \
+               1: 0000000000000000FFFF00000100007F:0051 0000000000000000FFFF00000100007F:C350 01\n";
         let found = parse(six);
         assert_eq!(found[0].address, "::1".parse::<IpAddr>().unwrap());
         assert_eq!(found[1].address, "127.0.0.1".parse::<IpAddr>().unwrap());
+    }
+
+    /// 127.0.83.1:8101 is a switch whose redirection goes to port 8101 (0x1FA5) of a slot.
+    #[test]
+    fn cap_38_who_asks_a_slot_itself_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("net")).unwrap();
+        let nginx = "  1: 0100007F:C350 0153007F:1FA5 01 0\n  2: 0100007F:1FA5 0100007F:C350 01 0\n";
+        let prometheus = "  3: 0100007F:C351 0100007F:1FA5 01 0\n  4: 0100007F:1FA5 0100007F:C351 01 0\n";
+        let elsewhere = "  5: 0A00000A:1FA5 0B00000A:C352 01 0\n";
+        let open = |lines: &[&str]| {
+            let text = format!("  sl  local_address rem_address   st\n{}", lines.concat());
+            fs::write(folder.path().join("net/tcp"), text).unwrap();
+            (switched(folder.path(), &[8101]).unwrap(), established(folder.path(), &[8101]).unwrap())
+        };
+        assert_eq!(open(&[nginx, prometheus, elsewhere]), (2, 3));
+        assert_eq!(open(&[prometheus]), (0, 1));
+        assert_eq!(open(&[nginx]), (1, 1));
+        assert_eq!(open(&[]), (0, 0));
     }
 
     #[test]
@@ -106,6 +153,6 @@ mod tests {
         assert_eq!(established(proc, &[port]).unwrap(), 0);
         let _client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
         let _server = listening.accept().unwrap();
-        assert_eq!(established(proc, &[port]).unwrap(), 1);
+        assert_eq!((established(proc, &[port]).unwrap(), switched(proc, &[port]).unwrap()), (1, 0));
     }
 }
