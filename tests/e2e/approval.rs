@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use holdfast_core::id::digest_of;
@@ -15,6 +12,7 @@ use holdfast_core::view::{OutputKind, output_schema};
 use holdfast_testkit::json_schema::faults;
 use holdfast_testkit::lab::{Lab, LabHost, wait_until};
 use holdfast_testkit::ops::{Ops, text};
+use holdfast_testkit::sink::Sink;
 use serde_json::Value;
 
 use crate::journals::release;
@@ -62,32 +60,6 @@ impl Drop for Daemon {
     }
 }
 
-/// Takes every POST and keeps its body.
-fn sink() -> (u16, Arc<Mutex<Vec<Value>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    let kept = Arc::<Mutex<Vec<Value>>>::default();
-    let into = Arc::clone(&kept);
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let mut reader = BufReader::new(stream);
-            let (mut line, mut length) = (String::new(), 0);
-            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
-                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                    length = value.trim().parse().expect("a length");
-                }
-                line.clear();
-            }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).expect("a body");
-            into.lock().expect("no panic").push(serde_json::from_slice(&body).expect("JSON"));
-            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-            reader.get_mut().write_all(answer).expect("an answer");
-        }
-    });
-    (port, kept)
-}
-
 fn tag(ops: &Ops, release: &str) -> String {
     if release != "v1" {
         ops.release(release);
@@ -108,8 +80,8 @@ fn cap_03_a_tag_waits_for_somebody_elses_word_and_then_goes_out() {
         "  prod: { branch: main }\n",
         "  prod: { tag: v*, approval: { by: [dev, bob] } }\napprovers:\n  dev: [dev@example.net]\n  bob: [bob@example.net]\n",
     );
-    let (port, told) = sink();
-    let notices = format!("notices:\n  - {{ name: hook, webhook: {{ url: \"http://127.0.0.1:{port}/\" }} }}\n");
+    let sink = Sink::on("127.0.0.1");
+    let notices = format!("notices:\n  - {{ name: hook, webhook: {{ url: \"{}\" }} }}\n", sink.url("/"));
     fs::write(&ops.config, policy + "poll_interval: 1s\n" + &notices).expect("manager.yaml");
 
     // By hand.
@@ -188,13 +160,11 @@ fn cap_03_a_tag_waits_for_somebody_elses_word_and_then_goes_out() {
     assert!(steps > 5, "the steps and how they ended: {events:#?}");
     // cap_79: people were told of what waited, each plan once, and of what went out; also of what was typed before the daemon ran.
     wait_until("the last notice is there", PATIENCE, || {
-        told.lock()
-            .expect("no panic")
-            .iter()
-            .any(|one| one["kind"] == "synced" && one["text"].to_string().contains("v2"))
+        let told = sink.taken();
+        told.iter().any(|one| one.body["kind"] == "synced" && one.body["text"].to_string().contains("v2"))
     });
     drop(daemon);
-    let told = told.lock().expect("no panic").clone();
+    let told: Vec<Value> = sink.taken().into_iter().map(|one| one.body).collect();
     let count = |kind: &str| told.iter().filter(|one| one["kind"] == kind).count();
     assert_eq!((count("awaits_approval"), count("synced")), (3, 2), "{told:#?}");
     assert!(told.iter().any(|one| one["text"].to_string().contains(&last[..12])), "{told:#?}");

@@ -9,3 +9,4 @@ pub mod lab;
 pub mod load;
 pub mod ops;
 pub mod quick;
+pub mod sink;
