@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use holdfast_core::config::{Config, SourceTree, load};
+use holdfast_core::config::{Config, ROLLOUTS, SourceTree, load};
 use holdfast_core::desired::{DesiredState, resolve};
 use holdfast_core::diag::Diagnostics;
 use holdfast_core::id::{CommitId, EnvironmentName};
@@ -82,6 +82,7 @@ impl Setup {
             checks: BTreeMap::new(),
             notices: Vec::new(),
             metrics: None,
+            rollouts: ROLLOUTS,
             retention: RetentionPolicy::default(),
             signers: None,
             age_key_files: std::env::var_os("SOPS_AGE_KEY_FILE").map(PathBuf::from).into_iter().collect(),

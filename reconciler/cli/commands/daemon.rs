@@ -68,6 +68,7 @@ pub(crate) async fn run(setup: Setup) -> Result<Exit, Error> {
         },
         grace: GRACE,
         retention: manager.retention,
+        rollouts: manager.rollouts,
     };
     let scraped = match manager.metrics {
         Some(address) => {
@@ -151,7 +152,8 @@ impl ManagementBox {
         let backups = watched
             .iter()
             .any(|watched| !(watched.request.backups.is_empty() && watched.request.certificates.is_empty()));
-        Ok(Look { commit, keeps: keeps_previous(&desired), policy: desired.sync, approval, apps, watched, backups })
+        let (keeps, after) = (keeps_previous(&desired), desired.migrates_after());
+        Ok(Look { commit, keeps, policy: desired.sync, approval, apps, watched, backups, after })
     }
 
     async fn work(
@@ -303,8 +305,18 @@ fn verdict(report: &Report) -> SyncVerdict {
 }
 
 /// Blockers that may go away by themselves.
-const RETRIED: [&str; 6] =
-    ["unreachable", "unknown", "unfinished-transaction", "no-headroom", "port-taken", "check-not-green"];
+const RETRIED: [&str; 8] = [
+    "unreachable",
+    "unknown",
+    "unfinished-transaction",
+    "no-headroom",
+    "port-taken",
+    "check-not-green",
+    // Others may go away, or become smaller.
+    "over-capacity",
+    // One push is for both: staging may be doing it just now.
+    "migration-not-staged",
+];
 
 #[cfg(test)]
 mod tests {
@@ -322,5 +334,18 @@ mod tests {
         };
         assert_eq!(verdict(&report("")), SyncVerdict::TryAgain);
         assert_eq!(verdict(&report("it never got healthy")), SyncVerdict::Settled);
+    }
+
+    #[test]
+    fn what_waits_for_staging_is_tried_again_and_what_needs_a_person_is_not() {
+        let report = |blocker: &str| {
+            let mut report = Report::new();
+            report.result = Some(SyncResult::Blocked);
+            report.blockers = vec![blocker.to_owned()];
+            report
+        };
+        assert_eq!(verdict(&report("migration-not-staged: web migrates here only after stage")), SyncVerdict::TryAgain);
+        assert_eq!(verdict(&report("over-capacity: web may take 4 GiB of memory here")), SyncVerdict::TryAgain);
+        assert_eq!(verdict(&report("foreign-file: /etc/nginx/conf.d/shop.conf")), SyncVerdict::Settled);
     }
 }

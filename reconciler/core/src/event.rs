@@ -104,6 +104,11 @@ pub enum SyncEventKind {
         /// What closes them, as lines for people.
         windows: Vec<String>,
     },
+    /// Something is to be changed, and it is other environments' turn. Hosts are looked at once more when it is this one's.
+    WaitsForTurn {
+        /// How many environments this manager changes at the same time.
+        most: u32,
+    },
     /// An app's rollout began.
     AppStarted {
         /// App.
@@ -191,6 +196,9 @@ pub enum SyncEventKind {
     Ended {
         /// How.
         result: SyncResult,
+        /// Ids of the commit's migrations that the hosts have done by now, as their ledgers say.
+        #[serde(default)]
+        migrated: Vec<String>,
     },
 }
 

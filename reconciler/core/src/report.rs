@@ -39,7 +39,7 @@ pub struct Report {
     pub closed: Vec<AppName>,
     /// The seal of the plan; empty without one.
     pub seal: String,
-    /// Ids of the commit's migrations that the hosts had done before.
+    /// Ids of the commit's migrations that the hosts have done, as their ledgers say.
     #[serde(default)]
     pub migrated: Vec<String>,
     /// Who had closed apps changed, and why; `None` when nobody had.
@@ -285,8 +285,12 @@ impl Report {
                 // One that was blocked never began.
                 report.took_ms = report.began_at.map_or(0, |began| at.since_ms(began));
             }
-            SyncEventKind::Ended { result } => self.result = Some(*result),
-            SyncEventKind::Decided { .. } | SyncEventKind::Paused { .. } => {}
+            SyncEventKind::Ended { result, migrated } => {
+                self.result = Some(*result);
+                self.migrated
+                    .extend(migrated.iter().filter(|id| !self.migrated.contains(id)).cloned().collect::<Vec<_>>());
+            }
+            SyncEventKind::WaitsForTurn { .. } | SyncEventKind::Decided { .. } | SyncEventKind::Paused { .. } => {}
         }
     }
 

@@ -153,6 +153,14 @@ impl Queue {
         }
     }
 
+    /// Ends the back-off of what waits for an environment: what was in its way may be gone.
+    pub fn hurry(&mut self, environment: &EnvironmentName, now: Timestamp) {
+        if let Some(lane) = self.lanes.get_mut(environment).filter(|lane| lane.waiting.is_some()) {
+            lane.failures = 0;
+            lane.not_before = now;
+        }
+    }
+
     /// Holds what waits for an environment until a moment, or no longer. Returns whether it was not held before.
     pub fn hold(&mut self, environment: &EnvironmentName, until: Option<Timestamp>) -> bool {
         let Some(lane) = self.lanes.get_mut(environment) else { return false };

@@ -42,6 +42,8 @@ pub struct ManagerConfig {
     pub notices: Vec<NoticeSink>,
     /// Where the daemon answers Prometheus; `None` when nowhere.
     pub metrics: Option<SocketAddr>,
+    /// How many environments the daemon changes at the same time.
+    pub rollouts: u32,
     /// What of the history is kept.
     pub retention: RetentionPolicy,
     /// Who may sign commits; `None` when signatures are not looked at.
@@ -151,6 +153,7 @@ impl ManagerConfig {
             checks: file.checks,
             notices: file.notices,
             metrics: file.metrics,
+            rollouts: file.rollouts,
             retention: RetentionPolicy { keep: file.history.at_least, keep_ms: file.history.age.0 },
             age_key_files: file.age_key_files.into_iter().map(PathBuf::from).collect(),
             ssh: SshOptions {

@@ -53,7 +53,7 @@ pub async fn rollback(ports: &Ports, request: &RollbackRequest, operator: &mut O
         }
     }
     let result = result.unwrap_or(SyncResult::Failed);
-    ports.tell(SyncEventKind::Ended { result });
+    ports.tell(SyncEventKind::Ended { result, migrated: Vec::new() });
     recorder.report()
 }
 

@@ -144,15 +144,16 @@ pub async fn sync(ports: &Ports, request: &SyncRequest, operator: &mut Operator)
         cause: request.cause.clone(),
         by: request.by.clone(),
     });
-    let result = pass(&ports, request, operator).await;
-    ports.tell(SyncEventKind::Ended { result });
+    let (result, migrated) = pass(&ports, request, operator).await;
+    ports.tell(SyncEventKind::Ended { result, migrated });
     recorder.report()
 }
 
 /// Times a sync looks at the hosts again because another manager was faster.
 const TURNS: u32 = 4;
 
-async fn pass(ports: &Ports, request: &SyncRequest, operator: &mut Operator) -> SyncResult {
+/// Returns how it went, and which migrations the hosts have done by then.
+async fn pass(ports: &Ports, request: &SyncRequest, operator: &mut Operator) -> (SyncResult, Vec<String>) {
     let mut ends = BTreeMap::new();
     let mut gate = Gate { began: ports.clock.now(), passed: request.begun.clone(), word: None };
     let mut request = request.clone();
@@ -160,12 +161,18 @@ async fn pass(ports: &Ports, request: &SyncRequest, operator: &mut Operator) -> 
     loop {
         turn += 1;
         match look_and_apply(ports, &mut request, operator, &mut ends, &mut gate, turn < TURNS).await {
-            Passed::Stopped => return SyncResult::Blocked,
-            Passed::Awaits => return SyncResult::AwaitsApproval,
+            Passed::Stopped => return (SyncResult::Blocked, Vec::new()),
+            Passed::Awaits => return (SyncResult::AwaitsApproval, Vec::new()),
             Passed::Through { blocked } => {
-                let clean = ends.is_empty() || is_clean(ports, &request, &ends).await;
-                return result(&ends, blocked, clean);
+                if ends.is_empty() {
+                    return (result(&ends, blocked, true), Vec::new());
+                }
+                let live = observe_desired(ports, &request.desired).await;
+                let clean = is_clean(ports, &request, &live, &ends);
+                return (result(&ends, blocked, clean), migrated(&request.desired, &live));
             }
+            // Not because anybody was faster.
+            Passed::Waited => turn -= 1,
             Passed::Overtaken => {
                 // By a chance of its own, so that two that meet once do not meet again.
                 ports.clock.sleep(Duration::from_millis(200 * u64::from(turn) + chance() % 1_000)).await;
@@ -187,6 +194,8 @@ enum Passed {
     },
     /// Another manager was faster: what was seen is no longer so.
     Overtaken,
+    /// It was other environments' turn: what was seen may no longer be so.
+    Waited,
 }
 
 async fn look_and_apply(
@@ -244,6 +253,14 @@ async fn look_and_apply(
     }
     if !cleared(ports, asked, &plan, !apps.is_empty()) {
         return Passed::Awaits;
+    }
+    let begins = |(app, rollout): &(AppName, Option<AppRollout>)| rollout.is_some() && !operator.leaves_out(app);
+    if rollouts.iter().any(begins)
+        && let Err(most) = operator.begins()
+    {
+        ports.tell(SyncEventKind::WaitsForTurn { most });
+        operator.wait_for_turn().await;
+        return Passed::Waited;
     }
     if let Some(word) = gate.word.take() {
         ports.tell(word);
@@ -602,9 +619,8 @@ fn failure(end: &AppEnd) -> Option<String> {
 }
 
 /// Returns whether a plan finds nothing to do about the apps that were applied; says what it finds.
-async fn is_clean(ports: &Ports, request: &SyncRequest, ends: &BTreeMap<AppName, AppResult>) -> bool {
-    let live = observe_desired(ports, &request.desired).await;
-    let plan = planned(request, &live, ports.clock.now());
+fn is_clean(ports: &Ports, request: &SyncRequest, live: &LiveState, ends: &BTreeMap<AppName, AppResult>) -> bool {
+    let plan = planned(request, live, ports.clock.now());
     let mut clean = true;
     for app in ends.iter().filter(|(_, result)| **result == AppResult::Done).map(|(app, _)| app) {
         // What was kept long enough only since the hosts were looked at is the next sync's.

@@ -52,6 +52,7 @@ impl Repository for FakeRepository {
             watched: Vec::new(),
             keeps: false,
             backups: false,
+            after: std::collections::BTreeSet::new(),
         };
         let environments = last.into_keys().map(|name| (name, Ok(look.clone()))).collect();
         Box::pin(async move { Looks { fetched: Ok(()), environments } })
@@ -155,6 +156,7 @@ impl Running {
             watched_repository: Some(folder.path().join("git")),
             grace: SOON,
             retention: holdfast_engine::store::RetentionPolicy::default(),
+            rollouts: 4,
         };
         let daemon = tokio::spawn(run(parts, config));
         Self { folder, repository, syncer, jobs, store, daemon }
@@ -282,6 +284,7 @@ async fn nonsense_is_refused_and_one_daemon_is_enough() {
         watched_repository: None,
         grace: SOON,
         retention: holdfast_engine::store::RetentionPolicy::default(),
+        rollouts: 4,
     };
     let error = run(parts, config).await.unwrap_err();
     assert!(error.to_string().contains("another daemon"), "{error}");
@@ -346,6 +349,7 @@ async fn a_stale_socket_is_replaced_and_an_absent_daemon_is_named() {
         watched_repository: None,
         grace: SOON,
         retention: holdfast_engine::store::RetentionPolicy::default(),
+        rollouts: 4,
     };
     let _daemon = tokio::spawn(run(parts, config));
     let mut client = ControlClient::ask(nowhere, &ControlRequest::Status, SOON).await.unwrap();

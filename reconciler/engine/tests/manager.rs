@@ -24,6 +24,7 @@ environments:
 age_key_files: [/etc/holdfast/age.key]
 ssh: { config_file: /etc/holdfast/ssh_config, connect_timeout: 5s, identity: /etc/holdfast/id }
 allowed_signers: /etc/holdfast/allowed_signers
+rollouts: 2
 allow_non_fast_forward: false
 ";
 
@@ -33,7 +34,7 @@ fn a_full_file_and_the_defaults_are_read() {
     assert!(diagnostics.is_empty(), "{diagnostics:?}");
     let config = config.unwrap();
     assert_eq!(config.environments[&"prod".parse().unwrap()], Track::Tag("v*".to_owned()));
-    assert_eq!(config.ssh.connect_timeout.as_secs(), 5);
+    assert_eq!((config.ssh.connect_timeout.as_secs(), config.rollouts), (5, 2));
     assert_eq!(config.runtime_dir, Path::new("/run/holdfast-manager"));
     let signers = config.signers.as_ref().unwrap();
     assert_eq!(signers.file, Path::new("/etc/holdfast/allowed_signers"));
@@ -44,7 +45,7 @@ fn a_full_file_and_the_defaults_are_read() {
     let (config, _) = ManagerConfig::parse("manager.yaml", least.as_bytes());
     let config = config.unwrap();
     assert_eq!((config.poll_interval.as_secs(), config.fetch_timeout.as_secs()), (60, 120));
-    assert_eq!(config.state_dir, Path::new("/var/lib/holdfast-manager"));
+    assert_eq!((config.state_dir.as_path(), config.rollouts), (Path::new("/var/lib/holdfast-manager"), 4));
 }
 
 #[test]
@@ -56,6 +57,7 @@ state_dri: /srv/holdfast
 runtime_dir: run/holdfast
 poll_interval: 10
 fetch_timeout: 5ms
+rollouts: 0
 environments:
   prod: { tag: v*, branch: main }
   Staging: { branch: -x }

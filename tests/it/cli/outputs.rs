@@ -99,7 +99,7 @@ fn cap_80_what_the_store_remembers() {
                 seal: digest_of(b"seal").to_string(),
                 migrated: Vec::new(),
             },
-            SyncEventKind::Ended { result: SyncResult::Synced },
+            SyncEventKind::Ended { result: SyncResult::Synced, migrated: Vec::new() },
         ];
         let events: Vec<_> =
             kinds.into_iter().zip(0..).map(|(kind, n)| SyncEvent { at: at.plus_ms(n * 700), kind }).collect();

@@ -39,6 +39,8 @@ pub struct ManagerFile {
     pub notices: Vec<NoticeSink>,
     /// Where the daemon answers Prometheus; `None` when nowhere. An address of this machine alone.
     pub metrics: Option<SocketAddr>,
+    /// How many environments the daemon changes at the same time.
+    pub rollouts: u32,
     /// How long past syncs are remembered.
     pub history: HistoryKept,
     /// An allowed signers file as `ssh-keygen` reads it; `None` when signatures are not looked at.
@@ -64,6 +66,9 @@ pub struct ManagerFile {
     /// Whether a branch may move to a commit that does not follow the last one.
     pub allow_non_fast_forward: bool,
 }
+
+/// How many environments the daemon changes at the same time when nobody says otherwise.
+pub const ROLLOUTS: u32 = 4;
 
 /// How long past syncs are remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +172,7 @@ fn resolve(file: &str, raw: raw::Manager, findings: &mut Findings<'_>) -> Option
         checks,
         notices,
         metrics,
+        rollouts: raw.rollouts.map_or(ROLLOUTS, |most| most.0),
         history,
         allowed_signers: text(raw.allowed_signers),
         age_key_files: raw.age_key_files.unwrap_or_default().into_iter().map(|path| path.0).collect(),

@@ -49,7 +49,7 @@ pub use certificates::{Certificate, CertificateAuthority};
 pub(crate) use databases::login_name;
 pub use databases::{DatabasePlan, PostgresSpec, RolePlan};
 pub use load::{FORMAT, load};
-pub use manager::{Followed, HistoryKept, ManagerFile, load_manager};
+pub use manager::{Followed, HistoryKept, ManagerFile, ROLLOUTS, load_manager};
 pub use model::*;
 pub use notices::{MailSecurity, NoticeSeverity, NoticeSink, NoticeTarget};
 pub(crate) use resolve::{backup_component, certificate_component, databases_component};

@@ -39,6 +39,15 @@ pub struct DesiredState {
     pub hosts: BTreeMap<HostName, DesiredHost>,
 }
 
+impl DesiredState {
+    /// Returns the environments that must have done this one's migrations before.
+    pub fn migrates_after(&self) -> BTreeSet<EnvironmentName> {
+        let components = self.hosts.values().flat_map(|host| host.apps.values()).flat_map(|app| &app.components);
+        let after = components.filter_map(|component| component.migrate.as_ref()?.spec.after.as_ref());
+        after.filter_map(|after| after.value.parse().ok()).collect()
+    }
+}
+
 /// What one host should be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DesiredHost {

@@ -214,6 +214,12 @@ impl Fleet {
         self.paused
     }
 
+    /// Returns whether anything starts on a host: what is before its switch, or goes back from it.
+    pub fn is_starting(&self) -> bool {
+        let starts = |member: &Member| matches!(member, Member::Preparing | Member::Promoting | Member::GoingBack);
+        !self.ended && self.members.values().any(starts)
+    }
+
     /// Returns whether a [`FleetEvent::Promote`] would change anything now: the rollout is paused, is about to pause behind its first
     /// wave, or has a watch window that is open or just opens.
     pub fn can_promote(&self) -> bool {

@@ -101,6 +101,10 @@ fn describe(kind: &SyncEventKind) -> Option<(String, String, Tone)> {
             let text = format!("{by} overrides: {} is {} ({reason})", apps.join(", "), windows.join("; "));
             ("window".to_owned(), text, Tone::Waiting)
         }
+        SyncEventKind::WaitsForTurn { most } => {
+            let text = format!("waits for its turn: no more than {most} environments are changed at once");
+            ("plan".to_owned(), text, Tone::Waiting)
+        }
         SyncEventKind::AppStarted { app, release, waves } => {
             let waves: Vec<String> =
                 waves.iter().map(|wave| wave.iter().map(ToString::to_string).collect::<Vec<_>>().join(" + ")).collect();
@@ -143,7 +147,7 @@ fn describe(kind: &SyncEventKind) -> Option<(String, String, Tone)> {
             };
             (app.to_string(), text.to_owned(), tone)
         }
-        SyncEventKind::Ended { result } => {
+        SyncEventKind::Ended { result, .. } => {
             let (text, tone) = match result {
                 SyncResult::Synced => ("synced", Tone::Good),
                 SyncResult::NoChange => ("nothing to do", Tone::Good),

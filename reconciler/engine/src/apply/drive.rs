@@ -201,6 +201,7 @@ impl<'a> Drive<'a> {
             if let Some(result) = self.result {
                 break result;
             }
+            operator.costs(self.fleet.is_starting());
             operator.stand(self.fleet.is_paused().then_some(self.hint.as_str()), self.fleet.can_promote());
             tokio::select! {
                 message = self.inbox.1.recv() => {

@@ -9,6 +9,7 @@ mod drive;
 mod follow;
 mod operator;
 mod tell;
+mod turns;
 mod unfinished;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use crate::ports::Ports;
 
 pub use operator::{Heard, Operator, OperatorHandle, OperatorVerb, OperatorWord, nothing_held, operator};
 
+pub use turns::Turns;
 pub use unfinished::unfinished;
 
 pub(crate) use deliver::secret_problems;

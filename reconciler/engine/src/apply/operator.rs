@@ -2,7 +2,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use holdfast_core::id::{AppName, EnvironmentName};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+
+use super::turns::{Turn, Turns};
 
 /// What a person says to a running rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +48,12 @@ pub fn nothing_held(environment: &EnvironmentName) -> String {
     format!("the rollout in {environment} goes on by itself: nothing is paused and no watch window is open")
 }
 
+/// Returns what to say of a sync that waits for its turn.
+fn waits_its_turn(most: u32) -> String {
+    let are = if most == 1 { "another environment is" } else { "other environments are" };
+    format!("{are} being changed, and no more than {most} at once (`rollouts` of the manager's configuration)")
+}
+
 /// What both ends know.
 #[derive(Debug, Default)]
 struct Desk {
@@ -66,6 +74,8 @@ struct Desk {
 pub struct OperatorHandle {
     words: mpsc::UnboundedSender<OperatorWord>,
     desk: Arc<Mutex<Desk>>,
+    /// Something was left out of what has not begun.
+    left_out: Arc<Notify>,
 }
 
 /// Where words are heard.
@@ -73,15 +83,20 @@ pub struct OperatorHandle {
 pub struct Operator {
     words: mpsc::UnboundedReceiver<OperatorWord>,
     desk: Arc<Mutex<Desk>>,
+    left_out: Arc<Notify>,
     /// Whether anybody may still speak.
     open: bool,
+    /// Whose turn it is to begin something; `None` where nobody waits for others.
+    turn: Option<Turn>,
 }
 
 /// Returns both ends.
 pub fn operator() -> (OperatorHandle, Operator) {
     let (sender, words) = mpsc::unbounded_channel();
     let desk = Arc::<Mutex<Desk>>::default();
-    (OperatorHandle { words: sender, desk: Arc::clone(&desk) }, Operator { words, desk, open: true })
+    let left_out = Arc::<Notify>::default();
+    let handle = OperatorHandle { words: sender, desk: Arc::clone(&desk), left_out: Arc::clone(&left_out) };
+    (handle, Operator { words, desk, left_out, open: true, turn: None })
 }
 
 impl OperatorHandle {
@@ -92,6 +107,9 @@ impl OperatorHandle {
             return Heard::Ended;
         }
         desk.aborted |= word.app.is_none() && word.verb == OperatorVerb::Abort;
+        if matches!(word.verb, OperatorVerb::Pause | OperatorVerb::Abort) {
+            self.left_out.notify_waiters();
+        }
         let meant = desk.rolling.is_some() && word.app.as_ref().is_none_or(|app| desk.rolling.as_ref() == Some(app));
         if meant && word.verb == OperatorVerb::Promote && !desk.promotable {
             return Heard::NothingHeld;
@@ -115,6 +133,38 @@ impl OperatorHandle {
 }
 
 impl Operator {
+    /// Has what begins wait for its turn.
+    #[must_use]
+    pub fn in_turn(mut self, turns: Turns) -> Self {
+        self.turn = Some(Turn::of(turns));
+        self
+    }
+
+    /// Begins if that needs no waiting; otherwise returns how many others have the turns.
+    pub(crate) fn begins(&mut self) -> Result<(), u32> {
+        let Some(turn) = &mut self.turn else { return Ok(()) };
+        if turn.begin() { Ok(()) } else { Err(turn.most()) }
+    }
+
+    /// Waits until [`Operator::begins`] would succeed, or somebody says that something is not to begin.
+    pub(crate) async fn wait_for_turn(&mut self) {
+        let Some(turn) = &mut self.turn else { return };
+        let hold = |hint: Option<String>| self.desk.lock().unwrap_or_else(PoisonError::into_inner).held = hint;
+        hold(Some(waits_its_turn(turn.most())));
+        tokio::select! {
+            () = turn.wait() => {}
+            () = self.left_out.notified() => {}
+        }
+        hold(None);
+    }
+
+    /// Says whether anything of the rollout starts: while nothing does, it is another environment's turn.
+    pub(super) fn costs(&mut self, something_starts: bool) {
+        if let Some(turn) = &mut self.turn {
+            turn.costs(something_starts);
+        }
+    }
+
     /// Says how the rollout stands: what it waits for a person with, and whether there is anything to promote.
     pub(super) fn stand(&self, hint: Option<&str>, promotable: bool) {
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,6 +192,9 @@ impl Operator {
         // What was meant for the one before came too late for it, and is not for this one.
         while self.words.try_recv().is_ok() {}
         desk.rolling = Some(app.clone());
+        drop(desk);
+        // Staging costs as much as what follows.
+        self.costs(true);
     }
 
     /// It is over.

@@ -12,7 +12,7 @@ use super::control::ControlReply;
 use super::event::{DaemonEvent, Looks, Ran, Response, StoreChange, Token};
 use super::run::{Parts, Voice};
 use super::watch;
-use crate::apply::{Heard, OperatorHandle, nothing_held, operator};
+use crate::apply::{Heard, OperatorHandle, Turns, nothing_held, operator};
 use crate::ports::EventSink;
 
 /// Those who see the events of each environment.
@@ -52,6 +52,7 @@ pub(super) struct Carrier {
     parts: Parts,
     events: mpsc::UnboundedSender<DaemonEvent>,
     audience: Audience,
+    turns: Turns,
     tasks: JoinSet<()>,
     operators: BTreeMap<EnvironmentName, OperatorHandle>,
     /// What is being written down: a job that reads it begins afterwards.
@@ -61,11 +62,12 @@ pub(super) struct Carrier {
 }
 
 impl Carrier {
-    pub(super) fn new(parts: Parts, events: mpsc::UnboundedSender<DaemonEvent>) -> Self {
+    pub(super) fn new(parts: Parts, turns: Turns, events: mpsc::UnboundedSender<DaemonEvent>) -> Self {
         Self {
             parts,
             events,
             audience: Audience::default(),
+            turns,
             tasks: JoinSet::new(),
             operators: BTreeMap::new(),
             writing: Vec::new(),
@@ -94,6 +96,8 @@ impl Carrier {
             }
             Response::Start(job) => {
                 let (handle, operator) = operator();
+                let waits = job.kind.waits_for_others();
+                let operator = if waits { operator.in_turn(self.turns.clone()) } else { operator };
                 self.operators.insert(job.environment.clone(), handle.clone());
                 let syncer = Arc::clone(&self.parts.syncer);
                 let stage = Stage { environment: job.environment.clone(), audience: self.audience.clone() };

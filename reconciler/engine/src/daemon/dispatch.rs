@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_core::config::DriftPolicy;
+use holdfast_core::event::SyncResult;
 use holdfast_core::id::{AppName, CommitId, EnvironmentName};
 use holdfast_core::notice::Told;
 use holdfast_core::schedule::{NextSync, Queue, SyncCause, SyncVerdict, WantedSync, backoff_ms};
@@ -31,7 +32,7 @@ pub struct Settings {
 /// Decides. Holds all that the daemon knows and touches nothing.
 ///
 /// # Guarantees
-/// One job at a time in each environment; environments do not wait for each other. Of many commits only the newest is synced. Of
+/// One job at a time in each environment; here environments do not wait for each other (what they begin may: `apply::Turns`). Of many commits only the newest is synced. Of
 /// many hints and wishes to look, at most one look runs and one follows it.
 pub struct Dispatcher {
     settings: Settings,
@@ -345,6 +346,13 @@ impl Dispatcher {
             self.queue.ended(name, ran.verdict, now);
         }
         let end = state.last.as_ref().map(|(end, _)| end.clone());
+        if ran.result == SyncResult::Synced {
+            // What it has migrated now, others may have waited for.
+            let after = |state: &EnvironmentState| state.look.as_ref().is_some_and(|look| look.after.contains(name));
+            for (other, _) in self.environments.iter().filter(|(_, state)| after(state)) {
+                self.queue.hurry(other, now);
+            }
+        }
         let last = !self.queue.is_waiting(name);
         for (token, ends) in end.iter().flat_map(|end| self.followers.ended(&job.kind, end, last)) {
             out.push(Response::Reply(token, ControlReply::Ended { ends }));

@@ -1,6 +1,5 @@
 use holdfast_core::config::{SyncMode, SyncPolicy};
 use holdfast_core::diag::Origin;
-use holdfast_core::event::SyncResult;
 
 use std::collections::BTreeSet;
 
@@ -33,7 +32,16 @@ fn name(text: &str) -> EnvironmentName {
 fn look(digit: char, mode: SyncMode, drift: DriftPolicy) -> Result<Look, LookError> {
     let policy = SyncPolicy { mode, drift, ignore: Vec::new(), prune_limit_percent: 20, windows: Vec::new() };
     let watched = Vec::<Watched>::new();
-    Ok(Look { commit: commit(digit), policy, approval: false, apps: Vec::new(), watched, keeps: false, backups: false })
+    Ok(Look {
+        commit: commit(digit),
+        policy,
+        approval: false,
+        apps: Vec::new(),
+        watched,
+        keeps: false,
+        backups: false,
+        after: BTreeSet::new(),
+    })
 }
 
 fn automatic(digit: char) -> Result<Look, LookError> {
@@ -907,4 +915,24 @@ fn cap_70_backups_are_looked_after_by_the_clock_and_people_are_told() {
 
     let mut none = Story::started(&["prod"]);
     assert!(!backups(&none.looked(&[("prod", automatic('a'))])), "where none are declared nobody looks");
+}
+
+/// One push is for both: production is tried again when staging has migrated, and not when its back-off has passed.
+#[test]
+fn cap_57_who_migrates_after_another_begins_when_that_one_has() {
+    let mut this = Story::started(&["production", "staging"]);
+    let production = automatic('a').map(|look| Look { after: [name("staging")].into(), ..look });
+    let out = this.looked(&[("production", production), ("staging", automatic('a'))]);
+    assert_eq!(out.len(), 2, "{out:?}");
+    let mut early = job("production", 'a', SyncCause::Commit);
+    for _ in 0..6 {
+        this.ended(&early, SyncResult::Blocked, SyncVerdict::TryAgain);
+        early = job("production", 'a', SyncCause::Resume);
+        this.after(600_000);
+    }
+    let blocked = this.ended(&early, SyncResult::Blocked, SyncVerdict::TryAgain);
+    assert!(!blocked.contains(&Response::Start(early.clone())), "{blocked:?}");
+    let staging = job("staging", 'a', SyncCause::Commit);
+    let out = this.ended(&staging, SyncResult::Synced, SyncVerdict::Settled);
+    assert!(out.contains(&Response::Start(early)), "{out:?}");
 }

@@ -1,6 +1,6 @@
 //! What can happen to the daemon, and what it can decide to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_core::config::{HostSpec, SyncPolicy};
 use holdfast_core::event::SyncResult;
@@ -88,6 +88,8 @@ pub struct Look {
     pub keeps: bool,
     /// Whether it declares backups or certificates.
     pub backups: bool,
+    /// The environments whose migrations it waits for.
+    pub after: BTreeSet<EnvironmentName>,
 }
 
 /// A host and what matters on it.
@@ -143,6 +145,15 @@ impl JobKind {
     pub fn commit(&self) -> &CommitId {
         match self {
             Self::Sync { commit, .. } | Self::Rollback { commit, .. } => commit,
+        }
+    }
+
+    /// Returns whether it waits while as many other environments are being changed as may be at the same time. What a person asked for
+    /// does not.
+    pub fn waits_for_others(&self) -> bool {
+        match self {
+            Self::Rollback { .. } => false,
+            Self::Sync { cause, .. } => *cause != SyncCause::Operator,
         }
     }
 

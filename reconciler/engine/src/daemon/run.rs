@@ -16,7 +16,7 @@ use super::dispatch::{Dispatcher, Settings};
 use super::event::{Checked, DaemonEvent, Job, Known, Looks, Ran, Response};
 use super::socket::{self, ControlError, SocketEvent};
 use super::sources;
-use crate::apply::{Operator, OperatorHandle};
+use crate::apply::{Operator, OperatorHandle, Turns};
 use crate::ports::{BoxFuture, Clock, Connector, EventSink};
 use crate::store::{RetentionPolicy, Store, StoreError};
 
@@ -124,6 +124,8 @@ pub struct DaemonConfig {
     pub grace: Duration,
     /// What of the history is kept.
     pub retention: RetentionPolicy,
+    /// How many environments are changed at the same time.
+    pub rollouts: u32,
 }
 
 /// Why the daemon could not run.
@@ -151,7 +153,7 @@ pub async fn run(parts: Parts, config: DaemonConfig) -> Result<(), DaemonError> 
     let _watcher = config.watched_repository.as_deref().and_then(|path| sources::repository(path, events.clone()));
     let store = parts.store.clone();
     let clock = Arc::clone(&parts.clock);
-    let mut carrier = Carrier::new(parts, events);
+    let mut carrier = Carrier::new(parts, Turns::new(config.rollouts), events);
     let mut dispatcher = Dispatcher::new(config.settings, config.environments.iter().cloned());
     let mut pet = watchdog();
     let mut tidy = tokio::time::interval(DAY);

@@ -7,6 +7,7 @@ mod migrations;
 mod sample;
 mod statics;
 mod stories;
+mod turns;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -36,6 +36,9 @@ record!(
     notices: Option<Vec<At<ManagerNotice>>>,
     /// How the daemon tells its own state to Prometheus. Default: not at all.
     metrics: Option<ManagerMetrics>,
+    /// How many environments the daemon changes at the same time, from the first image to the switch; further ones wait for their turn.
+    /// Default: 4.
+    rollouts: Option<Whole<1, 1_000>>,
     /// How long past syncs are remembered.
     history: Option<ManagerHistory>,
     /// How hosts and the repository are reached.
