@@ -5,6 +5,7 @@ mod databases;
 mod disaster;
 mod foreign;
 mod frontend;
+mod grafana;
 mod hosts;
 mod investment;
 mod migrations;

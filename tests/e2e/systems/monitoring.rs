@@ -10,10 +10,11 @@ use holdfast_testkit::ops::text;
 use holdfast_testkit::sink::Sink;
 use serde_json::{Value, json};
 
-use super::Shipped;
+use super::{Shipped, grafana};
 
 const ENVIRONMENT: &str = "investment-prod";
 const PATIENCE: Duration = Duration::from_secs(90);
+const GRAFANA_PASSWORD: &str = "grafana-0123456789";
 const VARIABLES: [&str; 15] = [
     "registry: lab",
     "postgres_image: lab/postgres:17",
@@ -22,7 +23,7 @@ const VARIABLES: [&str; 15] = [
     "airflow_image: lab/airflow:1",
     "prometheus_image: lab/prometheus:2",
     "alertmanager_image: lab/alertmanager:0",
-    "grafana_image: \"\"",
+    "grafana_image: lab/grafana:1",
     "node_exporter_image: lab/node-exporter:1",
     "postgres_exporter_image: lab/postgres-exporter:0",
     "redis_exporter_image: lab/redis-exporter:1",
@@ -127,7 +128,7 @@ fn cap_76_what_runs_is_asked_and_what_breaks_reaches_somebody() {
         "redis": { "password": "r#d $-prod" },
         "app": { "jwt_key": "jwt-prod-0123456789abcdef", "gdpr_encryption_key": "gdpr-prod-0123456789abcdef=" },
         "alerts": { "webhook_url": sink.url(HOOK) },
-        "grafana": { "admin_password": "grafana-0123456789" },
+        "grafana": { "admin_password": GRAFANA_PASSWORD },
     });
     shipped.ops.seal(ENVIRONMENT, &secrets.to_string());
     shipped.edit("environments/investment-prod/investment.yaml", "window: 24h", "window: 1s");
@@ -159,6 +160,7 @@ fn cap_76_what_runs_is_asked_and_what_breaks_reaches_somebody() {
     );
 
     what_breaks_reaches_somebody(&lab, &host, &sink);
+    grafana::is_given_what_git_says(&lab, &host, "investment-prod-monitoring-watch-grafana-1", GRAFANA_PASSWORD);
 
     // Rules and queries name what is there.
     let prometheus = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
