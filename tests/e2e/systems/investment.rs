@@ -7,9 +7,9 @@ use std::time::Duration;
 use holdfast_testkit::lab::{Lab, wait_until};
 use holdfast_testkit::load::{Load, LoadSpec};
 use holdfast_testkit::ops::text;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Counting, Shipped, address, ask, asked, assert_hidden};
+use super::{CERTIFICATE, Counting, Shipped, address, ask, asked, assert_hidden, tls};
 
 /// The lab's hosts, one after another.
 const HOSTS: [&str; 2] = ["prod-c", "vps"];
@@ -68,7 +68,7 @@ fn inside(lab: &Lab, project: &str, service: &str, argv: &[&str]) -> String {
 #[test]
 #[ignore = "needs the lab"]
 fn cap_23_one_clock_and_a_queue_that_forgets_nothing_beside_a_release() {
-    let lab = Lab::up("invest", "inv", 2, &["--images", "investment"]);
+    let lab = Lab::up("invest", "inv", 2, &["--tree", "systems", "--images", "investment"]);
     let shipped = shipped(&lab);
     let apply = |environment: &str| shipped.ops.run_any(&["apply", environment, "--yes"]).status.code();
     std::thread::scope(|scope| {
@@ -126,6 +126,7 @@ fn cap_23_one_clock_and_a_queue_that_forgets_nothing_beside_a_release() {
     let sql = "SELECT revision || ' ' || count(*) FROM migration_runs GROUP BY revision ORDER BY revision";
     let psql = ["psql", "-XAtq", "-U", "investment_user", "-d", "investment_db", "-c", sql];
     assert_eq!(inside(&lab, "data", "postgres", &psql), "0001 1\n0002 1");
+    its_names_get_a_certificate(&lab, &shipped);
 }
 
 /// Its health says that all is well, and every second POST of a user is answered with 500: only its own counts tell.
@@ -145,6 +146,43 @@ fn a_release_that_is_healthy_and_fails_its_users_goes_back(lab: &Lab, shipped: &
     assert_eq!(asked(lab, 0, SITE, "/api/health"), json!({ "status": "healthy", "version": "1.1.0" }));
     for _ in 0..20 {
         post(lab, "/api/portfolio/transaction", r#"{"message":"buy"}"#);
+    }
+}
+
+/// As it is shipped: both names have a certificate of an authority that asks them on port 80, and who comes there is sent to HTTPS.
+fn its_names_get_a_certificate(lab: &Lab, shipped: &Shipped) {
+    let host = lab.hosts[0].name.as_str();
+    let names = [SITE.to_owned(), format!("www.{SITE}")];
+    lab.exec(host, &["sh", "-c", tls::AUTHORITY]);
+    lab.exec(host, &["sh", "-c", &format!("echo '127.0.0.1 {}' >>/etc/hosts", names.join(" "))]);
+    let site = "    nginx: nginx/investment.conf.j2\n";
+    shipped.edit(PROD, site, &format!("{site}{CERTIFICATE}"));
+    let email = "    email: ops@example.com\n";
+    let ours = format!("{email}    directory: https://localhost:14000/dir\n    trust: {}\n", tls::TRUST);
+    shipped.edit("environments/investment-prod/environment.yaml", email, &ours);
+    shipped.edit("templates/compose/investment-backend.yaml.j2", "      FIXTURE_FAIL_SHARE: \"0.5\"\n", "");
+    shipped.ops.ship("with its certificate");
+    assert_eq!(shipped.ops.run_any(&["apply", "investment-prod", "--yes"]).status.code(), Some(0));
+    shipped.assert_plan_is_empty("investment-prod");
+    wait_until("the certificate is issued and HTTPS proven", Duration::from_secs(180), || {
+        let status = shipped.ops.run_any(&["status", "investment-prod", "--json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+        let certificate = &status["environments"][0]["apps"][0]["certificates"][0];
+        certificate["issuer"].as_str().is_some_and(|issuer| issuer.contains("Pebble")) && certificate["hsts"] == true
+    });
+    for name in &names {
+        let ask = |url: &str| {
+            let to = format!("{name}:443:127.0.0.1");
+            lab.exec(host, &["curl", "-sSi", "-m", "20", "--cacert", tls::TRUST, "--resolve", &to, url])
+        };
+        let answer = ask(&format!("https://{name}/api/health"));
+        assert!(answer.starts_with("HTTP/2 200") && answer.contains("\"status\":\"healthy\""), "{answer}");
+        assert!(answer.to_lowercase().contains("strict-transport-security: max-age=31536000"), "{answer}");
+        let answer = ask(&format!("http://{name}/api/health?x=1"));
+        assert!(
+            answer.starts_with("HTTP/1.1 301") && answer.contains(&format!("https://{name}/api/health?x=1")),
+            "{answer}"
+        );
     }
 }
 

@@ -1,5 +1,6 @@
 //! The five systems as this repository ships them: the definitions of `inventory`, `environments` and `templates`, with nothing
-//! replaced but the hosts' addresses and, by variables of the inventory, the images.
+//! replaced but the hosts' addresses and, by variables of the inventory, the images; and without the certificates of production, for
+//! which a lab has no authority, but where a test brings one.
 
 mod databases;
 mod disaster;
@@ -26,6 +27,9 @@ use std::process::Command;
 use holdfast_testkit::lab::Lab;
 use holdfast_testkit::ops::Ops;
 use serde_json::Value;
+
+/// The line by which a site of production has its certificate.
+const CERTIFICATE: &str = "    certificate: site\n";
 
 /// A clone of the shipped definitions for a lab.
 struct Shipped {
@@ -57,6 +61,15 @@ impl Shipped {
             }
         }
         ops.write("inventory/hosts.yaml", &inventory);
+        for environment in environments {
+            for file in fs::read_dir(ops.work.join("environments").join(environment)).unwrap() {
+                let path = file.unwrap().path();
+                let text = fs::read_to_string(&path).unwrap();
+                if text.contains(CERTIFICATE) {
+                    fs::write(path, text.replace(CERTIFICATE, "")).unwrap();
+                }
+            }
+        }
         let manager = fs::read_to_string(&ops.config).unwrap();
         let sources: String = environments.iter().map(|name| format!("  {name}: {{ branch: main }}\n")).collect();
         fs::write(&ops.config, manager.replace("  prod: { branch: main }\n", &sources)).unwrap();

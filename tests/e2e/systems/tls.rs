@@ -13,7 +13,7 @@ const SITE: &str = "nps.example.com";
 const NAMES: [&str; 3] = [SITE, "www.nps.example.com", "api.nps.example.com"];
 const SERVICE: &str = "holdfast-certificate-prod-nps.service";
 const DECLARATION: &str = "/var/lib/holdfast/apps/prod/nps/edge-certificate/nps.json";
-const TRUST: &str = "/srv/acme/trust.pem";
+pub(super) const TRUST: &str = "/srv/acme/trust.pem";
 const HSTS: &str = "max-age=31536000; includeSubDomains";
 
 const ENVIRONMENT_TEXT: &str = "\
@@ -95,7 +95,7 @@ for who, port in (("api", sys.argv[1]), ("site", sys.argv[2])):
 "#;
 
 /// pebble as an authority of one's own: real HTTP validation against the site, and a key of its own for its API.
-const AUTHORITY: &str = r#"set -e
+pub(super) const AUTHORITY: &str = r#"set -e
 mkdir -p /srv/acme
 cd /srv/acme
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 9 -subj /CN=localhost \
