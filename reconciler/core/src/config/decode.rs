@@ -290,7 +290,6 @@ impl<'n> Fields<'n> {
     }
 }
 
-/// Declares a record: its type, its decoder and its JSON Schema.
 /// Returns the key of a field: one that is a word of the language has `r#` before it there.
 pub(crate) const fn key(field: &'static str) -> &'static str {
     match field.as_bytes() {
@@ -299,6 +298,7 @@ pub(crate) const fn key(field: &'static str) -> &'static str {
     }
 }
 
+/// Declares a record: its type, its decoder and its JSON Schema.
 macro_rules! record {
     ($(#[$meta:meta])* $name:ident, $what:literal, { $($(#[$field_meta:meta])* $field:ident : $type:ty,)* }) => {
         $(#[$meta])*

@@ -77,7 +77,7 @@ impl Act for Watch<'_> {
         }
         for counted in &mut metrics {
             look_at_counts(counted)?;
-            if let Some(why) = counted.missing() {
+            if let Some(why) = counted.missing().filter(|_| crate::serve::since_boot() >= BOOTING) {
                 return fail(why);
             }
         }
