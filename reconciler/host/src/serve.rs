@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use holdfast_protocol::{
-    BackupLive, BackupReply, BackupRequest, CertificateLive, CertificateSpec, DatabasesLive, Decision, Envelope, Fault,
-    FaultKind, FrameError, HelloRequest, JournalEntry, Ledger, ObserveRequest, Observed, PROTOCOL_VERSION, Reply,
-    Request, RestoreRequest, Restored, StageProblem, SwitchLive, TransactionId, TransactionSpec, TransactionStatus,
-    read_frame, write_frame,
+    BackupLive, BackupReply, BackupRequest, CertificateLive, CertificateSpec, DatabasesLive, DatabasesQuery, Decision,
+    Envelope, Fault, FaultKind, FrameError, HelloRequest, JournalEntry, Ledger, ObserveRequest, Observed,
+    PROTOCOL_VERSION, Reply, Request, RestoreRequest, Restored, StageProblem, SwitchLive, TransactionId,
+    TransactionSpec, TransactionStatus, read_frame, write_frame,
 };
 
 use crate::blob::{self, Inbox};
@@ -71,7 +71,7 @@ pub trait Transactions: Send + Sync {
     ) -> BTreeMap<String, Observed<CertificateLive>>;
 
     /// Returns how the databases of these declarations stand.
-    fn databases(&self, declarations: &[String]) -> BTreeMap<String, Observed<DatabasesLive>>;
+    fn databases(&self, declarations: &[DatabasesQuery]) -> BTreeMap<String, Observed<DatabasesLive>>;
 
     /// Restores a backup in a unit of its own, and waits for it.
     fn restore(&self, request: &RestoreRequest) -> Result<Restored, Fault>;

@@ -13,10 +13,10 @@ use holdfast_host::observe::Observer;
 use holdfast_host::paths::{Root, System};
 use holdfast_host::serve::{Host, Transactions, serve};
 use holdfast_protocol::{
-    BackupLive, BackupReply, BackupRequest, CertificateLive, CertificateSpec, DatabasesLive, Decision, Envelope, Fault,
-    FaultKind, FileQuery, FrameError, HelloRequest, HostEvent, JournalEntry, JournalEvent, Ledger, ObserveRequest,
-    Observed, Outcome, PROTOCOL_VERSION, Phase, Reply, Request, RestoreRequest, Restored, StageProblem, SwitchLive,
-    TransactionId, TransactionSpec, TransactionStatus, read_frame, write_frame,
+    BackupLive, BackupReply, BackupRequest, CertificateLive, CertificateSpec, DatabasesLive, DatabasesQuery, Decision,
+    Envelope, Fault, FaultKind, FileQuery, FrameError, HelloRequest, HostEvent, JournalEntry, JournalEvent, Ledger,
+    ObserveRequest, Observed, Outcome, PROTOCOL_VERSION, Phase, Reply, Request, RestoreRequest, Restored, StageProblem,
+    SwitchLive, TransactionId, TransactionSpec, TransactionStatus, read_frame, write_frame,
 };
 
 /// A transaction side that has one journal entry and then waits to be cancelled; it tells when it was.
@@ -80,8 +80,8 @@ impl Transactions for Waiting {
         declarations.iter().map(|path| (path.clone(), Observed::Seen(BackupLive::default()))).collect()
     }
 
-    fn databases(&self, declarations: &[String]) -> BTreeMap<String, Observed<DatabasesLive>> {
-        declarations.iter().map(|path| (path.clone(), Observed::Absent)).collect()
+    fn databases(&self, declarations: &[DatabasesQuery]) -> BTreeMap<String, Observed<DatabasesLive>> {
+        declarations.iter().map(|query| (query.path.clone(), Observed::Absent)).collect()
     }
 
     fn restore(&self, request: &RestoreRequest) -> Result<Restored, Fault> {

@@ -25,6 +25,10 @@ pub struct DatabasesSpec {
     pub roles: BTreeMap<String, RoleSpec>,
     /// Databases by name.
     pub databases: BTreeMap<String, DatabaseSpec>,
+    /// Settings of the server that a reload does for: all that `ALTER SYSTEM` is to have set. Left out where there is none, so that a
+    /// declaration without them is the file it was before there were any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
 }
 
 /// A role. It does not log in itself: what logs in is a role of its own for each password, which becomes this one.
@@ -82,6 +86,23 @@ pub enum Access {
     Write,
 }
 
+/// A declaration of databases to look at, with what git says now of the server's settings: what is on the host may say something else yet,
+/// or nothing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabasesQuery {
+    /// The path of the declaration.
+    pub path: String,
+    /// The compose project.
+    pub project: String,
+    /// The service in it.
+    pub service: String,
+    /// The role that may do everything, reached over the container's own socket.
+    pub superuser: String,
+    /// What `ALTER SYSTEM` is to have set.
+    pub settings: BTreeMap<String, String>,
+}
+
 /// How far a PostgreSQL server is from its declaration on the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabasesLive {
@@ -93,4 +114,8 @@ pub struct DatabasesLive {
     pub over: Vec<String>,
     /// When the next login's time is over, in milliseconds since the Unix epoch by the host's clock.
     pub next_over_ms: Option<u64>,
+    /// What a reload will change for the settings to be those that were asked about, a line each.
+    pub reloads: Vec<String>,
+    /// Those of the settings that were asked about that this server does not take from a reload, each with the reason.
+    pub refused: Vec<String>,
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CertificateSpec, Digest, PrerequisiteQuery, StaticQuery};
+use crate::{CertificateSpec, DatabasesQuery, Digest, PrerequisiteQuery, StaticQuery};
 
 /// What the manager wants to know, in one round trip. The host adds everything its ledger names, so that what is to be pruned
 /// shows up without being asked for.
@@ -22,8 +22,8 @@ pub struct ObserveRequest {
     pub certificates: BTreeMap<String, CertificateSpec>,
     /// Groups, accounts, folders and packages to look at.
     pub prerequisites: PrerequisiteQuery,
-    /// Declarations of databases, by their path, whose state is wanted.
-    pub databases: Vec<String>,
+    /// Declarations of databases whose state is wanted.
+    pub databases: Vec<DatabasesQuery>,
     /// Static files to look at.
     pub statics: Vec<StaticQuery>,
 }

@@ -25,6 +25,7 @@ const POSTGRES: &str = r"    postgres:
           extensions: [pgcrypto, uuid-ossp]
           grants: { reports: read }
           seeds: { greeting: sql/greeting.sql.j2 }
+      settings: { work_mem: 8MB }
 ";
 
 /// A team's repository for one host.
@@ -137,6 +138,8 @@ fn cap_51_58_59_roles_grants_and_a_password_that_changes_under_load() {
     assert!(second.len() == 1 && second != first, "{second:?}");
     assert!(story.sessions(&second[0]) > 0, "the new slot logs in with it");
     assert_eq!(started(), before, "nobody else was restarted");
+    settings_change_by_a_reload(&story);
+    assert_eq!(started(), before, "settings need no new start");
 
     // A release that fails after its password was made goes back to the login it had.
     story.rotate("db_password");
@@ -184,6 +187,71 @@ fn cap_51_58_59_roles_grants_and_a_password_that_changes_under_load() {
     lab.assert_none_lost(&report);
     assert!(report.requests > 500, "the load was real: {} requests", report.requests);
     a_protected_secret_is_refused(&story);
+}
+
+/// Capability 34: a setting is loaded, what somebody set by hand is seen and taken back, and what is wrong changes nothing.
+fn settings_change_by_a_reload(story: &Story) {
+    let is = |name: &str| story.sql(&format!("SHOW {name}"));
+    let since = || story.sql("SELECT pg_postmaster_start_time()");
+    let written =
+        || story.sql("SELECT name, setting FROM pg_file_settings WHERE sourcefile LIKE '%auto.conf' ORDER BY name");
+    let settings = |from: &str, to: &str| {
+        story.edit(APP, &format!("settings: {{ {from} }}"), &format!("settings: {{ {to} }}"));
+        story.ops.ship("other settings");
+    };
+    let plan = || {
+        let plan = story.ops.run_any(&["plan", "prod", "--detailed-exitcode"]);
+        // A plan is wrapped at the width of the terminal.
+        (plan.status.code(), text_of(&plan).split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let says = |words: &[&str]| {
+        let (code, said) = plan();
+        assert_eq!(code, Some(2), "{said}");
+        for word in words {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+        said
+    };
+    let (first, connections) = (since(), is("max_connections"));
+    assert_eq!((is("work_mem"), written()), ("8MB".to_owned(), "work_mem|8MB".to_owned()));
+    settings("work_mem: 8MB", "work_mem: 16MB, log_min_duration_statement: 500ms");
+    let said = says(&["changed in git: reload: setting log_min_duration_statement is not set, and 500ms is declared"]);
+    assert!(!said.contains("~ service"), "{said}");
+    assert_eq!(story.apply(), Some(0));
+    story.ops.assert_plan_is_empty();
+    assert_eq!((is("work_mem"), is("log_min_duration_statement")), ("16MB".to_owned(), "500ms".to_owned()));
+
+    // By hand: one that a reload does for, and one that waits for a new start.
+    story.sql("ALTER SYSTEM SET max_connections = 321");
+    story.sql("ALTER SYSTEM SET work_mem = '4MB'");
+    story.sql("SELECT pg_reload_conf()");
+    let waits = "SELECT pending_restart FROM pg_settings WHERE name = 'max_connections'";
+    wait_until("it waits for a new start", Duration::from_secs(20), || story.sql(waits) == "t");
+    says(&["setting work_mem is 4MB, and 16MB is declared", "setting max_connections is 321 from the next start on"]);
+    assert_eq!(story.apply(), Some(0));
+    story.ops.assert_plan_is_empty();
+    assert_eq!(
+        (story.sql(waits), is("work_mem"), is("max_connections")),
+        ("f".to_owned(), "16MB".to_owned(), connections)
+    );
+
+    // What the server does not know stands in the way, and what it does not take is taken back whole.
+    let good = written();
+    settings("work_mem: 16MB, log_min_duration_statement: 500ms", "wrok_mem: 16MB");
+    says(&["setting-refused", "this server knows no setting wrok_mem"]);
+    assert_ne!(story.apply(), Some(0));
+    settings("wrok_mem: 16MB", "jit: off, work_mem: 16XB");
+    says(&["setting jit is not set, and off is declared"]);
+    let failed = story.ops.run_any(&["apply", "prod", "--yes"]);
+    assert!(failed.status.code() == Some(4) && text_of(&failed).contains("16XB"), "{}", text_of(&failed));
+    assert_eq!((written(), is("jit"), is("work_mem")), (good, "on".to_owned(), "16MB".to_owned()));
+
+    // What git no longer says is the image's again.
+    settings("jit: off, work_mem: 16XB", "work_mem: 16MB");
+    assert_eq!(story.apply(), Some(0));
+    story.ops.assert_plan_is_empty();
+    assert_eq!((written(), is("log_min_duration_statement")), ("work_mem|16MB".to_owned(), "-1".to_owned()));
+    assert_eq!(since(), first, "all without a new start");
 }
 
 fn text_of(output: &std::process::Output) -> String {

@@ -9,6 +9,7 @@ use super::findings::Findings;
 use super::model::{Located, SealedValue};
 use super::place::At;
 use super::raw;
+use super::settings;
 use super::suggest;
 use crate::diag::Origin;
 use crate::time::Millis;
@@ -29,6 +30,8 @@ pub struct PostgresSpec {
     pub roles: BTreeMap<String, RolePlan>,
     /// Databases by name.
     pub databases: BTreeMap<String, DatabasePlan>,
+    /// Settings of the server that a reload does for.
+    pub settings: BTreeMap<String, String>,
     /// Where it is declared.
     pub origin: Origin,
 }
@@ -143,11 +146,25 @@ pub(super) fn postgres(
         };
         databases.insert(entry.name.value.0.clone(), plan);
     }
+    let mut settings = BTreeMap::new();
+    for entry in written.settings.iter().flat_map(|named| &named.entries) {
+        let Some(value) = &entry.value else { continue };
+        let name = &entry.name.value.0;
+        if let Some((why, hint)) = settings::refused(name) {
+            findings.error_at("bad-postgres", &entry.name, format!("`{name}` {why}"), hint);
+        }
+        if value.value.0.chars().any(char::is_control) {
+            let message = format!("the value of `{name}` is one line");
+            findings.error_at("bad-postgres", value, message, "take the line's end out");
+        }
+        settings.insert(name.clone(), value.value.0.clone());
+    }
     (findings.len() == before).then(|| PostgresSpec {
         service: written.service.0.clone(),
         superuser: superuser.to_owned(),
         retire_after: written.retire_after.unwrap_or(RETIRE_AFTER),
         roles: made,
+        settings,
         databases,
         origin: at.origin(),
     })

@@ -36,6 +36,7 @@ mod read;
 mod resolve;
 mod schema;
 mod secrets;
+mod settings;
 mod sops;
 mod sql;
 mod statics;

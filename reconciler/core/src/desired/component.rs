@@ -86,6 +86,7 @@ impl ComponentResolver<'_> {
             keep_previous: component.keep_previous,
             backups: BTreeMap::new(),
             certificates: BTreeMap::new(),
+            databases: None,
             statics: match &component.kind {
                 ComponentKind::Static(source) => Some(DesiredStatic::of(source)),
                 _ => None,

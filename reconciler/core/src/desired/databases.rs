@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_protocol::{DATABASES_FILE, DatabaseSpec, DatabasesSpec, LoginSpec, Password, RoleSpec};
+use holdfast_protocol::{DATABASES_FILE, DatabaseSpec, DatabasesQuery, DatabasesSpec, LoginSpec, Password, RoleSpec};
 
 use super::component::own_file;
 use super::path::Place;
@@ -65,11 +65,20 @@ pub(super) fn databases(
         return Err(findings);
     }
     let content = declaration(declared, &project.name, sources, &seeds);
+    let declaration_path = format!("{}/{DATABASES_FILE}", place.directory());
     artifacts.files.insert(
-        format!("{}/{DATABASES_FILE}", place.directory()),
+        declaration_path.clone(),
         DesiredFile { mode: SEED_MODE, ..own_file(content, &declared.origin, false) },
     );
-    Ok(Some(DesiredComponent::of_files(name, artifacts, declared.origin.clone())))
+    let query = DatabasesQuery {
+        path: declaration_path,
+        project: project.name.clone(),
+        service: declared.service.clone(),
+        superuser: declared.superuser.clone(),
+        settings: declared.settings.clone(),
+    };
+    let component = DesiredComponent::of_files(name, artifacts, declared.origin.clone());
+    Ok(Some(DesiredComponent { databases: Some(query), ..component }))
 }
 
 fn declaration(
@@ -105,6 +114,7 @@ fn declaration(
         retire_after_ms: declared.retire_after.0,
         roles,
         databases: declared.databases.iter().map(database).collect(),
+        settings: declared.settings.clone(),
     };
     let mut text = serde_json::to_string_pretty(&spec).expect("BUG: plain data always encodes");
     text.push('\n');

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_protocol::{BackupSpec, CertificateSpec, Digest, Prerequisites, Slot, Smoke};
+use holdfast_protocol::{BackupSpec, CertificateSpec, DatabasesQuery, Digest, Prerequisites, Slot, Smoke};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
@@ -114,6 +114,9 @@ pub struct DesiredComponent {
     /// The built frontend it serves.
     #[serde(default)]
     pub statics: Option<DesiredStatic>,
+    /// What its declaration of databases is about.
+    #[serde(default)]
+    pub databases: Option<DatabasesQuery>,
     /// What has to be on the host before it.
     #[serde(default)]
     pub prerequisites: Prerequisites,
@@ -207,6 +210,7 @@ impl DesiredComponent {
             backups: BTreeMap::new(),
             certificates: BTreeMap::new(),
             statics: None,
+            databases: None,
             prerequisites: Prerequisites::default(),
             packages: BTreeSet::new(),
             origin,

@@ -42,6 +42,19 @@ pub(super) fn mismatches(
 
 fn postgres(component: &Component, name: &str, service: &ComposeService, found: &mut Vec<Mismatch>) {
     let settings = postgres_settings(&service.command);
+    let declared = component.postgres.as_ref().filter(|declared| declared.service == name);
+    for setting in declared.iter().flat_map(|declared| declared.settings.keys()) {
+        if let Some((at, _)) = settings.get(setting.as_str()) {
+            found.push(Mismatch {
+                at: (*at).clone(),
+                message: format!(
+                    "`{setting}` is one of the `settings` of `{}` too, and the command wins",
+                    component.name
+                ),
+                hint: "take one of the two out; what a reload does for needs no new start".to_owned(),
+            });
+        }
+    }
     if let Some((at, text, size)) =
         settings.get("shared_buffers").and_then(|(at, text)| Some((at, text, postgres_size(text, 8192)?)))
     {
@@ -158,6 +171,8 @@ fn redis_size(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::resolve_tests::{change, config, resolved};
 
     /// What is found in a compose file of the data component, with a `redis.conf` beside it.
@@ -202,6 +217,34 @@ mod tests {
         assert_eq!(
             postgres("[postgres, -cmax_connections=100]", ""),
             ["database-settings `db` takes 100 connections, and `max_connections` of component `data` says 200"]
+        );
+    }
+
+    #[test]
+    fn cap_34_a_setting_is_in_one_place() {
+        let config = change(config(), |app| {
+            let data = app.components.iter_mut().find(|component| component.name.as_str() == "data").unwrap();
+            data.postgres = Some(crate::config::PostgresSpec {
+                service: "db".to_owned(),
+                superuser: "postgres".to_owned(),
+                retire_after: crate::time::Millis(0),
+                roles: BTreeMap::new(),
+                databases: BTreeMap::new(),
+                settings: [("work_mem", "16MB"), ("jit", "off")].map(|(n, v)| (n.to_owned(), v.to_owned())).into(),
+                origin: data.origin.clone(),
+            });
+        });
+        let of = |command: &str| {
+            let mut config = config.clone();
+            let compose = format!("services: {{db: {{image: 'postgres:17', command: {command}}}}}\n");
+            config.templates.insert("templates/compose/data.yaml.j2".to_owned(), compose);
+            let findings = resolved(&config).err().unwrap_or_default().0.into_iter();
+            findings.map(|finding| format!("{} {}", finding.code, finding.message)).collect::<Vec<_>>()
+        };
+        assert_eq!(of("[postgres, -c, max_connections=100]"), [""; 0]);
+        assert_eq!(
+            of("[postgres, -c, work_mem=8MB]"),
+            ["database-settings `work_mem` is one of the `settings` of `data` too, and the command wins"]
         );
     }
 

@@ -2,7 +2,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_protocol::{Digest, FileQuery, ObserveRequest, PrerequisiteQuery, Slot};
 
-use super::databases::declaration;
 use crate::desired::{Artifacts, Body, DesiredFile, DesiredHost, DesiredStatic};
 use crate::id::digest_of;
 use crate::render::Part;
@@ -31,6 +30,7 @@ pub fn observe_request(host: &DesiredHost) -> ObserveRequest {
         backups.extend(component.backups.keys().cloned());
         certificates.extend(component.certificates.iter().map(|(path, spec)| (path.clone(), spec.clone())));
         statics.extend(component.statics.iter().map(DesiredStatic::query));
+        databases.extend(component.databases.iter().cloned());
         let wanted = &component.prerequisites;
         prerequisites.groups.extend(wanted.groups.iter().cloned());
         prerequisites.accounts.extend(wanted.accounts.keys().cloned());
@@ -42,7 +42,6 @@ pub fn observe_request(host: &DesiredHost) -> ObserveRequest {
                 let expected = file_digest(file);
                 files.entry(path).and_modify(|known| *known = known.and(expected)).or_insert(expected);
             }
-            databases.extend(declaration(artifacts).cloned());
             units.extend(artifacts.units.keys().cloned());
             if let Some(project) = &artifacts.project {
                 projects.insert(project.name.clone());

@@ -130,6 +130,7 @@ pub(crate) fn component(name: &str, strategy: Strategy, body: Body) -> DesiredCo
         backups: BTreeMap::new(),
         certificates: BTreeMap::new(),
         statics: None,
+        databases: None,
         prerequisites: Prerequisites::default(),
         packages: BTreeSet::new(),
         origin: origin("environments/prod/nps.yaml", 5),

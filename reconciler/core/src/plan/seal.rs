@@ -126,7 +126,8 @@ fn live(context: &HostContext<'_>) -> Digest {
     for component in context.desired.apps.values().flat_map(|app| &app.components) {
         for path in places(&component.body).into_iter().filter_map(declaration) {
             let differs = |live: &DatabasesLive| {
-                [&live.differences, &live.seeds, &live.over].map(|all| all.join("\n")).join("\n\n")
+                let all = [&live.differences, &live.seeds, &live.over, &live.reloads, &live.refused];
+                all.map(|all| all.join("\n")).join("\n\n")
             };
             writer = writer.field(path).field(fact(report.databases.get(path), differs));
         }

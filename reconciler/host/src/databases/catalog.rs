@@ -17,6 +17,36 @@ pub(super) struct Cluster {
     pub(super) databases: BTreeMap<String, String>,
     /// The time by its clock, in milliseconds since the Unix epoch.
     pub(super) now_ms: u64,
+    /// What `ALTER SYSTEM` set.
+    pub(super) settings: Vec<Setting>,
+    /// That was changed since the server read it.
+    pub(super) unread: bool,
+    /// When the server read its files, in microseconds since the Unix epoch.
+    pub(super) loaded_us: u64,
+    /// The settings that were asked about, as far as there are such.
+    pub(super) known: BTreeMap<String, Known>,
+}
+
+/// What the server says of a setting it has.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Known {
+    /// When it can be changed: `postmaster` is at a start, `internal` never.
+    pub(super) context: String,
+    /// The server was started with it.
+    pub(super) command: bool,
+}
+
+/// A setting in `postgresql.auto.conf`.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Setting {
+    /// In lower case.
+    pub(super) name: String,
+    /// As it was written.
+    pub(super) value: String,
+    /// It is a number, a word or a truth value. A text may have a secret in it.
+    pub(super) plain: bool,
+    /// It counts from the next start on.
+    pub(super) pending: bool,
 }
 
 impl Cluster {
@@ -46,7 +76,8 @@ pub(super) struct Role {
 
 /// # Source
 /// PostgreSQL 13 to 17: `pg_authid`, `pg_auth_members`, `pg_db_role_setting`; a verifier is
-/// `SCRAM-SHA-256$<rounds>:<salt>$<stored key>:<server key>` (`src/common/scram-common.c`).
+/// `SCRAM-SHA-256$<rounds>:<salt>$<stored key>:<server key>` (`src/common/scram-common.c`); of a name's lines in `pg_file_settings` the
+/// last counts; `pg_basebackup` and `pg_rewind` write where a replica's primary is.
 const CLUSTER: &str = r"SELECT json_build_object(
 'roles', (SELECT coalesce(json_agg(json_build_object(
   'name', a.rolname, 'login', a.rolcanlogin, 'verifier', coalesce(a.rolpassword, ''),
@@ -62,6 +93,18 @@ const CLUSTER: &str = r"SELECT json_build_object(
   'sessions', (SELECT count(*) FROM pg_stat_activity p WHERE p.usesysid = a.oid))), '[]')
   FROM pg_authid a WHERE a.rolname !~ '^pg_'),
 'databases', (SELECT coalesce(json_object_agg(d.datname, pg_get_userbyid(d.datdba)), '{}') FROM pg_database d),
+'settings', (SELECT coalesce(json_agg(json_build_object(
+  'name', f.name, 'value', f.setting, 'plain', coalesce(s.vartype <> 'string', false),
+  'pending', coalesce(s.pending_restart, false))), '[]')
+  FROM (SELECT DISTINCT ON (lower(name)) lower(name) AS name, setting FROM pg_file_settings
+     WHERE sourcefile ~ '/postgresql[.]auto[.]conf$' AND lower(name) NOT IN ('primary_conninfo', 'primary_slot_name')
+     ORDER BY lower(name), seqno DESC) f
+  LEFT JOIN pg_settings s ON lower(s.name) = f.name),
+'unread', (SELECT coalesce((pg_stat_file('postgresql.auto.conf', true)).modification > pg_conf_load_time(), false)),
+'loaded_us', (extract(epoch FROM pg_conf_load_time()) * 1000000)::bigint,
+'known', (SELECT coalesce(json_object_agg(lower(name), json_build_object(
+  'context', context, 'command', source = 'command line')), '{}')
+  FROM pg_settings WHERE lower(name) = ANY (ASKED)),
 'now_ms', (extract(epoch FROM clock_timestamp()) * 1000)::bigint);
 ";
 
@@ -95,9 +138,14 @@ pub(super) struct Granted {
     pub(super) later_write: bool,
 }
 
-/// Reads what the whole server has.
-pub(super) fn cluster(server: &Server<'_>) -> Result<Cluster, DatabasesError> {
-    parse(&server.say(MAINTENANCE, CLUSTER)?)
+/// Reads what the whole server has, and what it knows of these settings.
+pub(super) fn cluster(server: &Server<'_>, settings: &[&str]) -> Result<Cluster, DatabasesError> {
+    parse(&server.say(MAINTENANCE, &CLUSTER.replace("ASKED", &array(settings)))?)
+}
+
+/// Returns texts as SQL takes them.
+fn array(texts: &[&str]) -> String {
+    format!("ARRAY[{}]::text[]", texts.iter().map(|one| text(one)).collect::<Vec<_>>().join(", "))
 }
 
 /// Reads what a database has, as far as its declaration is about it. The roles must be there.
@@ -118,8 +166,7 @@ fn parse<T: for<'de> Deserialize<'de>>(answer: &str) -> Result<T, DatabasesError
 /// extension has a dependency of type `e`.
 fn question(spec: &DatabaseSpec) -> String {
     let owner = text(&spec.owner);
-    let roles: Vec<String> = spec.grants.keys().map(|role| text(role)).collect();
-    let roles = if roles.is_empty() { "ARRAY[]::text[]".to_owned() } else { format!("ARRAY[{}]", roles.join(", ")) };
+    let roles = array(&spec.grants.keys().map(String::as_str).collect::<Vec<_>>());
     let missing = |kinds: &str, function: &str, words: &[&str]| {
         let tests: Vec<String> = words.iter().map(|word| format!("NOT {function}(r.oid, c.oid, '{word}')")).collect();
         // A function may be asked of another kind of relation before the kind is looked at: CASE keeps the order.

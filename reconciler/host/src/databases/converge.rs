@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::catalog::{cluster, contents};
+use super::catalog::contents;
 use super::server::{MAINTENANCE, Server};
-use super::{DatabasesError, Difference, fail, load, name, roles, scram, text};
+use super::{DatabasesError, Difference, fail, load, name, roles, scram, settings, text};
 
 /// Makes roles, databases, extensions and grants as a declaration says. Doing it again changes nothing. Returns what it did, for people.
 ///
@@ -15,7 +15,9 @@ pub fn converge(declaration: &Path, deadline: Duration) -> Result<String, Databa
     let Some(spec) = load(declaration)? else { return Ok("nothing is declared".to_owned()) };
     let server = Server::find(&spec, deadline)?;
     let mut done = Vec::new();
-    let live = cluster(&server)?;
+    let live = settings::look(&server, &spec.settings)?;
+    let made = settings::make(&server, &spec.settings, &live)?;
+    done.extend(made.into_iter().map(|what| Difference::new(what, String::new())));
     let hand_over = roles::handed_over(&spec, &live);
     if !hand_over.is_empty() {
         for database in spec.databases.keys().filter(|database| live.databases.contains_key(*database)) {

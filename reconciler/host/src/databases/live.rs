@@ -4,33 +4,58 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use holdfast_protocol::{DatabasesLive, Observed};
+use holdfast_protocol::{DatabasesLive, DatabasesQuery, DatabasesSpec, Observed};
 
-use super::catalog::{cluster, contents};
+use super::catalog::contents;
 use super::server::Server;
-use super::{DatabasesError, load, roles};
+use super::{DatabasesError, load, roles, settings};
 
 /// How long one question may take: an observation waits for it.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Returns how the databases of these declarations stand.
-pub fn look(declarations: &[String]) -> BTreeMap<String, Observed<DatabasesLive>> {
-    let one = |path: &String| match stand(Path::new(path)) {
-        Ok(Some(live)) => Observed::Seen(live),
-        Ok(None) | Err(DatabasesError::Down(_)) => Observed::Absent,
+pub fn look(declarations: &[DatabasesQuery]) -> BTreeMap<String, Observed<DatabasesLive>> {
+    let one = |query: &DatabasesQuery| match load(Path::new(&query.path)) {
+        Ok(Some(spec)) => stand(&spec, query),
+        Ok(None) => undeclared(query),
+        Err(error) => Err(error),
+    };
+    let seen = |query: &DatabasesQuery| match one(query) {
+        Ok(live) => Observed::Seen(live),
+        Err(DatabasesError::Down(_)) => Observed::Absent,
         Err(error) => Observed::Unknown(error.to_string()),
     };
-    declarations.iter().map(|path| (path.clone(), one(path))).collect()
+    declarations.iter().map(|query| (query.path.clone(), seen(query))).collect()
 }
 
-fn stand(declaration: &Path) -> Result<Option<DatabasesLive>, DatabasesError> {
-    let Some(spec) = load(declaration)? else { return Ok(None) };
-    let server = Server::find(&spec, DEADLINE)?;
-    let live = cluster(&server)?;
+/// Nothing is declared on this host yet, and of a server that is there already it is known what will become of its settings.
+fn undeclared(query: &DatabasesQuery) -> Result<DatabasesLive, DatabasesError> {
+    let spec = DatabasesSpec {
+        project: query.project.clone(),
+        service: query.service.clone(),
+        superuser: query.superuser.clone(),
+        retire_after_ms: 0,
+        roles: BTreeMap::new(),
+        databases: BTreeMap::new(),
+        settings: BTreeMap::new(),
+    };
+    let live = settings::look(&Server::find(&spec, DEADLINE)?, &query.settings)?;
+    Ok(DatabasesLive {
+        reloads: settings::settings(&query.settings, &live).into_iter().map(|change| change.what).collect(),
+        refused: settings::refused(&query.settings, &live),
+        ..DatabasesLive::default()
+    })
+}
+
+fn stand(spec: &DatabasesSpec, query: &DatabasesQuery) -> Result<DatabasesLive, DatabasesError> {
+    let server = Server::find(spec, DEADLINE)?;
+    let live = settings::look(&server, &query.settings)?;
+    let whats = |wanted| settings::settings(wanted, &live).into_iter().map(|change| change.what).collect::<Vec<_>>();
     // No salt is needed to see what differs.
     let (over, found): (Vec<_>, Vec<_>) =
-        roles::roles(&spec, &live, &mut || Ok([0; 16]))?.into_iter().partition(|difference| difference.over);
+        roles::roles(spec, &live, &mut || Ok([0; 16]))?.into_iter().partition(|difference| difference.over);
     let mut differences: Vec<String> = found.into_iter().map(|difference| difference.what).collect();
+    differences.extend(whats(&spec.settings));
     let mut seeds = Vec::new();
     for (database, wanted) in &spec.databases {
         let unknown = wanted.grants.keys().chain([&wanted.owner]).any(|role| live.role(role).is_none());
@@ -51,5 +76,12 @@ fn stand(declaration: &Path) -> Result<Option<DatabasesLive>, DatabasesError> {
         }
     }
     let over = over.into_iter().map(|difference| difference.what).collect();
-    Ok(Some(DatabasesLive { differences, seeds, over, next_over_ms: roles::next_over(&spec, &live) }))
+    Ok(DatabasesLive {
+        differences,
+        seeds,
+        over,
+        next_over_ms: roles::next_over(spec, &live),
+        reloads: whats(&query.settings),
+        refused: settings::refused(&query.settings, &live),
+    })
 }

@@ -12,6 +12,7 @@ mod live;
 mod roles;
 mod scram;
 mod server;
+mod settings;
 #[cfg(test)]
 mod tests;
 

@@ -18,6 +18,7 @@ fn spec(login: &str, password: &str) -> DatabasesSpec {
         retire_after_ms: HOUR,
         roles: BTreeMap::from([("app".to_owned(), app)]),
         databases: BTreeMap::new(),
+        settings: BTreeMap::new(),
     }
 }
 
@@ -46,7 +47,7 @@ fn login(name: &str, password: &str, comment: &str) -> Role {
 
 fn cluster(logins: Vec<Role>) -> Cluster {
     let app = Role { name: "app".to_owned(), ..Role::default() };
-    Cluster { roles: [vec![app], logins].concat(), databases: BTreeMap::new(), now_ms: 10 * HOUR }
+    Cluster { roles: [vec![app], logins].concat(), now_ms: 10 * HOUR, ..Cluster::default() }
 }
 
 const OURS: &str = "holdfast: a login";

@@ -26,9 +26,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use holdfast_protocol::{
-    BackupLive, BackupReply, BackupRequest, CertificateLive, CertificateSpec, DatabasesLive, Decision, Fault,
-    JournalEntry, Ledger, Observed, RestoreRequest, Restored, StageProblem, SwitchLive, TransactionId, TransactionSpec,
-    TransactionStatus,
+    BackupLive, BackupReply, BackupRequest, CertificateLive, CertificateSpec, DatabasesLive, DatabasesQuery, Decision,
+    Fault, JournalEntry, Ledger, Observed, RestoreRequest, Restored, StageProblem, SwitchLive, TransactionId,
+    TransactionSpec, TransactionStatus,
 };
 
 pub use host::Host;
@@ -76,7 +76,7 @@ impl Transactions for Host {
         crate::certificate::look(self, certificates)
     }
 
-    fn databases(&self, declarations: &[String]) -> BTreeMap<String, Observed<DatabasesLive>> {
+    fn databases(&self, declarations: &[DatabasesQuery]) -> BTreeMap<String, Observed<DatabasesLive>> {
         crate::databases::look(declarations)
     }
 

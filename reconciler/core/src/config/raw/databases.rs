@@ -3,7 +3,7 @@
 use holdfast_protocol::Access;
 
 use super::backup::DatabaseName;
-use super::leaf::{ServiceName, TemplatePath};
+use super::leaf::{Scalar, ServiceName, TemplatePath};
 use super::secrets::SecretName;
 use crate::config::decode::{Must, Named, parsed, record, words};
 use crate::config::place::At;
@@ -22,6 +22,8 @@ record!(
     roles: Option<Named<RoleName, Role>>,
     /// Databases by name.
     databases: Option<Named<DatabaseName, Database>>,
+    /// The server's settings that a reload does for, by name. What else `ALTER SYSTEM` set is drift.
+    settings: Option<Named<SettingName, At<Scalar>>>,
 });
 
 record!(
@@ -83,6 +85,26 @@ parsed!(ExtensionName, "an extension", "^[a-z][a-z0-9_-]{0,62}$", |text| {
     } else {
         let shown: String = text.chars().take(60).collect();
         Err(format!("`{}` is no extension: write such as `vector` or `uuid-ossp`", shown.escape_debug()))
+    }
+});
+
+/// The name of a setting.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SettingName(pub(crate) String);
+
+parsed!(SettingName, "a setting", "^[a-z_][a-z0-9_]*(\\.[a-z_][a-z0-9_]*)?$", |text| {
+    let is_word = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+            && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    if text.len() <= 63 && text.split('.').count() <= 2 && text.split('.').all(is_word) {
+        Ok(Self(text.to_owned()))
+    } else {
+        let shown: String = text.chars().take(60).collect();
+        Err(format!(
+            "`{}` is no setting: write such as `work_mem` or `auto_explain.log_min_duration`",
+            shown.escape_debug()
+        ))
     }
 });
 

@@ -54,6 +54,7 @@ fn component(text: &str, strategy: Strategy, body: Body) -> DesiredComponent {
         backups: BTreeMap::new(),
         certificates: BTreeMap::new(),
         statics: None,
+        databases: None,
         prerequisites: Prerequisites::default(),
         packages: BTreeSet::new(),
         origin: Origin::default(),
