@@ -76,7 +76,7 @@ fn a_copy_of_a_system_is_led_to_the_end_by_what_is_said() {
     let boxed = format!("hosts:\n{}", host("box", "192.0.2.9"));
     copy.write("inventory/hosts.yaml", boxed.clone());
     let told = ["there is no host `vps` in the inventory", "there is no host `vault` in the inventory", "hosts: box"];
-    assert_eq!(copy.is_told(&told), 4);
+    assert_eq!(copy.is_told(&told), 5);
     copy.write("inventory/hosts.yaml", boxed + &host("vault", "192.0.2.10"));
     copy.edit(VALUES, "hosts: [vps]", "hosts: [box]");
 

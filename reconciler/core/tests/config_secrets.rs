@@ -104,26 +104,48 @@ components:
       databases: { shop: { owner: owners, extensions: [vector, pgcrypto], grants: { shop: write }, seeds: { first: sql/first.sql.j2 } } }
 "#;
 
-/// Returns the app of [`APP`] as it is desired on its host.
-fn app_with_databases() -> holdfast_core::desired::DesiredApp {
+/// Returns the repository of [`APP`], with the value of its secret or without any.
+fn repository_with_databases(has_secrets: bool) -> (Option<Config>, Diagnostics) {
     let sops = include_str!("config/secrets.sops.yaml");
     let metadata = &sops[sops.find("sops:").unwrap()..];
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let mut put = |path: &str, text: &str| drop(files.insert(path.to_owned(), text.as_bytes().to_vec()));
     put("holdfast.yaml", "format: 1\n");
     put("inventory/hosts.yaml", "hosts:\n  here:\n    address: local\n");
-    put(ENVIRONMENT, "hosts: [here]\nsecrets: { generate: { data_key: password } }\n");
-    put(GENERATED, &format!("data_key: {}\n{metadata}", ciphertext("aaaa")));
+    if has_secrets {
+        put(ENVIRONMENT, "hosts: [here]\nsecrets: { generate: { data_key: password } }\n");
+        put(GENERATED, &format!("data_key: {}\n{metadata}", ciphertext("aaaa")));
+    } else {
+        put(ENVIRONMENT, "hosts: [here]\n");
+    }
     put("environments/prod/shop.yaml", APP);
     put("templates/compose/web.yaml.j2", "services: { app: { image: \"shop:1.0\" } }\n");
     put("templates/compose/data.yaml.j2", "services: { postgres: { image: \"postgres:17.2\" } }\n");
     put("templates/files/url.j2", "postgresql://{{ logins.shop }}:{{ secrets.data_key | urlencode }}@127.0.0.1/shop");
     put("templates/sql/first.sql.j2", "INSERT INTO words VALUES ('{{ release }}');\n");
-    let (config, found) = load(&SourceTree { files, problems: Vec::new() });
-    let config = config.unwrap_or_else(|| panic!("{found:?}"));
+    load(&SourceTree { files, problems: Vec::new() })
+}
+
+fn resolved(config: &Config) -> Result<holdfast_core::desired::DesiredState, Diagnostics> {
     let commit = "0".repeat(40).parse().unwrap();
-    let desired = holdfast_core::desired::resolve(&config, &"prod".parse().unwrap(), &commit).unwrap();
+    holdfast_core::desired::resolve(config, &"prod".parse().unwrap(), &commit)
+}
+
+/// Returns the app of [`APP`] as it is desired on its host.
+fn app_with_databases() -> holdfast_core::desired::DesiredApp {
+    let (config, found) = repository_with_databases(true);
+    let desired = resolved(&config.unwrap_or_else(|| panic!("{found:?}"))).unwrap();
     desired.hosts.values().next().unwrap().apps.values().next().unwrap().clone()
+}
+
+#[test]
+fn a_role_without_its_password_stops_the_environment_that_has_no_secrets_yet_and_no_other() {
+    let (config, found) = repository_with_databases(false);
+    let found = resolved(&config.unwrap_or_else(|| panic!("{found:?}"))).unwrap_err();
+    let missing = found.0.iter().find(|one| one.code == "unknown-secret").unwrap_or_else(|| panic!("{found:?}"));
+    assert_eq!(missing.message, "there is no secret `data_key`");
+    assert!(missing.hint.contains("there is no environments/prod/secrets.sops.yaml yet"), "{}", missing.hint);
+    assert!(missing.origin.to_string().starts_with("environments/prod/shop.yaml:14:"), "{}", missing.origin);
 }
 
 #[test]

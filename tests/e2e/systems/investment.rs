@@ -38,7 +38,7 @@ fn shipped(lab: &Lab) -> Shipped {
     let shipped = Shipped::new(lab, &HOSTS, &["investment-dev", "investment-prod"], &IMAGES);
     for name in ["dev", "prod"] {
         let secrets = json!({
-            "database": { "password": format!("p@ss=w:/{name}") },
+            "database": { "password": format!("p@ss=w:/{name}"), "app_password": format!("4pp=w:/{name}") },
             "redis": { "password": format!("r#d $-{name}") },
             "app": {
                 "jwt_key": format!("jwt-{name}-0123456789abcdef"),
@@ -124,7 +124,7 @@ fn cap_23_one_clock_and_a_queue_that_forgets_nothing_beside_a_release() {
         runs(&lab, "after").contains("\"release\":\"1.1.0\"")
     });
     let sql = "SELECT revision || ' ' || count(*) FROM migration_runs GROUP BY revision ORDER BY revision";
-    let psql = ["psql", "-XAtq", "-U", "investment_user", "-d", "investment_db", "-c", sql];
+    let psql = ["psql", "-XAtq", "-U", "postgres", "-d", "investment_db", "-c", sql];
     assert_eq!(inside(&lab, "data", "postgres", &psql), "0001 1\n0002 1");
     its_names_get_a_certificate(&lab, &shipped);
 }

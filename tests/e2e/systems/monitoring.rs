@@ -124,7 +124,7 @@ fn cap_76_what_runs_is_asked_and_what_breaks_reaches_somebody() {
     let watched = Watched { lab: &lab, host: &host };
     let shipped = Shipped::new(&lab, &["prod-c"], &[ENVIRONMENT], &VARIABLES);
     let secrets = json!({
-        "database": { "password": "p@ss=w:/prod" },
+        "database": { "password": "p@ss=w:/prod", "app_password": "4pp=w:/prod" },
         "redis": { "password": "r#d $-prod" },
         "app": { "jwt_key": "jwt-prod-0123456789abcdef", "gdpr_encryption_key": "gdpr-prod-0123456789abcdef=" },
         "alerts": { "webhook_url": sink.url(HOOK) },

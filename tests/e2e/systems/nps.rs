@@ -8,10 +8,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use holdfast_testkit::lab::{Lab, wait_until};
+use holdfast_testkit::load::{Load, LoadSpec};
+use holdfast_testkit::ops::text;
 use serde_json::{Value, json};
 
 use super::foreign::{self, Foreign};
-use super::{Shipped, address, ask, asked};
+use super::telegram::Telegram;
+use super::{Counting, Shipped, address, ask, asked, over_tls};
 
 /// The lab's hosts, one after another.
 const HOSTS: [&str; 3] = ["prod-b", "bare", "vps"];
@@ -25,6 +28,23 @@ const PROD: &str = "environments/nps-prod/nps.yaml";
 const MANUAL: &str = "environments/nps-manual/nps.yaml";
 const DEV: &str = "environments/nps-dev/nps.yaml";
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What v4.1.0 brings for the database.
+const MORE: &str = "022_reading_channel.sql";
+/// Where the lab has it, and a file that is broken.
+const SQL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/sql/nps");
+
+/// Counts alerters and bots that run, several times a second: the most of either in all rounds, and the rounds.
+const COUNT: &str = r#"most=0 rounds=0
+while [ ! -e /run/counted ]; do
+    # Patterns that do not find themselves.
+    for module in 'oracle_alert[s]' 'telegram_bo[t]'; do
+        now=$(grep -la "$module" /proc/[0-9]*/cmdline 2> /dev/null | wc -l)
+        [ "$now" -le "$most" ] || most=$now
+    done
+    rounds=$((rounds + 1))
+    sleep 0.1
+done
+echo "$most $rounds""#;
 
 /// The secrets of one of its environments.
 pub(super) fn secrets(name: &str) -> Value {
@@ -50,7 +70,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// What the guide's steps of a host without Docker make there before any unit: an account, PostgreSQL with its role and database,
-/// Redis, and the releases with their programs below `/opt/nps` and `/var/www/nps`.
+/// Redis, and the releases with their programs below `/opt/nps`.
 pub(super) fn prepare_manual(lab: &Lab, host: usize) {
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/images");
     let host = &lab.hosts[host];
@@ -70,10 +90,11 @@ pub(super) fn prepare_manual(lab: &Lab, host: usize) {
                 symlink(Path::new("/usr/bin").join(program), to.join(".venv/bin").join(program)).unwrap();
             }
         }
-        let site = host.root.join("var/www/nps").join(release);
-        fs::create_dir_all(&site).unwrap();
-        fs::write(site.join("index.html"), format!("<p>release {release}</p>\n")).unwrap();
-        fs::write(site.join("version.json"), json!({ "release": release }).to_string()).unwrap();
+        let sql = host.root.join("opt/nps").join(release).join("api/database");
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/sql/nps"), &sql);
+        if release == "v4.1.0" {
+            fs::copy(Path::new(SQL).join(MORE), sql.join(MORE)).unwrap();
+        }
     }
     let script = r#"set -eu
 systemctl disable -q --now docker.service docker.socket containerd.service 2> /dev/null || true
@@ -85,17 +106,85 @@ runuser -u postgres -- psql -qc "CREATE DATABASE nps OWNER nps"
     lab.exec(&host.name, &["bash", "-c", script]);
 }
 
-fn shipped(lab: &Lab) -> Shipped {
-    let shipped = Shipped::new(lab, &HOSTS, &["nps-prod", "nps-manual", "nps-dev"], &IMAGES);
+/// Builds the frontend's archive of a release as CI does, into the management box's folder, and returns its SHA-256. The same files are
+/// the same archive: so the one of v4.0.0 is the one that the definitions name.
+pub(super) fn build_frontend(shipped: &Shipped, release: &str) -> String {
+    let archives = shipped.ops.work.with_file_name("state").join("archives");
+    let dist = archives.with_file_name(format!("dist-{release}"));
+    fs::create_dir_all(&archives).unwrap();
+    fs::create_dir_all(&dist).unwrap();
+    fs::write(dist.join("index.html"), format!("<p>release {release}</p>\n")).unwrap();
+    fs::write(dist.join("version.json"), format!(r#"{{"release":"{release}"}}"#)).unwrap();
+    let archive = archives.join(format!("nps-frontend-{release}.tar"));
+    let same = ["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "--mode=u=rwX,go=rX"];
+    let mut tar = Command::new("tar");
+    tar.args(same).arg("--format=ustar").arg("-C").arg(&dist).arg("-cf").arg(&archive).arg(".");
+    assert!(tar.status().unwrap().success());
+    let sum = Command::new("sha256sum").arg(&archive).output().unwrap();
+    text(&sum).split(' ').next().unwrap().to_owned()
+}
+
+fn shipped(lab: &Lab, telegram: &Telegram) -> Shipped {
+    let variables = [&IMAGES[..], &[&*telegram.variable]].concat();
+    let shipped = Shipped::new(lab, &HOSTS, &["nps-prod", "nps-manual", "nps-dev"], &variables);
     for name in ["prod", "manual", "dev"] {
         shipped.ops.seal(&format!("nps-{name}"), &secrets(name).to_string());
     }
+    build_frontend(&shipped, "v4.0.0");
     // Shipped as ten minutes in production and one elsewhere.
     shipped.edit(PROD, "window: 10m", "window: 3s");
     shipped.edit(MANUAL, "window: 10m", "window: 3s");
     shipped.edit(DEV, "window: 1m", "window: 3s");
+    // Development has files of its own here, and at first those up to 012.
+    shipped.edit(DEV, "folder: sql/nps", "folder: sql/dev");
+    for file in sql_files(&shipped).iter().filter(|file| file.as_str() < "013") {
+        take_sql(&shipped, file);
+    }
     shipped.ops.ship("NPS, v4.0.0");
     shipped
+}
+
+fn sql_files(shipped: &Shipped) -> Vec<String> {
+    let folder = fs::read_dir(shipped.ops.work.join("templates/sql/nps")).unwrap();
+    let mut names: Vec<String> = folder.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn take_sql(shipped: &Shipped, file: &str) {
+    let text = fs::read_to_string(shipped.ops.work.join("templates/sql/nps").join(file)).unwrap();
+    shipped.ops.write(&format!("templates/sql/dev/{file}"), &text);
+}
+
+/// The next release of production and of the host without Docker, with what it brings: a file more for the database, another frontend.
+pub(super) fn next_release(shipped: &Shipped) {
+    shipped.edit(PROD, "release: v4.0.0", "release: v4.1.0");
+    let more = fs::read_to_string(Path::new(SQL).join(MORE)).unwrap();
+    shipped.ops.write(&format!("templates/sql/nps/{MORE}"), &more);
+    let text = fs::read_to_string(shipped.ops.work.join(MANUAL)).unwrap();
+    let kept: Vec<&str> =
+        text.lines().filter(|line| !line.contains("--file=") || line.contains("001_init.sql")).collect();
+    let text = (kept.join("\n") + "\n")
+        .replace("/opt/nps/v4.0.0/api/database/001_init.sql", &format!("/opt/nps/v4.1.0/api/database/{MORE}"))
+        .replace("release: v4.0.0", "release: v4.1.0")
+        .replace("nps-frontend-v4.0.0.tar", "nps-frontend-v4.1.0.tar");
+    let (before, after) = text.split_once("sha256: ").unwrap();
+    let after = after.split_once(',').unwrap().1;
+    shipped.ops.write(MANUAL, &format!("{before}sha256: {},{after}", build_frontend(shipped, "v4.1.0")));
+}
+
+fn load(lab: &Lab, host: usize, site: &str) -> Load {
+    Load::start(&LoadSpec {
+        targets: vec![address(lab, host, 80)],
+        host: site.to_owned(),
+        get: "/api/version".to_owned(),
+        post: "/api/oracle/readings".to_owned(),
+        body: r#"{"message":"what will be?"}"#.to_owned(),
+        connections: 4,
+        // Within the thirty requests a second that one address may ask the API.
+        pause: Duration::from_millis(160),
+        limit: Duration::from_secs(1200),
+    })
 }
 
 /// Has something read by the oracle; the release that spoke.
@@ -104,17 +193,25 @@ fn reading(lab: &Lab, host: usize, site: &str) -> String {
     let header = format!("Host: {site}");
     let argv =
         ["-sSf", "-m", "20", "-H", &header, "-H", "Content-Type: application/json", "-d", r#"{"message":"?"}"#, &url];
-    let output = Command::new("curl").args(argv).output().unwrap();
+    let output = Command::new("curl").args(over_tls(lab, host, site)).args(argv).output().unwrap();
     let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     said["oracle"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Capabilities 17, 24, 25 and 34 on real hosts.
+/// What `psql` prints in an environment's database.
+fn psql(lab: &Lab, host: usize, environment: &str, sql: &str) -> String {
+    let container = format!("{environment}-nps-data-postgres-1");
+    let argv = ["docker", "exec", &container, "psql", "-XAtq", "-U", "nps", "-c", sql];
+    lab.exec(&lab.hosts[host].name, &argv).trim().to_owned()
+}
+
+/// Capabilities 17, 23, 24, 25, 28, 33, 34, 35, 36, 54, 62 and 66 on real hosts.
 #[test]
 #[ignore = "needs the lab"]
 fn cap_25_the_same_release_comes_up_in_containers_and_as_units() {
     let lab = Lab::up("nps", "nps", 3, &["--tree", "systems", "--images", "nps"]);
-    let shipped = shipped(&lab);
+    let telegram = Telegram::start(&lab.gateway);
+    let shipped = shipped(&lab, &telegram);
     prepare_manual(&lab, 1);
     let foreign = [
         Foreign::plant(&lab, &lab.hosts[1].name, "", "5433 6380 3001 5173"),
@@ -133,7 +230,147 @@ fn cap_25_the_same_release_comes_up_in_containers_and_as_units() {
     }
     serves_what_the_definitions_say(&lab);
     only_what_is_declared_is_reachable(&lab);
+    one_alert_for_one_outage(&lab, &telegram);
+    a_broken_file_stops_what_comes_after_it(&shipped, &lab);
+
+    let loads = [load(&lab, 0, SITE), load(&lab, 1, MANUAL_SITE)];
+    a_release_goes_out(&shipped, &lab);
+    degraded_goes_back_and_no_oracle_does_not(&shipped, &lab);
+    for load in loads {
+        let report = load.stop();
+        eprintln!("{} requests, {} failed, {:?}", report.requests, report.failures, report.releases);
+        lab.assert_none_lost(&report);
+        assert!(report.requests > 300, "the load was real: {} requests", report.requests);
+        assert_eq!(report.releases.keys().collect::<Vec<_>>(), ["v4.0.0", "v4.1.0"]);
+    }
+    comes_back_as_it_was_counted(&shipped, &lab);
+    for name in ["nps-prod", "nps-manual", "nps-dev"] {
+        shipped.assert_plan_is_empty(name);
+    }
     foreign.iter().for_each(Foreign::assert_untouched);
+}
+
+/// Capability 54: thirteen files, both of the number 013 with them; 014 is broken at its second statement.
+fn a_broken_file_stops_what_comes_after_it(shipped: &Shipped, lab: &Lab) {
+    let said = |arguments: &[&str]| {
+        let output = shipped.ops.run_any(arguments);
+        (output.status.code(), text(&output) + &String::from_utf8_lossy(&output.stderr))
+    };
+    let recorded = || psql(lab, 2, "nps-dev", "SELECT name FROM holdfast_migrations ORDER BY name COLLATE \"C\"");
+    let before = ["001_init.sql", "010_oracle_schema.sql", "011_security_columns.sql", "012_framework_alignment.sql"];
+    assert_eq!(recorded().lines().collect::<Vec<_>>(), before);
+
+    for file in sql_files(shipped).iter().filter(|file| file.as_str() >= "013") {
+        take_sql(shipped, file);
+    }
+    let broken = fs::read_to_string(Path::new(SQL).join("014_user_management.broken.sql")).unwrap();
+    shipped.ops.write("templates/sql/dev/014_user_management.sql", &broken);
+    shipped.ops.ship("files to 021");
+    let (_, plan) = said(&["plan", "nps-dev"]);
+    let unwrapped = plan.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(unwrapped.contains("no file undoes 016_daily_readings_cache.sql"), "{plan}");
+    let (code, printed) = said(&["apply", "nps-dev", "--yes"]);
+    assert!(
+        code != Some(0) && printed.contains("014_user_management.sql") && printed.contains("no_such_table"),
+        "{printed}"
+    );
+    let stopped = [&before[..], &["013_auth_hardening.sql", "013_share_links.sql"]].concat();
+    assert_eq!(recorded().lines().collect::<Vec<_>>(), stopped, "013 is recorded, and nothing after it");
+    let column = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'users' AND column_name = 'email'";
+    assert_eq!(psql(lab, 2, "nps-dev", column), "0", "nothing of 014 is there");
+    assert_eq!(asked(lab, 2, DEV_SITE, "/api/health/ready")["status"], json!("healthy"), "the release before serves");
+
+    take_sql(shipped, "014_user_management.sql");
+    shipped.ops.ship("014 mended");
+    assert_eq!(said(&["apply", "nps-dev", "--yes"]).0, Some(0));
+    assert_eq!(recorded().lines().count(), 14, "those that ran did not run again");
+    assert_eq!(psql(lab, 2, "nps-dev", column), "1");
+    // What has no way back in the database is not led back there.
+    let (code, printed) = said(&["rollback", "nps-dev", "nps", "--downgrade", "--yes"]);
+    assert!(code != Some(0) && printed.contains("downgrade"), "{printed}");
+    assert_eq!(recorded().lines().count(), 14);
+}
+
+/// v4.1.0 in containers and as units, with never two that ask Telegram or tell it.
+fn a_release_goes_out(shipped: &Shipped, lab: &Lab) {
+    let apply = |environment: &str| shipped.ops.run_any(&["apply", environment, "--yes"]).status.code();
+    let counted = std::thread::scope(|scope| {
+        let counting = [0, 1].map(|host| {
+            let name = lab.hosts[host].name.as_str();
+            (scope.spawn(|| Counting::run(lab, name, COUNT)), Counting { lab, host: name })
+        });
+        next_release(shipped);
+        shipped.ops.ship("v4.1.0");
+        let manual = scope.spawn(|| apply("nps-manual"));
+        assert_eq!(apply("nps-prod"), Some(0), "v4.1.0 goes out in containers");
+        assert_eq!(manual.join().unwrap(), Some(0), "v4.1.0 goes out as units");
+        counting.map(|(counted, counting)| {
+            drop(counting);
+            counted.join().unwrap()
+        })
+    });
+    for (host, [most, rounds]) in HOSTS.iter().zip(counted) {
+        assert!(most == 1 && rounds > 20, "{host}: at once {most} at the most, of {rounds} rounds");
+    }
+    for (host, site) in [(0, SITE), (1, MANUAL_SITE)] {
+        assert_eq!(asked(lab, host, site, "/api/version")["release"], json!("v4.1.0"));
+        assert_eq!(reading(lab, host, site), "v4.1.0", "the oracle of the release answers");
+        assert!(ask(lab, host, site, "/").contains("release v4.1.0"));
+    }
+    assert_eq!(psql(lab, 0, "nps-prod", "SELECT count(*) FROM holdfast_migrations"), "15");
+    assert_eq!(asked(lab, 2, DEV_SITE, "/api/version")["release"], json!("v4.0.0"), "development did not move");
+}
+
+/// Who cannot reach Redis says `degraded` with 200, and takes no request; who cannot reach the oracle reads by itself, and serves.
+fn degraded_goes_back_and_no_oracle_does_not(shipped: &Shipped, lab: &Lab) {
+    let slot = |host, site| asked(lab, host, site, "/api/version")["slot"].clone();
+    let apply = |environment: &str| shipped.ops.run_any(&["apply", environment, "--yes"]).status.code();
+    let before = slot(0, SITE);
+    shipped
+        .ops
+        .write("templates/files/redis_password_wrong.j2", "{{ (\"not-\" ~ secrets.redis.password) | urlencode }}");
+    shipped.edit(PROD, "files/redis_password.j2", "files/redis_password_wrong.j2");
+    shipped.ops.ship("a wrong password of Redis");
+    assert_eq!(apply("nps-prod"), Some(4), "who says degraded gets no request");
+    assert_eq!(
+        (slot(0, SITE), asked(lab, 0, SITE, "/api/health/ready")["status"].clone()),
+        (before.clone(), json!("healthy"))
+    );
+
+    shipped.edit(PROD, "files/redis_password_wrong.j2", "files/redis_password.j2");
+    let template = "templates/compose/nps-api.yaml.j2";
+    shipped.edit(template, "\"{{ vars.oracle_port }}\"", "\"1\"");
+    shipped.ops.ship("no oracle for the API");
+    assert_eq!(apply("nps-prod"), Some(0), "without the oracle it serves");
+    assert_ne!(slot(0, SITE), before);
+    assert_eq!(reading(lab, 0, SITE), "direct_mode");
+    assert_eq!(asked(lab, 0, SITE, "/api/health/ready")["checks"]["oracle_service"], json!("direct_mode"));
+    shipped.edit(template, "\"1\"", "\"{{ vars.oracle_port }}\"");
+    shipped.ops.ship("the oracle again");
+    assert_eq!(apply("nps-prod"), Some(0));
+    assert_eq!(reading(lab, 0, SITE), "v4.1.0");
+}
+
+/// A backup has its facts beside it, and a restore counts.
+fn comes_back_as_it_was_counted(shipped: &Shipped, lab: &Lab) {
+    let readings = || psql(lab, 0, "nps-prod", "SELECT count(*) FROM oracle_readings");
+    let on = |argv: &[&str]| lab.exec(&lab.hosts[0].name, argv);
+    on(&["systemctl", "start", "holdfast-backup-nps-prod-nps-daily.service"]);
+    let counted = readings();
+    let newest = "cat $(ls -t /var/lib/holdfast/backups/nps-prod/nps/daily/*.meta.json | head -n 1)";
+    let facts: Value = serde_json::from_str(&on(&["sh", "-c", newest])).unwrap();
+    assert_eq!(reading(lab, 0, SITE), "v4.1.0", "one that the backup does not have");
+    assert_ne!(readings(), counted);
+    let output = shipped.ops.run(&["restore", "nps-prod", "nps", "daily", "--yes", "--json"]);
+    let restored: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(readings(), counted, "as it was when it was saved: {restored}");
+    let tables: u64 = facts["rows"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+    assert_eq!(restored["rows"], json!(tables), "what was counted in the backup: {restored} {facts}");
+    assert_eq!(facts["rows"]["public.oracle_readings"].to_string(), counted, "{facts}");
+    wait_until("the API has its database again", PATIENCE, || {
+        asked(lab, 0, SITE, "/api/health/ready")["status"] == json!("healthy")
+    });
+    assert_eq!(reading(lab, 0, SITE), "v4.1.0");
 }
 
 fn serves_what_the_definitions_say(lab: &Lab) {
@@ -154,10 +391,7 @@ fn serves_what_the_definitions_say(lab: &Lab) {
         assert!(ask(lab, host, site, "/").contains("release v4.0.0"), "{site}");
         assert_eq!(asked(lab, host, site, "/version.json")["release"], json!("v4.0.0"), "{site}");
     }
-    let psql = |sql: &str| {
-        let argv = ["docker", "exec", "nps-prod-nps-data-postgres-1", "psql", "-XAtq", "-U", "nps", "-c", sql];
-        lab.exec(&lab.hosts[0].name, &argv).trim().to_owned()
-    };
+    let psql = |sql: &str| psql(lab, 0, "nps-prod", sql);
     for (setting, value) in [
         ("shared_buffers", "512MB"),
         ("work_mem", "32MB"),
@@ -170,7 +404,7 @@ fn serves_what_the_definitions_say(lab: &Lab) {
     ] {
         assert_eq!(psql(&format!("SHOW {setting}")), value, "{setting}");
     }
-    assert_eq!(psql("SELECT count(*) FROM migration_runs"), "13", "each file once, both of the number 013");
+    assert_eq!(psql("SELECT count(*) FROM holdfast_migrations"), "14", "each file once, both of the number 013");
     let shm = ["docker", "exec", "nps-prod-nps-data-postgres-1", "df", "--output=size", "-BM", "/dev/shm"];
     assert!(lab.exec(&lab.hosts[0].name, &shm).contains("768M"), "more than shared_buffers");
     let units = lab.exec(&lab.hosts[1].name, &["systemctl", "list-units", "--no-legend", "--state=active", "nps-*"]);
@@ -206,4 +440,22 @@ fn only_what_is_declared_is_reachable(lab: &Lab) {
             );
         }
     }
+}
+
+/// The alerter of production sees the oracle through its door, and says once that it went, and once that it came.
+fn one_alert_for_one_outage(lab: &Lab, telegram: &Telegram) {
+    let on = |argv: &[&str]| lab.exec(&lab.hosts[0].name, argv).trim().to_owned();
+    let alerter = "nps-prod-nps-oracle-alerter-oracle-alerter-1";
+    let name = on(&["docker", "inspect", "-f", "{{.Config.Hostname}}", alerter]);
+    let count = |words: &str| telegram.told(words).iter().filter(|text| text.contains(&name)).count();
+    // It was there before the oracle's door.
+    wait_until("the alerter sees the oracle", PATIENCE, || count("oracle is DOWN") == count("oracle is up"));
+    let before = count("oracle is up");
+    let oracle = "nps-prod-nps-oracle-blue-oracle-service-1";
+    on(&["docker", "stop", oracle]);
+    wait_until("the alerter tells of the outage", PATIENCE, || count("oracle is DOWN") > before);
+    on(&["docker", "start", oracle]);
+    wait_until("the alerter tells of its end", PATIENCE, || count("oracle is up") > before);
+    wait_until("it is as before", PATIENCE, || reading(lab, 0, SITE) == "v4.0.0");
+    assert_eq!((count("oracle is DOWN"), count("oracle is up")), (before + 1, before + 1));
 }

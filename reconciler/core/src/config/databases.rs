@@ -170,7 +170,8 @@ pub(super) fn postgres(
     })
 }
 
-/// Finds roles whose password is no secret of the environment, and roles of one name in two components of an app.
+/// Finds roles whose password is no secret of the environment, and roles of one name in two components of an app. An environment without
+/// any secret is not there yet: that is found when it is made, as for a template, and stops nobody else.
 pub(super) fn check_passwords(
     app: &super::model::App,
     secrets: &BTreeMap<String, SealedValue>,
@@ -185,7 +186,9 @@ pub(super) fn check_passwords(
                 format!("the role `{name}` is declared at {first} too, and templates know it by its name alone");
             findings.error_located("bad-postgres", &at, message, "give one of them another name");
         }
-        if let Some(password) = role.password.as_ref().filter(|password| !secrets.contains_key(&password.value)) {
+        if let Some(password) = role.password.as_ref().filter(|password| !secrets.contains_key(&password.value))
+            && !secrets.is_empty()
+        {
             let message = format!("there is no secret `{}`", password.value);
             let hint = suggest::hint(&password.value, "the secrets", secrets.keys().map(String::as_str));
             findings.error_located("unknown-secret", password, message, hint);

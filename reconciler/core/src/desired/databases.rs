@@ -45,6 +45,15 @@ pub(super) fn databases(
     };
     let mut artifacts = Artifacts::default();
     let mut findings = Diagnostics::default();
+    for password in declared.roles.values().filter_map(|role| role.password.as_ref()) {
+        if !sources.environment.secrets.contains_key(&password.value) {
+            let file = format!("environments/{}/secrets.sops.yaml", sources.environment.name);
+            let hint =
+                format!("there is no {file} yet, or it is empty: `holdfast secrets encrypt` makes it from plain YAML");
+            let message = format!("there is no secret `{}`", password.value);
+            findings.extend(finding("unknown-secret", &password.origin, message, hint));
+        }
+    }
     let scope = Sources { place, ..sources }.scope();
     let mut seeds: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
     for (database, plan) in &declared.databases {

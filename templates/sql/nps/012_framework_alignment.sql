@@ -1,0 +1,1 @@
+ALTER TABLE oracle_readings ADD COLUMN framework text NOT NULL DEFAULT 'v4';

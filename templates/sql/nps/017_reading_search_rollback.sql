@@ -1,0 +1,1 @@
+ALTER TABLE oracle_readings DROP COLUMN search;

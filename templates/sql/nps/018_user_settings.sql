@@ -1,0 +1,1 @@
+CREATE TABLE user_settings (user_id uuid PRIMARY KEY REFERENCES users, settings jsonb NOT NULL DEFAULT '{}');

@@ -1,0 +1,1 @@
+ALTER TABLE telegram_links DROP COLUMN daily;

@@ -1,2 +1,0 @@
-ALTER TABLE users ADD COLUMN failed_logins integer NOT NULL DEFAULT 0, ADD COLUMN locked_until timestamptz;
-INSERT INTO migration_runs (name) VALUES ('011_security_columns');

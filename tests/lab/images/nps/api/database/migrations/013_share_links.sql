@@ -1,2 +1,0 @@
-CREATE TABLE share_links (token text PRIMARY KEY, reading_id bigint NOT NULL REFERENCES oracle_readings, expires_at timestamptz);
-INSERT INTO migration_runs (name) VALUES ('013_share_links');

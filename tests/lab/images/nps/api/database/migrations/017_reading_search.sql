@@ -1,3 +1,0 @@
-ALTER TABLE oracle_readings ADD COLUMN search tsvector GENERATED ALWAYS AS (to_tsvector('simple', body)) STORED;
-CREATE INDEX oracle_readings_search ON oracle_readings USING gin (search);
-INSERT INTO migration_runs (name) VALUES ('017_reading_search');

@@ -1,2 +1,0 @@
-CREATE TABLE user_settings (user_id uuid PRIMARY KEY REFERENCES users, settings jsonb NOT NULL DEFAULT '{}');
-INSERT INTO migration_runs (name) VALUES ('018_user_settings');

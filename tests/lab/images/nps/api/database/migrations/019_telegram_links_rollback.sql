@@ -1,2 +1,0 @@
-DROP TABLE telegram_links;
-INSERT INTO migration_runs (name) VALUES ('019_telegram_links_rollback');

@@ -1,0 +1,1 @@
+ALTER TABLE oracle_readings ADD COLUMN channel text NOT NULL DEFAULT 'web';
