@@ -25,6 +25,7 @@ pub mod nftables;
 mod nginx;
 pub mod observe;
 pub mod paths;
+mod redis_cli;
 pub mod serve;
 pub mod statics;
 pub mod systemd;

@@ -97,13 +97,49 @@ pub struct DatabasesQuery {
     pub project: String,
     /// The service in it.
     pub service: String,
-    /// The role that may do everything, reached over the container's own socket.
-    pub superuser: String,
-    /// What `ALTER SYSTEM` is to have set.
+    /// What runs in it, and how it is reached.
+    pub server: ServerQuery,
+    /// Its settings: of PostgreSQL all that `ALTER SYSTEM` is to have set.
     pub settings: BTreeMap<String, String>,
 }
 
-/// How far a PostgreSQL server is from its declaration on the host.
+/// What a declaration is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ServerQuery {
+    /// A PostgreSQL server.
+    Postgres {
+        /// The role that may do everything, reached over the container's own socket.
+        superuser: String,
+    },
+    /// A Redis.
+    Redis {
+        /// The file on the host with its password alone.
+        password_file: Option<String>,
+    },
+}
+
+/// The name of the file that declares the settings of a Redis. Whoever has such a file is a component of databases too.
+pub const REDIS_FILE: &str = "holdfast-redis.json";
+
+/// What a Redis in a compose service is to have set while it runs.
+///
+/// # Format
+/// As JSON it is the file that the manager puts on the host, 0600.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisSpec {
+    /// The compose project.
+    pub project: String,
+    /// The service in it.
+    pub service: String,
+    /// The file on the host with its password alone.
+    pub password_file: Option<String>,
+    /// Settings by name.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// How far a PostgreSQL server or a Redis is from its declaration on the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabasesLive {
     /// What is not as declared, a line each; never a password.

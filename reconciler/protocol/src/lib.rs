@@ -36,7 +36,8 @@ pub use backup::{
 };
 pub use certificate::{CertificateIssuer, CertificateLive, CertificateSpec, ChainLive, certificate_file};
 pub use databases::{
-    Access, DATABASES_FILE, DatabaseSpec, DatabasesLive, DatabasesQuery, DatabasesSpec, LoginSpec, Password, RoleSpec,
+    Access, DATABASES_FILE, DatabaseSpec, DatabasesLive, DatabasesQuery, DatabasesSpec, LoginSpec, Password,
+    REDIS_FILE, RedisSpec, RoleSpec, ServerQuery,
 };
 pub use digest::{Digest, InvalidDigest};
 pub use frame::{FrameError, MAX_FRAME, read_frame, write_frame};

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use holdfast_testkit::lab::{Lab, wait_until};
-use holdfast_testkit::ops::Ops;
+use holdfast_testkit::ops::{Ops, text};
 use serde_json::{Value, json};
 
 const APP: &str = "\
@@ -17,6 +17,10 @@ components:
     strategy: stateful
     ports: { redis: 6399 }
     healthcheck: { tcp: { port: redis }, interval: 250ms, passes: 1, min_healthy_time: 1s }
+    redis:
+      service: redis
+      password_file: \"{{ dir }}/password\"
+      settings: { maxmemory: 256mb, maxmemory-policy: allkeys-lru }
     backups:
       cache:
         redis: { service: redis, password_file: \"{{ dir }}/password\" }
@@ -45,6 +49,7 @@ services:
       - redis:/data
       - objects:/objects
       - \"{{ dir }}/redis.conf:/etc/redis/redis.conf:ro\"
+      - \"{{ dir }}-redis:/etc/redis/settings:ro\"
 volumes:
   redis: {}
   objects: {}
@@ -57,6 +62,7 @@ appendonly yes
 protected-mode no
 requirepass {{ secrets.redis.password | quote }}
 user ticker on nopass ~ticks -@all +incr
+include /etc/redis/settings/*.conf
 ";
 
 /// They write all the time, and none goes before it has to: one second after it was told to, and five.
@@ -157,7 +163,79 @@ impl Shop {
     }
 }
 
-/// Capabilities 66, 67 and 68 on a real host.
+/// Capability 34: settings are said to Redis while it runs, seen when somebody else changed them, and there after a new start.
+fn settings_change_while_redis_runs(shop: &Shop) {
+    const PATH: &str = "environments/prod/shop.yaml";
+    let ops = &shop.ops;
+    let is = |name: &str| shop.redis(&["CONFIG", "GET", name]).lines().nth(1).unwrap_or_default().to_owned();
+    let run = || {
+        let info = shop.redis(&["INFO", "server"]);
+        info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap().trim().to_owned()
+    };
+    let settings = |to: &str| {
+        let text = std::fs::read_to_string(ops.work.join(PATH)).unwrap();
+        let line = text.lines().find(|line| line.contains("settings: {")).unwrap();
+        ops.write(PATH, &text.replace(line, &format!("      settings: {{ {to} }}")));
+        ops.ship("other settings");
+    };
+    let plan = |code: i32, words: &[&str]| {
+        let plan = ops.run_any(&["plan", "prod", "--detailed-exitcode"]);
+        let said = text(&plan) + &String::from_utf8_lossy(&plan.stderr);
+        // A plan is wrapped at the width of the terminal.
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(plan.status.code(), Some(code), "{said}");
+        for word in words {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+        assert!(!said.contains("~ service"), "{said}");
+    };
+    let apply = || ops.run_any(&["apply", "prod", "--yes"]);
+    let both = || (is("maxmemory"), is("maxmemory-policy"));
+    let declared = |maxmemory: &str| (maxmemory.to_owned(), "allkeys-lru".to_owned());
+    assert_eq!(both(), declared("268435456"), "also after the new starts until here");
+    let (first, ticks) = (run(), shop.ticks());
+
+    settings("maxmemory: 128mb, maxmemory-policy: allkeys-lru, timeout: 600");
+    plan(
+        2,
+        &["reload: setting maxmemory is 268435456, and 128mb is declared; setting timeout is 0, and 600 is declared"],
+    );
+    assert_eq!(apply().status.code(), Some(0));
+    ops.assert_plan_is_empty();
+    assert_eq!((both(), is("timeout")), (declared("134217728"), "600".to_owned()));
+
+    // By hand.
+    shop.redis(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    plan(2, &["setting maxmemory-policy is noeviction, and allkeys-lru is declared"]);
+    assert_eq!(apply().status.code(), Some(0));
+    ops.assert_plan_is_empty();
+    assert_eq!(both(), declared("134217728"));
+
+    // What Redis does not know stands in the way, and what it does not take is taken back whole.
+    settings("maxmemoryy: 1mb");
+    plan(2, &["this Redis knows no setting maxmemoryy"]);
+    assert_ne!(apply().status.code(), Some(0));
+    settings("maxmemory: 64mb, maxmemory-policy: of-my-own");
+    let failed = apply();
+    let said = text(&failed) + &String::from_utf8_lossy(&failed.stderr);
+    assert!(failed.status.code() == Some(4) && said.contains("all left as they were"), "{said}");
+    assert_eq!((both(), is("timeout")), (declared("134217728"), "600".to_owned()));
+
+    // What git says no more is as it was, and what it says is there after a new start.
+    settings("maxmemory: 192mb, maxmemory-policy: allkeys-lru");
+    assert_eq!(apply().status.code(), Some(0));
+    ops.assert_plan_is_empty();
+    assert_eq!((both(), is("timeout")), (declared("201326592"), "0".to_owned()));
+    assert_eq!(run(), first, "all without a new start");
+    assert!(shop.ticks() > ticks, "its clients went on");
+    shop.on(&["docker", "restart", REDIS_CONTAINER]);
+    wait_until("it has started anew", SOON, || shop.ticks() > 0);
+    assert!(run() != first);
+    assert_eq!(both(), declared("201326592"));
+    ops.assert_plan_is_empty();
+}
+
+/// Capabilities 34, 66, 67 and 68 on a real host.
 #[test]
 #[ignore = "needs the lab"]
 fn cap_67_redis_and_volumes_come_back_under_writers_that_never_rest() {
@@ -211,6 +289,8 @@ fn cap_67_redis_and_volumes_come_back_under_writers_that_never_rest() {
     let before = format!("{}/object", restored["before"][0].as_str().unwrap());
     assert_eq!(shop.on(&["cat", &before]), "two\n");
     ops.assert_plan_is_empty();
+
+    settings_change_while_redis_runs(&shop);
 
     // No password in what the journal and `docker inspect` show.
     let shown = shop.on(&["journalctl", "--no-pager", "-o", "cat", "-u", "holdfast-*"])

@@ -360,6 +360,8 @@ pub struct Component {
     pub backups: Vec<BackupPlan>,
     /// What its PostgreSQL server is to hold.
     pub postgres: Option<super::databases::PostgresSpec>,
+    /// What its Redis is to have set.
+    pub redis: Option<super::redis::RedisPlan>,
     /// Connections that its database takes.
     pub max_connections: Option<u32>,
     /// Connections that each of its replicas may open.

@@ -18,6 +18,7 @@ use super::model::{
 use super::place::{At, Place};
 use super::prerequisites;
 use super::raw::{self, TemplatePath};
+use super::redis;
 use super::statics;
 use super::suggest;
 use super::{ports, preview};
@@ -37,6 +38,11 @@ pub(crate) fn certificate_component(component: &ComponentName) -> String {
 /// Returns the name of the component that the databases of a component become.
 pub(crate) fn databases_component(component: &ComponentName) -> String {
     format!("{component}-databases")
+}
+
+/// Returns the name of the component that the settings of a component's Redis become.
+pub(crate) fn redis_component(component: &ComponentName) -> String {
+    format!("{component}-redis")
 }
 
 /// What an app is resolved against.
@@ -205,11 +211,15 @@ fn component(
     let certificate = certificate(name, raw, &who, &hosts, siblings, around, claims, findings);
     let check = metrics::check(raw, strategy, findings);
     let postgres = raw.postgres.as_ref().and_then(|at| databases::postgres(at, raw, around.templates, findings));
+    let redis = raw.redis.as_ref().and_then(|at| redis::redis(at, raw, findings));
     let (kind, strategy) = (kind?, strategy?);
     claim_databases(name, raw, siblings, findings);
     claim_backups(name, raw, &who, &hosts, siblings, claims, findings);
     let keep = if strategy.has_slots() { Millis(86_400_000) } else { Millis(0) };
     if postgres.is_none() && (raw.postgres.is_some() || raw.wrong.any(&["postgres"])) {
+        return None;
+    }
+    if redis.is_none() && (raw.redis.is_some() || raw.wrong.any(&["redis"])) {
         return None;
     }
     Some(Component {
@@ -236,6 +246,7 @@ fn component(
         packages: raw.packages.iter().flatten().map(|package| package.value.0.clone()).collect(),
         backups,
         postgres,
+        redis,
         max_connections: raw.max_connections.as_ref().map(|most| most.value.0),
         connections: raw.connections.as_ref().and_then(|at| connections(at, siblings, findings)),
         certificate,
@@ -508,22 +519,35 @@ fn claim_names(
     }
 }
 
-/// Takes the component that the databases of a component become.
+/// Takes the components that the databases of a component become.
 fn claim_databases(
     name: &At<ComponentName>,
     raw: &raw::Component,
     siblings: &Siblings<'_>,
     findings: &mut Findings<'_>,
 ) {
-    let Some(at) = &raw.postgres else { return };
-    let own = databases_component(&name.value);
-    match own.parse::<ComponentName>() {
-        Ok(own) if siblings.components.contains_key(&own) => {
-            let message = format!("the databases of `{}` become the component `{own}`, and there is one", name.value);
-            findings.error_at("bad-postgres", at, message, "give that component another name");
-        }
-        Ok(_) => {}
-        Err(error) => findings.error_at("bad-postgres", name, error.to_string(), "give it a shorter name"),
+    let mut claim =
+        |what: &str, code: &'static str, own: String, missed: &dyn Fn(&mut Findings<'_>, String)| match own
+            .parse::<ComponentName>()
+        {
+            Ok(own) if siblings.components.contains_key(&own) => {
+                missed(findings, format!("{what} of `{}` become the component `{own}`, and there is one", name.value));
+            }
+            Ok(_) => {}
+            Err(error) => findings.error_at(code, name, error.to_string(), "give it a shorter name"),
+        };
+    let hint = "give that component another name";
+    if let Some(at) = &raw.postgres {
+        let code = "bad-postgres";
+        claim("the databases", code, databases_component(&name.value), &|findings, message| {
+            findings.error_at(code, at, message, hint);
+        });
+    }
+    if let Some(at) = &raw.redis {
+        let code = "bad-redis";
+        claim("the settings of the Redis", code, redis_component(&name.value), &|findings, message| {
+            findings.error_at(code, at, message, hint);
+        });
     }
 }
 

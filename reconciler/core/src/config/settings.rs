@@ -1,4 +1,4 @@
-//! Which settings of PostgreSQL a reload does for.
+//! Which settings of PostgreSQL a reload does for, and which of Redis can be set while it runs.
 
 /// Settings that take a new start of the server.
 ///
@@ -83,6 +83,66 @@ pub(super) fn refused(name: &str) -> Option<(&'static str, &'static str)> {
     LISTS.contains(&name).then_some(("is a list of names", in_command))
 }
 
+/// Settings of Redis that take a new start of it.
+///
+/// # Source
+/// `src/config.c` of Redis 6 to 8: those that are immutable, those that are protected, and directives that are none of `CONFIG`'s. Of a
+/// setting that is not here the server itself is asked.
+const STARTS_OF_REDIS: [&str; 38] = [
+    "aclfile",
+    "always-show-logo",
+    "aof_rewrite_cpulist",
+    "appenddirname",
+    "appendfilename",
+    "bgsave_cpulist",
+    "bio_cpulist",
+    "cluster-config-file",
+    "cluster-enabled",
+    "daemonize",
+    "databases",
+    "dbfilename",
+    "dir",
+    "disable-thp",
+    "enable-debug-command",
+    "enable-module-command",
+    "enable-protected-configs",
+    "include",
+    "io-threads",
+    "io-threads-do-reads",
+    "loadmodule",
+    "logfile",
+    "pidfile",
+    "rdbchecksum",
+    "rename-command",
+    "replicaof",
+    "server_cpulist",
+    "set-proc-title",
+    "slaveof",
+    "supervised",
+    "syslog-enabled",
+    "syslog-facility",
+    "syslog-ident",
+    "tcp-backlog",
+    "unixsocket",
+    "unixsocketperm",
+    "use-exit-on-panic",
+    "user",
+];
+
+/// Settings of Redis that are passwords.
+const PASSWORDS_OF_REDIS: [&str; 5] =
+    ["masterauth", "masteruser", "requirepass", "tls-client-key-file-pass", "tls-key-file-pass"];
+
+/// Returns why a setting of Redis is not set while it runs, and what to do.
+pub(super) fn refused_by_redis(name: &str) -> Option<(&'static str, &'static str)> {
+    if STARTS_OF_REDIS.contains(&name) {
+        let hint = "say it in its `redis.conf` or its `command`: the plan shows the new start";
+        return Some(("is not set while Redis runs", hint));
+    }
+    let hint = "say it in its `redis.conf`, by `{{ secrets.NAME }}`";
+    PASSWORDS_OF_REDIS.contains(&name).then_some(("is a secret, and settings are shown", hint))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,5 +156,12 @@ mod tests {
             assert_eq!(refused(name), None);
         }
         assert!(STARTS.is_sorted() && LISTS.is_sorted());
+        for name in ["databases", "dir", "requirepass"] {
+            assert!(refused_by_redis(name).is_some(), "{name}");
+        }
+        for name in ["maxmemory", "maxmemory-policy", "save", "appendonly"] {
+            assert_eq!(refused_by_redis(name), None);
+        }
+        assert!(STARTS_OF_REDIS.is_sorted() && PASSWORDS_OF_REDIS.is_sorted());
     }
 }

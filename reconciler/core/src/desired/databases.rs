@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_protocol::{DATABASES_FILE, DatabaseSpec, DatabasesQuery, DatabasesSpec, LoginSpec, Password, RoleSpec};
+use holdfast_protocol::{
+    DATABASES_FILE, DatabaseSpec, DatabasesQuery, DatabasesSpec, LoginSpec, Password, RoleSpec, ServerQuery,
+};
 
 use super::component::own_file;
 use super::path::Place;
@@ -83,7 +85,7 @@ pub(super) fn databases(
         path: declaration_path,
         project: project.name.clone(),
         service: declared.service.clone(),
-        superuser: declared.superuser.clone(),
+        server: ServerQuery::Postgres { superuser: declared.superuser.clone() },
         settings: declared.settings.clone(),
     };
     let component = DesiredComponent::of_files(name, artifacts, declared.origin.clone());

@@ -12,6 +12,7 @@ mod fitness;
 mod model;
 mod path;
 mod proof;
+mod redis;
 mod resolve;
 mod statics;
 mod targets;

@@ -8,6 +8,7 @@ use super::connections::over_limit;
 use super::databases::databases;
 use super::path::Place;
 use super::proof::unproven;
+use super::redis::redis;
 use super::values::Sources;
 use super::{ArchiveContent, DesiredApp, DesiredArchive, DesiredComponent, DesiredHost, DesiredState};
 use crate::config::{App, ArchiveSpec, Component, ComponentKind, Config, Environment, Strategy};
@@ -63,7 +64,8 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
                         };
                         let sources = Sources { config, environment, host, app, component, place };
                         let roles = databases(sources, component, &made, &mut engine);
-                        resolved.push((component, made, roles));
+                        let set = redis(sources, component, &made);
+                        resolved.push((component, made, [roles, set]));
                     }
                     Err(list) => findings.extend(list),
                 }
@@ -78,7 +80,7 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
             for ((component, made, roles), saved) in resolved.into_iter().zip(saved) {
                 components.extend(certificate(environment, app, component));
                 components.push(made);
-                for own in [roles, saved] {
+                for own in roles.into_iter().chain([saved]) {
                     match own {
                         Ok(own) => components.extend(own),
                         Err(list) => findings.extend(list),

@@ -72,6 +72,7 @@ fn component(name: &str, kind: ComponentKind, strategy: Strategy, hosts: &[HostN
         backups: Vec::new(),
         certificate: None,
         postgres: None,
+        redis: None,
         upstreams: BTreeMap::new(),
         preview: None,
         variables: Variables::new(),

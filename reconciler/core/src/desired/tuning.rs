@@ -35,7 +35,7 @@ pub(super) fn mismatches(
     if is("postgres") {
         postgres(component, name, service, &mut found);
     } else if program == "redis-server" || is("redis") {
-        redis(name, service, files, &mut found);
+        redis(component, name, service, files, &mut found);
     }
     found
 }
@@ -131,18 +131,29 @@ fn postgres_size(text: &str, block: u64) -> Option<u64> {
     }
 }
 
-fn redis(name: &str, service: &ComposeService, files: &BTreeMap<&str, String>, found: &mut Vec<Mismatch>) {
+fn redis(
+    component: &Component,
+    name: &str,
+    service: &ComposeService,
+    files: &BTreeMap<&str, String>,
+    found: &mut Vec<Mismatch>,
+) {
+    let declared = component.redis.as_ref().filter(|declared| declared.service == name);
+    for setting in declared.iter().flat_map(|declared| declared.settings.keys()) {
+        if let Some((at, _)) = redis_setting(setting, service, files) {
+            found.push(Mismatch {
+                at: at.clone(),
+                message: format!(
+                    "`{setting}` is one of the `settings` of `{}` too, and which of them counts changes with a new start",
+                    component.name
+                ),
+                hint: "take one of the two out; what is set while Redis runs needs no new start".to_owned(),
+            });
+        }
+    }
     let Some(limit) = service.memory else { return };
-    let in_command = service.command.windows(2).rev().find(|pair| pair[0].value == "--maxmemory");
-    let conf =
-        service.command.get(1).filter(|word| word.value.rsplit_once('.').is_some_and(|(_, kind)| kind == "conf"));
-    let in_file = conf.and_then(|conf| {
-        let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
-        let (_, text) = files.iter().find(|(path, _)| last(path) == last(&conf.value))?;
-        let line = text.lines().rev().find_map(|line| line.trim().strip_prefix("maxmemory ").map(str::trim))?;
-        Some((&conf.at, line.to_owned()))
-    });
-    let told = in_command.map(|pair| (&pair[1].at, pair[1].value.clone())).or(in_file);
+    let set = declared.and_then(|declared| Some((&declared.origin, declared.settings.get("maxmemory")?.clone())));
+    let told = set.or_else(|| redis_setting("maxmemory", service, files));
     let Some((at, text, size)) = told.and_then(|(at, text)| redis_size(&text).map(|size| (at, text, size))) else {
         return;
     };
@@ -156,6 +167,24 @@ fn redis(name: &str, service: &ComposeService, files: &BTreeMap<&str, String>, f
             hint: "leave a quarter of the limit free, for buffers and for the copy while its file is written".to_owned(),
         });
     }
+}
+
+/// Returns where a setting stands that Redis starts with.
+fn redis_setting<'a>(
+    name: &str,
+    service: &'a ComposeService,
+    files: &BTreeMap<&str, String>,
+) -> Option<(&'a Origin, String)> {
+    let word = format!("--{name}");
+    if let Some(pair) = service.command.windows(2).rev().find(|pair| pair[0].value == word) {
+        return Some((&pair[1].at, pair[1].value.clone()));
+    }
+    let conf =
+        service.command.get(1).filter(|word| word.value.rsplit_once('.').is_some_and(|(_, kind)| kind == "conf"))?;
+    let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let (_, text) = files.iter().find(|(path, _)| last(path) == last(&conf.value))?;
+    let of_name = |line: &str| line.trim().strip_prefix(name)?.strip_prefix(' ').map(|rest| rest.trim().to_owned());
+    Some((&conf.at, text.lines().rev().find_map(of_name)?))
 }
 
 /// # Source

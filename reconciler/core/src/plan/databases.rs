@@ -1,6 +1,6 @@
 //! What differs between a database server and its declaration.
 
-use holdfast_protocol::{DATABASES_FILE, Observed};
+use holdfast_protocol::{DATABASES_FILE, Observed, REDIS_FILE};
 
 use super::component::Subject;
 use super::place::{Comparison, Found, see};
@@ -15,7 +15,7 @@ pub(super) fn declaration(artifacts: &Artifacts) -> Option<&String> {
 
 /// Returns whether a file is a declaration of databases.
 pub(crate) fn is_declaration(path: &str) -> bool {
-    path.rsplit('/').next() == Some(DATABASES_FILE)
+    matches!(path.rsplit('/').next(), Some(DATABASES_FILE | REDIS_FILE))
 }
 
 /// Adds what the server itself is found to lack. Where the declaration changes, its own change does everything, and only what a reload will
@@ -62,7 +62,7 @@ pub(super) fn follow_server(subject: Subject<'_>, comparison: &mut Comparison) {
 mod tests {
     use std::collections::BTreeMap;
 
-    use holdfast_protocol::{DatabasesLive, DatabasesQuery};
+    use holdfast_protocol::{DatabasesLive, DatabasesQuery, ServerQuery};
 
     use super::super::ideal::{live_as_desired, plan_of, report};
     use super::super::sample::{Version, component, file, state};
@@ -83,7 +83,7 @@ mod tests {
             path: DECLARED.to_owned(),
             project: "prod-nps-data".to_owned(),
             service: "postgres".to_owned(),
-            superuser: "postgres".to_owned(),
+            server: ServerQuery::Postgres { superuser: "postgres".to_owned() },
             settings: BTreeMap::from([("work_mem".to_owned(), work_mem.to_owned())]),
         });
         let app = state.hosts.values_mut().next().unwrap().apps.values_mut().next().unwrap();

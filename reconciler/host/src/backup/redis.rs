@@ -12,8 +12,9 @@ use holdfast_protocol::{BackupRecord, BackupSource};
 use super::class::Class;
 use super::exchange::{Exchange, Move};
 use super::{BackupError, at, containers, crc64, fail, stamp};
-use crate::exec::{Call, shown};
+use crate::exec::Call;
 use crate::paths::sync_folder;
+use crate::redis_cli::{self, line, told};
 
 /// What the keys of all databases are counted as.
 pub(super) const KEYS: &str = "keys";
@@ -27,10 +28,6 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Ends what a dump holds.
 const END: u8 = 0xff;
-
-/// What a server answers with an error begins with its kind in capitals (Redis protocol, simple errors).
-const ERRORS: [&str; 9] =
-    ["ERR ", "NOAUTH", "WRONGPASS", "NOPERM", "LOADING", "BUSY", "MISCONF", "MASTERDOWN", "READONLY"];
 
 /// A server and how to speak to it.
 struct Server<'a> {
@@ -48,11 +45,7 @@ impl<'a> Server<'a> {
         let container = containers::one(class, project, service)?;
         let mut login = Vec::new();
         if let Some(path) = password_file {
-            let mut password = fs::read(path).map_err(at(Path::new(path)))?;
-            while password.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
-                password.pop();
-            }
-            login = line(&[b"AUTH", &password]);
+            login = redis_cli::login(fs::read(path).map_err(at(Path::new(path)))?);
         }
         Ok(Self { class, container, login })
     }
@@ -73,21 +66,7 @@ impl<'a> Server<'a> {
         let mut input = self.login.clone();
         input.extend(line(command));
         let output = self.call(&["redis-cli", "--no-auth-warning"], true)?.stdin(input).run()?;
-        let text = output.text();
-        let mut lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-        if !self.login.is_empty() {
-            match lines.first() {
-                Some(&"OK") => drop(lines.remove(0)),
-                first => return fail(format!("Redis refused the password: {}", told(first.copied()))),
-            }
-        }
-        match lines.first() {
-            Some(first) if ERRORS.iter().any(|kind| first.starts_with(kind)) => {
-                fail(format!("Redis refused: {}", told(Some(first))))
-            }
-            Some(_) => Ok(lines.into_iter().map(str::to_owned).collect()),
-            None => fail("Redis said nothing"),
-        }
+        redis_cli::answer(&output.text(), !self.login.is_empty()).map_err(BackupError)
     }
 
     fn number(&self, command: &[&[u8]]) -> Result<u64, BackupError> {
@@ -161,28 +140,6 @@ impl<'a> Server<'a> {
 fn works(info: &BTreeMap<String, String>) -> bool {
     const WORDS: [&str; 3] = ["rdb_bgsave_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled"];
     WORDS.iter().any(|word| info.get(*word).is_some_and(|value| value == "1"))
-}
-
-/// Returns a command as `redis-cli` reads it from standard input, every byte of it quoted.
-///
-/// # Source
-/// `sdssplitargs` of Redis: `"\xHH"` in double quotes is that byte.
-pub(super) fn line(words: &[&[u8]]) -> Vec<u8> {
-    let mut line = String::new();
-    for word in words {
-        line.push('"');
-        for byte in *word {
-            use std::fmt::Write as _;
-            let _ = write!(line, "\\x{byte:02x}");
-        }
-        line.push_str("\" ");
-    }
-    line.push('\n');
-    line.into_bytes()
-}
-
-fn told(text: Option<&str>) -> String {
-    text.map_or_else(|| "nothing".to_owned(), |text| format!("`{}`", shown(text.as_bytes(), 200)))
 }
 
 /// Saves, and fetches the dump.

@@ -7,9 +7,9 @@ use holdfast_protocol::{BackupBefore, BackupSource, BackupWriters};
 
 use super::class::{Class, Note};
 use super::exchange::{self, Exchange};
-use super::redis::line;
 use super::tests::{Bench, names};
 use super::{containers, crc64, restore, run};
+use crate::redis_cli::line;
 
 /// A dump as Redis writes it, with nothing in it but a word.
 fn rdb(word: &str) -> Vec<u8> {

@@ -3,15 +3,20 @@
 use std::path::Path;
 use std::time::Duration;
 
+use holdfast_protocol::REDIS_FILE;
+
 use super::catalog::contents;
 use super::server::{MAINTENANCE, Server};
-use super::{DatabasesError, Difference, fail, load, name, roles, scram, settings, text};
+use super::{DatabasesError, Difference, fail, load, name, redis, roles, scram, settings, text};
 
-/// Makes roles, databases, extensions and grants as a declaration says. Doing it again changes nothing. Returns what it did, for people.
+/// Makes roles, databases, extensions, grants and settings as a declaration says. Doing it again changes nothing. Returns what it did, for people.
 ///
 /// # Errors
 /// [`DatabasesError`]; what was done before stays, and is found as it is when it is tried again.
 pub fn converge(declaration: &Path, deadline: Duration) -> Result<String, DatabasesError> {
+    if declaration.ends_with(REDIS_FILE) {
+        return redis::converge(declaration, deadline);
+    }
     let Some(spec) = load(declaration)? else { return Ok("nothing is declared".to_owned()) };
     let server = Server::find(&spec, deadline)?;
     let mut done = Vec::new();

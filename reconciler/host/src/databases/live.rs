@@ -4,21 +4,23 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use holdfast_protocol::{DatabasesLive, DatabasesQuery, DatabasesSpec, Observed};
+use holdfast_protocol::{DatabasesLive, DatabasesQuery, DatabasesSpec, Observed, ServerQuery};
 
 use super::catalog::contents;
 use super::server::Server;
-use super::{DatabasesError, load, roles, settings};
+use super::{DatabasesError, load, redis, roles, settings};
 
 /// How long one question may take: an observation waits for it.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Returns how the databases of these declarations stand.
 pub fn look(declarations: &[DatabasesQuery]) -> BTreeMap<String, Observed<DatabasesLive>> {
-    let one = |query: &DatabasesQuery| match load(Path::new(&query.path)) {
-        Ok(Some(spec)) => stand(&spec, query),
-        Ok(None) => undeclared(query),
-        Err(error) => Err(error),
+    let one = |query: &DatabasesQuery| match &query.server {
+        ServerQuery::Postgres { superuser } => match load(Path::new(&query.path))? {
+            Some(spec) => stand(&spec, query),
+            None => undeclared(query, superuser),
+        },
+        ServerQuery::Redis { password_file } => redis::stand(query, password_file.as_deref(), DEADLINE),
     };
     let seen = |query: &DatabasesQuery| match one(query) {
         Ok(live) => Observed::Seen(live),
@@ -29,11 +31,11 @@ pub fn look(declarations: &[DatabasesQuery]) -> BTreeMap<String, Observed<Databa
 }
 
 /// Nothing is declared on this host yet, and of a server that is there already it is known what will become of its settings.
-fn undeclared(query: &DatabasesQuery) -> Result<DatabasesLive, DatabasesError> {
+fn undeclared(query: &DatabasesQuery, superuser: &str) -> Result<DatabasesLive, DatabasesError> {
     let spec = DatabasesSpec {
         project: query.project.clone(),
         service: query.service.clone(),
-        superuser: query.superuser.clone(),
+        superuser: superuser.to_owned(),
         retire_after_ms: 0,
         roles: BTreeMap::new(),
         databases: BTreeMap::new(),

@@ -1,4 +1,5 @@
-//! Roles, databases, extensions, grants and initial data of a PostgreSQL server in a container, as a declaration on this host says.
+//! Roles, databases, extensions, grants, settings and initial data of a PostgreSQL server in a container, as a declaration on this host
+//! says; and the settings of a Redis.
 //!
 //! # Flow
 //! The catalog is read (`catalog`), held against the declaration (`roles`, `contents`: pure, and the same for looking and for acting),
@@ -9,6 +10,7 @@ mod catalog;
 mod contents;
 mod converge;
 mod live;
+mod redis;
 mod roles;
 mod scram;
 mod server;
@@ -37,7 +39,10 @@ pub enum DatabasesError {
 impl DatabasesError {
     /// Returns whether waiting may help: the server starts, or is in the middle of its first start.
     pub fn may_pass(&self) -> bool {
-        const SIGNS: [&str; 6] = [
+        const SIGNS: [&str; 9] = [
+            "Could not connect to Redis",
+            "Redis said nothing",
+            "LOADING",
             "connection to server",
             "starting up",
             "shutting down",

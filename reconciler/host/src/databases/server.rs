@@ -18,21 +18,7 @@ pub(super) struct Server<'a> {
 impl<'a> Server<'a> {
     /// Finds the container.
     pub(super) fn find(spec: &'a DatabasesSpec, deadline: Duration) -> Result<Self, DatabasesError> {
-        let mut args = vec!["ps".to_owned(), "--quiet".to_owned(), "--no-trunc".to_owned()];
-        for filter in [
-            format!("label=com.docker.compose.project={}", spec.project),
-            format!("label=com.docker.compose.service={}", spec.service),
-            "label=com.docker.compose.oneoff=False".to_owned(),
-            "status=running".to_owned(),
-        ] {
-            args.extend(["--filter".to_owned(), filter]);
-        }
-        let found = Call::new("docker", args).deadline(deadline).run().map_err(|error| failed(&error))?.text();
-        match found.split_whitespace().collect::<Vec<_>>().as_slice() {
-            [one] => Ok(Self { spec, container: (*one).to_owned(), deadline }),
-            [] => Err(DatabasesError::Down(format!("no container of `{}` in `{}` runs", spec.service, spec.project))),
-            several => fail(format!("{} containers of `{}` run, and a database is one", several.len(), spec.service)),
-        }
+        Ok(Self { spec, container: container(&spec.project, &spec.service, deadline)?, deadline })
     }
 
     /// Says statements to a database, stopping at the first error, and returns what they answer.
@@ -50,6 +36,25 @@ impl<'a> Server<'a> {
     }
 }
 
-fn failed(error: &ExecError) -> DatabasesError {
+/// Returns the one container of a service that runs.
+pub(super) fn container(project: &str, service: &str, deadline: Duration) -> Result<String, DatabasesError> {
+    let mut args = vec!["ps".to_owned(), "--quiet".to_owned(), "--no-trunc".to_owned()];
+    for filter in [
+        format!("label=com.docker.compose.project={project}"),
+        format!("label=com.docker.compose.service={service}"),
+        "label=com.docker.compose.oneoff=False".to_owned(),
+        "status=running".to_owned(),
+    ] {
+        args.extend(["--filter".to_owned(), filter]);
+    }
+    let found = Call::new("docker", args).deadline(deadline).run().map_err(|error| failed(&error))?.text();
+    match found.split_whitespace().collect::<Vec<_>>().as_slice() {
+        [one] => Ok((*one).to_owned()),
+        [] => Err(DatabasesError::Down(format!("no container of `{service}` in `{project}` runs"))),
+        several => fail(format!("{} containers of `{service}` run, and a database is one", several.len())),
+    }
+}
+
+pub(super) fn failed(error: &ExecError) -> DatabasesError {
     DatabasesError::Failed(error.to_string())
 }

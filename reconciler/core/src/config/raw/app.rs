@@ -3,7 +3,7 @@
 use super::backup::{Backup, BackupClass};
 use super::certificate::CertificateName;
 use super::check::{Argv, Drain, Healthcheck, Migrate, Prove, Smoke, Watch};
-use super::databases::PostgresServer;
+use super::databases::{PostgresServer, RedisServer};
 use super::leaf::{
     Account, ArchivePath, Destination, HostHeader, HttpPath, Identifier, Mode, Network, Release, ServiceName, Sha256,
     TemplatePath,
@@ -79,6 +79,8 @@ record!(
     backups: Option<Named<BackupClass, Backup>>,
     /// What its PostgreSQL server is to hold: roles, databases, extensions, grants and initial data.
     postgres: Option<At<PostgresServer>>,
+    /// What its Redis is to have set while it runs.
+    redis: Option<At<RedisServer>>,
     /// Its hosts among those of the app: labels, or a list of names. Default: all of the app.
     hosts: Option<At<Selector>>,
     /// Whether its units start at boot. Default: `true`.

@@ -3,7 +3,7 @@
 use holdfast_protocol::Access;
 
 use super::backup::DatabaseName;
-use super::leaf::{Scalar, ServiceName, TemplatePath};
+use super::leaf::{Destination, Scalar, ServiceName, TemplatePath};
 use super::secrets::SecretName;
 use crate::config::decode::{Must, Named, parsed, record, words};
 use crate::config::place::At;
@@ -47,6 +47,17 @@ record!(
     grants: Option<Named<RoleName, At<Grant>>>,
     /// Initial data by name: SQL, a template below `templates/`. A name runs once in the life of the database, after the migrations.
     seeds: Option<Named<SeedName, At<TemplatePath>>>,
+});
+
+record!(
+    /// A Redis in a compose service and what it is to have set while it runs.
+    RedisServer, "`redis`", {
+    /// The compose service it runs in.
+    service: ServiceName,
+    /// The file on the host with its password alone, such as `"{{ dir }}/redis_password"`: one of the component's `files`.
+    password_file: Option<At<Destination>>,
+    /// Its settings by name, as `CONFIG SET` takes them. They are also in a file that its own `redis.conf` can include.
+    settings: Option<Named<RedisSetting, At<Scalar>>>,
 });
 
 /// What a role may do.
@@ -105,6 +116,20 @@ parsed!(SettingName, "a setting", "^[a-z_][a-z0-9_]*(\\.[a-z_][a-z0-9_]*)?$", |t
             "`{}` is no setting: write such as `work_mem` or `auto_explain.log_min_duration`",
             shown.escape_debug()
         ))
+    }
+});
+
+/// The name of a setting of Redis.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RedisSetting(pub(crate) String);
+
+parsed!(RedisSetting, "a setting of Redis", "^[a-z][a-z0-9_-]{0,62}$", |text| {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
+    if text.len() <= 63 && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(fits) {
+        Ok(Self(text.to_owned()))
+    } else {
+        let shown: String = text.chars().take(60).collect();
+        Err(format!("`{}` is no setting: write such as `maxmemory-policy`", shown.escape_debug()))
     }
 });
 

@@ -23,7 +23,7 @@ pub(crate) use app::{App, Component, Connections, Ports, Static};
 pub(crate) use backup::{Backup, BackupClass, ClockTime, Day, Offsite};
 pub(crate) use certificate::{Certificate, CertificateName, Hsts};
 pub(crate) use check::{Argv, Drain, Healthcheck, Migrate, Prove, Smoke, Sql, Watch, WatchMetrics, WebsocketDrain};
-pub(crate) use databases::{PostgresServer, RoleName};
+pub(crate) use databases::{PostgresServer, RedisServer, RoleName};
 pub(crate) use environment::{Environment, MaxUnavailable, Requires, Rollout, Sync};
 pub(crate) use holdfast::{Defaults, Holdfast};
 pub(crate) use inventory::{Host, Inventory};
