@@ -40,6 +40,7 @@ const COMPOSE: &str = "\
 services:
   postgres:
     image: chatbot-postgres:17
+    logging: { driver: local }
     restart: unless-stopped
     environment:
       POSTGRES_USER: shop

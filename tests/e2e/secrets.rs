@@ -93,6 +93,7 @@ WantedBy=multi-user.target
 const BOX: &str = r#"services:
   box:
     image: standin:1
+    logging: { driver: local }
     environment:
       TOKEN: "{{ secrets.web.token }}"
     volumes:
@@ -132,7 +133,7 @@ const FAILURES: [Failure; 6] = [
         "  box:\n    compose: compose/bad.yaml.j2\n    strategy: in_place\n",
         &[(
             "compose/bad.yaml.j2",
-            "services:\n  box:\n    image: standin:1\n    mem_limit: \"{{ secrets.web.token }}\"\n",
+            "services:\n  box:\n    image: standin:1\n    logging: { driver: local }\n    mem_limit: \"{{ secrets.web.token }}\"\n",
         )],
     ),
     (
@@ -140,7 +141,7 @@ const FAILURES: [Failure; 6] = [
         "  box:\n    compose: compose/bad.yaml.j2\n    strategy: in_place\n",
         &[(
             "compose/bad.yaml.j2",
-            "services:\n  box:\n    image: standin:1\n    cpuset: \"{{ secrets.web.token }}\"\n",
+            "services:\n  box:\n    image: standin:1\n    logging: { driver: local }\n    cpuset: \"{{ secrets.web.token }}\"\n",
         )],
     ),
     (
@@ -170,6 +171,7 @@ const FAILURES: [Failure; 6] = [
 const PRINTS: &str = r#"services:
   box:
     image: standin:1
+    logging: { driver: local }
     command: [python3, -c, "import signal, os; signal.signal(15, lambda *_: os._exit(0)); signal.pause()"]
     environment:
       TOKEN: "{{ secrets.web.token }}"

@@ -70,6 +70,7 @@ fn fresh(host: &DesiredHost) -> LiveHost {
         fence: 0,
         boot_id: String::new(),
         postgresql_client: Tool::Missing,
+        logrotate: Tool::Missing,
     };
     LiveHost::Reached { hello: Box::new(hello), report: Box::new(report) }
 }

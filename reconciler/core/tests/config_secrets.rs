@@ -119,8 +119,11 @@ fn repository_with_databases(has_secrets: bool) -> (Option<Config>, Diagnostics)
         put(ENVIRONMENT, "hosts: [here]\n");
     }
     put("environments/prod/shop.yaml", APP);
-    put("templates/compose/web.yaml.j2", "services: { app: { image: \"shop:1.0\" } }\n");
-    put("templates/compose/data.yaml.j2", "services: { postgres: { image: \"postgres:17.2\" } }\n");
+    put("templates/compose/web.yaml.j2", "services: { app: { image: \"shop:1.0\", logging: { driver: local } } }\n");
+    put(
+        "templates/compose/data.yaml.j2",
+        "services: { postgres: { image: \"postgres:17.2\", logging: { driver: local } } }\n",
+    );
     put("templates/files/url.j2", "postgresql://{{ logins.shop }}:{{ secrets.data_key | urlencode }}@127.0.0.1/shop");
     put("templates/sql/first.sql.j2", "INSERT INTO words VALUES ('{{ release }}');\n");
     load(&SourceTree { files, problems: Vec::new() })

@@ -86,6 +86,7 @@ pub fn hello(root: &Root, system: &System, units: &mut Units, engine: &mut Engin
     // Debian's `psql` is a wrapper of the versions in here.
     psql.push(PathBuf::from("/usr/lib/postgresql"));
     let postgresql_client = tool("psql", &psql, "", &|| psql_version(system));
+    let logrotate = tool("logrotate", &candidates(system, "logrotate"), "", &|| logrotate_version(system));
     // The kernel's part may change with a boot.
     let nft = tool("nft", &candidates(system, "nft"), &boot_id, &|| nft_version(system));
     if changed || told.entries.len() != before {
@@ -110,6 +111,7 @@ pub fn hello(root: &Root, system: &System, units: &mut Units, engine: &mut Engin
         docker: engine.version(),
         compose,
         postgresql_client,
+        logrotate,
         capabilities,
         fence,
         boot_id,
@@ -173,6 +175,11 @@ fn former_compose_version(system: &System) -> Tool {
 fn psql_version(system: &System) -> Tool {
     // `psql (PostgreSQL) 17.6 (Debian 17.6-0+deb13u1)`
     version(run(system, "psql", &["--version"]), |text| Some(text.split_ascii_whitespace().nth(2)?.to_owned()))
+}
+
+fn logrotate_version(system: &System) -> Tool {
+    // `logrotate 3.22.0`, with its defaults on further lines.
+    version(run(system, "logrotate", &["--version"]), |text| Some(text.split_ascii_whitespace().nth(1)?.to_owned()))
 }
 
 fn nft_version(system: &System) -> Tool {

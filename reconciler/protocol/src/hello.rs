@@ -34,6 +34,8 @@ pub struct Hello {
     pub compose: Tool,
     /// The version of PostgreSQL's client programs.
     pub postgresql_client: Tool,
+    /// logrotate's version.
+    pub logrotate: Tool,
     /// Which optional mechanisms work on this host.
     pub capabilities: BTreeSet<Capability>,
     /// The fence: the highest number a transaction here has carried.

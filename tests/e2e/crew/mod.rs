@@ -37,7 +37,7 @@ pub(crate) fn templates(ops: &Ops) {
     unit("crew-roll", "serve roll {{ release }} {{ port.http }} 127.0.0.1");
     let compose_with = |name: &str, restart: &str, rest: &str| {
         let text = format!(
-            "services:\n  {name}:\n    image: standin:1\n    restart: \"{restart}\"\n    stop_grace_period: 60s\n    entrypoint: [python3, -u, /crew.py]\n    \
+            "services:\n  {name}:\n    image: standin:1\n    logging: {{ driver: local }}\n    restart: \"{restart}\"\n    stop_grace_period: 60s\n    entrypoint: [python3, -u, /crew.py]\n    \
              volumes: [\"{{{{ dir }}}}/crew.py:/crew.py:ro\", \"/srv:/srv\"{rest}"
         );
         ops.write(&format!("templates/compose/{name}.yaml.j2"), &text);

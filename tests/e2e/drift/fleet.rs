@@ -82,9 +82,8 @@ components:
     nginx: nginx/extra.conf.j2
 ";
 
-const BOX: &str =
-    "services:\n  box:\n    image: standin:1\n    stop_grace_period: 1s\n    environment: { STANDIN_NAME: box }\n";
-const STORE: &str = "services:\n  store:\n    image: standin:1\n    stop_grace_period: 1s\n    volumes: [\"data:/data\", \"/srv/store:/srv\"]\nvolumes:\n  data: {}\n";
+const BOX: &str = "services:\n  box:\n    image: standin:1\n    logging: { driver: local }\n    stop_grace_period: 1s\n    environment: { STANDIN_NAME: box }\n";
+const STORE: &str = "services:\n  store:\n    image: standin:1\n    logging: { driver: local }\n    stop_grace_period: 1s\n    volumes: [\"data:/data\", \"/srv/store:/srv\"]\nvolumes:\n  data: {}\n";
 
 /// A unit that does nothing for ever.
 pub(super) const UNIT: &str = "[Service]\nExecStart=/usr/bin/sleep infinity\n\n[Install]\nWantedBy=multi-user.target\n";

@@ -52,9 +52,9 @@ components:
 /// Two services, of which one has limits.
 fn tools(memory: &str) -> String {
     format!(
-        "services:\n  small:\n    image: standin:1\n    stop_grace_period: 1s\n    environment: {{ STANDIN_NAME: small }}\n    \
+        "services:\n  small:\n    image: standin:1\n    logging: {{ driver: local }}\n    stop_grace_period: 1s\n    environment: {{ STANDIN_NAME: small }}\n    \
          deploy:\n      resources:\n        limits: {{ cpus: \"0.5\", memory: {memory} }}\n  other:\n    image: standin:1\n    \
-         stop_grace_period: 1s\n    environment: {{ STANDIN_NAME: other }}\n"
+         logging: {{ driver: local }}\n    stop_grace_period: 1s\n    environment: {{ STANDIN_NAME: other }}\n"
     )
 }
 
@@ -174,6 +174,9 @@ fn cap_14_a_host_becomes_what_git_says_and_cap_17_its_ports_are_closed() {
     wait_until("the doors are open again", Duration::from_secs(20), || is_open(&lab, 8098) && is_open(&lab, 8099));
     assert_eq!(on_h1(&["stat", "-c", "%a %U", "/opt/nps"]), "750 nps");
     assert!(!lab.try_run(&["exec", "h1", "--", "nft", "list", "table", "inet", "holdfast_firewall"]).status.success());
+    // The restart of nftables took the engine's own rules away too.
+    on_h1(&["systemctl", "restart", "docker"]);
+    cap_81_logs_have_an_end(&lab, &ops, &green);
     cap_09_images_come_in_an_archive(&lab, &ops, &green);
 }
 
@@ -194,14 +197,11 @@ components:
     )
 }
 
-const BOXED: &str =
-    "services:\n  web:\n    image: boxed/web:v1\n    stop_grace_period: 1s\n    environment: { STANDIN_NAME: boxed }\n";
+const BOXED: &str = "services:\n  web:\n    image: boxed/web:v1\n    logging: { driver: local }\n    stop_grace_period: 1s\n    environment: { STANDIN_NAME: boxed }\n";
 
 /// One host has the image under another name, one has it not at all.
 fn cap_09_images_come_in_an_archive(lab: &Lab, ops: &Ops, green: &dyn Fn(&str)) {
     let on_h1 = |argv: &[&str]| lab.exec("h1", argv).trim().to_owned();
-    // The restart of nftables took the engine's own rules away too.
-    on_h1(&["systemctl", "restart", "docker"]);
     on_h1(&["docker", "commit", "--change", "LABEL made=here", "door", "boxed/web:v1"]);
     on_h1(&["docker", "save", "-o", "/root/boxed.tar", "boxed/web:v1"]);
     let id = on_h1(&["docker", "image", "inspect", "--format", "{{.Id}}", "boxed/web:v1"]);
@@ -246,4 +246,103 @@ fn cap_09_images_come_in_an_archive(lab: &Lab, ops: &Ops, green: &dyn Fn(&str)) 
     // A plan is wrapped at the width of the terminal.
     let plan = shown(&["plan", "prod"]).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(plan.contains("boxed.tar is not there: put it there, made with `docker save"), "{plan}");
+}
+
+/// A program that says more than is kept of it, and a file of logrotate.
+const TALK: &str = "\
+app: talk
+release: v1
+hosts: [h1]
+components:
+  talker:
+    compose: compose/talker.yaml.j2
+    strategy: in_place
+    healthcheck: { state: true, interval: 100ms, min_healthy_time: 100ms }
+  rotated:
+    files:
+      - { path: /etc/logrotate.d/talk, template: files/talk.logrotate.j2 }
+";
+
+const TALKER: &str = "\
+services:
+  talker:
+    image: standin:1
+    logging: { driver: json-file, options: { max-size: 10k, max-file: \"2\" } }
+    stop_grace_period: 1s
+    entrypoint: [python3, -uc]
+    command: [\"import time\\nfor number in range(2000): print(number, 'x' * 80)\\nprint('said all')\\ntime.sleep(1e6)\"]
+";
+
+fn rotation(logs: &str, line: &str) -> String {
+    format!("{logs} {{\n    {line}\n    rotate 2\n    missingok\n    create 0640 root adm\n}}\n")
+}
+
+fn cap_81_logs_have_an_end(lab: &Lab, ops: &Ops, green: &dyn Fn(&str)) {
+    let on_h1 = |argv: &[&str]| lab.exec("h1", argv).trim().to_owned();
+    let there = lab.host("h1").root.join("etc/logrotate.d/talk");
+    let refused = |logs: &str, line: &str, why: &str| {
+        let before = fs::read_to_string(&there).ok();
+        ops.write("templates/files/talk.logrotate.j2", &rotation(logs, line));
+        green(&ops.ship(why));
+        let refused = ops.run_any(&["apply", "prod", "--yes"]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned() + &String::from_utf8_lossy(&refused.stdout);
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(!refused.status.success() && said.contains(why), "{said}");
+        assert!(said.contains("logrotate refuses /etc/logrotate.d/talk"), "{said}");
+        assert_eq!(fs::read_to_string(&there).ok(), before, "what is there stays");
+    };
+    ops.write("environments/prod/talk.yaml", TALK);
+    ops.write("templates/compose/talker.yaml.j2", TALKER);
+    // logrotate itself would tell of it and end well.
+    refused("/var/log/talk/*.log", "dayly", "unknown option 'dayly'");
+    assert!(!lab.try_run(&["exec", "h1", "--", "docker", "inspect", "prod-talk-talker-talker-1"]).status.success());
+
+    ops.write("templates/files/talk.logrotate.j2", &rotation("/var/log/talk/*.log", "daily"));
+    green(&ops.ship("two old ones are kept"));
+    ops.run(&["apply", "prod", "--yes"]);
+    ops.assert_plan_is_empty();
+    // Docker keeps the end of what is said.
+    let container = "prod-talk-talker-talker-1";
+    wait_until("all is said", Duration::from_secs(30), || {
+        on_h1(&["docker", "logs", "--tail", "1", container]) == "said all"
+    });
+    let format = "{{.HostConfig.LogConfig.Type}} {{json .HostConfig.LogConfig.Config}}";
+    let told = on_h1(&["docker", "inspect", "--format", format, container]);
+    assert_eq!(told, r#"json-file {"max-file":"2","max-size":"10k"}"#);
+    let first = on_h1(&["docker", "inspect", "--format", "{{.LogPath}}", container]);
+    let sizes = on_h1(&["stat", "-c", "%s", &first, &format!("{first}.1")]);
+    let kept: u64 = sizes.lines().map(|size| size.parse::<u64>().unwrap()).sum();
+    assert!(kept <= 21_000, "of some 260 kB: {sizes}");
+    // What it refuses, Docker refuses too, but not before it starts.
+    let endless = ["run", "--rm", "--log-driver", "json-file", "--log-opt", "max-size=-1", "standin:1"];
+    let endless = lab.try_run(&[&["exec", "h1", "--", "docker"][..], &endless].concat());
+    assert!(!endless.status.success(), "{}", String::from_utf8_lossy(&endless.stderr));
+
+    // The host's own logrotate reads the file among all others, and keeps two.
+    on_h1(&["mkdir", "-p", "/var/log/talk"]);
+    for said in ["one", "two", "three", "four"] {
+        fs::write(lab.host("h1").root.join("var/log/talk/talk.log"), said).unwrap();
+        on_h1(&["logrotate", "--force", "/etc/logrotate.conf"]);
+    }
+    let text = |name: &str| fs::read_to_string(lab.host("h1").root.join("var/log/talk").join(name)).unwrap();
+    assert_eq!(on_h1(&["ls", "/var/log/talk"]).split_whitespace().count(), 3);
+    assert_eq!(
+        (text("talk.log"), text("talk.log.1"), text("talk.log.2")),
+        (String::new(), "four".into(), "three".into())
+    );
+
+    // A log that the file of a package has: that one would be passed over.
+    fs::write(lab.host("h1").root.join("var/log/nginx/talk.log"), "x").unwrap();
+    refused("/var/log/nginx/talk.log", "daily", "duplicate log entry for /var/log/nginx/talk.log");
+    refused("/var/log/talk/*.log", "create 0640 nobody-here adm", "unknown user 'nobody-here'");
+    on_h1(&["logrotate", "--force", "/etc/logrotate.conf"]);
+
+    // Without the program nothing is begun, and it is said which one is missing.
+    on_h1(&["mv", "/usr/sbin/logrotate", "/usr/sbin/logrotate.away"]);
+    let plan = String::from_utf8_lossy(&ops.run_any(&["plan", "prod"]).stdout).into_owned();
+    on_h1(&["mv", "/usr/sbin/logrotate.away", "/usr/sbin/logrotate"]);
+    assert!(plan.contains("missing-tool") && plan.contains("logrotate is not installed"), "{plan}");
+    ops.write("templates/files/talk.logrotate.j2", &rotation("/var/log/talk/*.log", "daily"));
+    green(&ops.ship("as it was"));
+    ops.assert_plan_is_empty();
 }

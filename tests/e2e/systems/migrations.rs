@@ -90,6 +90,7 @@ const POOLER: [(&str, &str); 4] = [
         r#"services:
   pgbouncer:
     image: lab/pgbouncer:1
+    logging: { driver: local }
     restart: unless-stopped
     volumes:
       - "{{ dir }}/pgbouncer.ini:/etc/pgbouncer/pgbouncer.ini:ro"

@@ -42,6 +42,7 @@ const DATA: &str = "\
 services:
   redis:
     image: chatbot-redis:8
+    logging: { driver: local }
     restart: unless-stopped
     command: [redis-server, /etc/redis/redis.conf]
     ports: [\"127.0.0.1:{{ port.redis }}:6379\"]
@@ -71,6 +72,7 @@ services:
 {% for name, grace in [(\"quick\", \"1s\"), (\"slow\", \"5s\")] %}
   {{ name }}:
     image: chatbot-redis:8
+    logging: { driver: local }
     restart: unless-stopped
     stop_grace_period: {{ grace }}
     network_mode: host

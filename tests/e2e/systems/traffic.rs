@@ -81,6 +81,7 @@ Server(("0.0.0.0", 8000), Answer).serve_forever()
 const COMPOSE: &str = r#"services:
   app:
     image: standin:1
+    logging: { driver: local }
     restart: always
     entrypoint: [python3, -u, /app.py]
     command: [serve, "{{ release }}"]

@@ -6,6 +6,7 @@ use holdfast_protocol::{Digest, Slot, SqlFile};
 
 use super::firewall::firewall;
 use super::fitness::Fitness;
+use super::logrotate::ignored;
 use super::path::{Place, UNITS};
 use super::resolve::finding;
 use super::traffic;
@@ -163,6 +164,9 @@ impl ComponentResolver<'_> {
                 reload: spec.on_change == OnChange::Reload,
                 origin: spec.template.origin.clone(),
             };
+            if let Some((message, hint)) = ignored(&path, &file) {
+                findings.extend(finding("logrotate-ignores", &spec.path.origin, message, hint));
+            }
             if files.insert(path.clone(), file).is_some() {
                 let message = format!("two files of the component go to {path}");
                 findings.extend(finding("claimed-twice", &spec.path.origin, message, ""));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_protocol::Slot;
 
+use super::logs::endless;
 use super::tuning::{Mismatch, mismatches};
 use crate::config::{Component, Config, Environment, FileFormat, FileSpec, Purpose, SlotPorts, Strategy};
 use crate::diag::{Diagnostics, Origin};
@@ -34,6 +35,7 @@ impl Fitness<'_> {
             self.image(&service.image, &mut findings);
             self.alone(name, &service.replicas, &mut findings);
             self.ports(service, &mut findings);
+            self.log(name, service, &mut findings);
             for Mismatch { at, message, hint } in mismatches(self.component, name, service, files) {
                 self.error("database-settings", &at, message, &hint, &mut findings);
             }
@@ -76,6 +78,15 @@ impl Fitness<'_> {
         let message = format!("`{}` may be another image tomorrow: refused in {}", image.value, self.whose());
         let hint = "name a version, such as `:11.3.0`, or a digest, `@sha256:…`";
         self.error("mutable-tag", &image.at, message, hint, findings);
+    }
+
+    fn log(&self, name: &str, service: &ComposeService, findings: &mut Diagnostics) {
+        if self.environment.purpose == Purpose::Development {
+            return;
+        }
+        if let Some((at, message, hint)) = endless(name, &service.logging) {
+            self.error("unbounded-log", &at, format!("{message}: refused in {}", self.whose()), &hint, findings);
+        }
     }
 
     fn alone(&self, name: &str, replicas: &Stated<u32>, findings: &mut Diagnostics) {

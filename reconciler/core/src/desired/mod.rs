@@ -9,6 +9,8 @@ mod connections;
 mod databases;
 mod firewall;
 mod fitness;
+mod logrotate;
+mod logs;
 mod model;
 mod path;
 mod proof;
@@ -21,6 +23,7 @@ mod tuning;
 mod values;
 
 pub use archive::{ArchiveContent, DesiredArchive, Held};
+pub use logrotate::LOGROTATE_FOLDER;
 pub use model::*;
 pub use resolve::resolve;
 pub use statics::{DesiredStatic, StaticFound};

@@ -6,6 +6,7 @@ use super::clash::clashes;
 use super::component::{ComponentResolver, Memo};
 use super::connections::over_limit;
 use super::databases::databases;
+use super::logrotate::doubled;
 use super::path::Place;
 use super::proof::unproven;
 use super::redis::redis;
@@ -98,6 +99,7 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
             apps.insert(app.name.clone(), desired);
         }
         findings.extend(clashes(name, &apps));
+        findings.extend(doubled(name, &apps));
         findings.extend(unproven(name, &apps));
         hosts.insert(name.clone(), DesiredHost { host: host.clone(), apps });
     }

@@ -14,6 +14,7 @@ const COMPOSE: &str = "\
 services:
   api:
     image: registry.example/nps-api:{{ release }}
+    logging: { driver: local }
     ports: [\"127.0.0.1:{{ port.api }}:8000\"]
     environment:
       DOMAIN: {{ vars.domain }}
@@ -184,7 +185,7 @@ pub(super) fn config() -> Config {
     };
     let templates = [
         ("templates/compose/web.yaml.j2", COMPOSE),
-        ("templates/compose/data.yaml.j2", "services: {db: {image: 'postgres:17'}}\n"),
+        ("templates/compose/data.yaml.j2", "services: {db: {image: 'postgres:17', logging: {driver: local}}}\n"),
         ("templates/nginx/nps.conf.j2", NGINX),
         ("templates/systemd/nps-worker@.service.j2", UNIT),
         ("templates/files/app.env.j2", "GREETING={{ vars.greeting }}\nHOST={{ host.name }}\n"),
@@ -258,7 +259,11 @@ fn found(purpose: Purpose, strategy: Option<Strategy>, compose: &str) -> Vec<Str
         data.strategy = strategy.unwrap_or(data.strategy);
     });
     config.environments.values_mut().next().unwrap().purpose = purpose;
-    config.templates.insert("templates/compose/data.yaml.j2".to_owned(), compose.to_owned());
+    // Where nothing is said of logs, they have an end.
+    let silent = !compose.contains("logging");
+    let compose =
+        if silent { compose.replace("{image:", "{logging: {driver: local}, image:") } else { compose.to_owned() };
+    config.templates.insert("templates/compose/data.yaml.j2".to_owned(), compose);
     resolved(&config).err().unwrap_or_default().0.into_iter().map(|finding| finding.code).collect()
 }
 
@@ -268,6 +273,52 @@ fn cap_08_a_tag_that_may_move_is_for_development() {
     assert_eq!(found(Purpose::Production, None, compose), ["mutable-tag"]);
     assert_eq!(found(Purpose::Staging, None, compose), ["mutable-tag"]);
     assert_eq!(found(Purpose::Development, None, compose), [""; 0]);
+}
+
+#[test]
+fn cap_81_a_log_without_end_is_for_development() {
+    let compose = "services: {db: {image: 'postgres:17', logging: {driver: json-file}}}\n";
+    assert_eq!(found(Purpose::Production, None, compose), ["unbounded-log"]);
+    assert_eq!(found(Purpose::Staging, None, compose), ["unbounded-log"]);
+    assert_eq!(found(Purpose::Development, None, compose), [""; 0]);
+    let bounded = compose.replace("json-file}", "json-file, options: {max-size: 10m}}");
+    assert_eq!(found(Purpose::Production, None, &bounded), [""; 0]);
+    // An anchor and a merge say it for many services.
+    let shared = "x-common: &common {logging: {options: {max-size: 10m}}}\nservices: {db: {<<: *common, image: 'postgres:17'}}\n";
+    assert_eq!(found(Purpose::Production, None, shared), [""; 0]);
+}
+
+#[test]
+fn cap_81_files_of_logrotate_are_held_against_its_rules_and_each_other() {
+    let with = |paths: [&str; 2], texts: [&str; 2]| {
+        let mut config = change(config(), |app| {
+            let data = app.components.iter_mut().find(|component| component.name.as_str() == "data").unwrap();
+            data.files = (0..2)
+                .map(|index| FileSpec {
+                    path: located(paths[index], 40),
+                    template: located(&format!("files/{index}.j2"), 41),
+                    format: FileFormat::Plain,
+                    mode: 0o644,
+                    owner: "root".to_owned(),
+                    group: "root".to_owned(),
+                    on_change: OnChange::Restart,
+                })
+                .collect();
+        });
+        for (index, text) in texts.iter().enumerate() {
+            config.templates.insert(format!("templates/files/{index}.j2"), (*text).to_owned());
+        }
+        let list = resolved(&config).err().unwrap_or_default().0;
+        list.into_iter().map(|finding| format!("{}: {}", finding.code, finding.message)).collect::<Vec<_>>()
+    };
+    let (one, other) = ("/var/log/a.log {\n daily\n}\n", "/var/log/b.log {\n daily\n}\n");
+    assert_eq!(with(["/etc/logrotate.d/a", "/etc/logrotate.d/b"], [one, other]), [""; 0]);
+    assert_eq!(with(["/srv/a", "/srv/b"], [one, one]), [""; 0], "elsewhere it is somebody else's");
+    let twice = with(["/etc/logrotate.d/a", "/etc/logrotate.d/b"], [one, one]);
+    let wanted = "claimed-twice: /etc/logrotate.d/a and /etc/logrotate.d/b both name the log /var/log/a.log on";
+    assert!(twice.len() == 1 && twice[0].starts_with(wanted), "{twice:?}");
+    let taboo = with(["/etc/logrotate.d/a.bak", "/etc/logrotate.d/b"], [one, other]);
+    assert!(taboo.len() == 1 && taboo[0].starts_with("logrotate-ignores: "), "{taboo:?}");
 }
 
 #[test]
@@ -486,11 +537,12 @@ fn cap_75_a_check_is_named_after_all_that_its_verdict_hangs_on() {
         let app = desired.hosts[&"web-2".parse().unwrap()].apps.values().next().unwrap().clone();
         app.components.into_iter().find_map(|component| component.check).unwrap().id
     };
-    let compose = "services: {db: {image: 'postgres:17'}}\n";
+    let compose = "services: {db: {image: 'postgres:17', logging: {driver: local}}}\n";
     let first = id(compose, "look");
     assert!(first.starts_with("prod/nps/data/check-"), "{first}");
     assert_eq!(first, id(compose, "look"));
-    for other in [id(compose, "see"), id("services: {db: {image: 'postgres:16'}}\n", "look")] {
+    for other in [id(compose, "see"), id("services: {db: {image: 'postgres:16', logging: {driver: local}}}\n", "look")]
+    {
         assert_ne!(first, other);
     }
     let list = with(compose, "dbb", "look").unwrap_err();

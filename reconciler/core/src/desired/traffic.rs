@@ -195,6 +195,7 @@ mod tests {
 services:
   api:
     image: registry.example/nps-api:{{ release }}
+    logging: { driver: local }
     ports: [\"127.0.0.1:{{ ports.api }}:8000\"]
     deploy: { replicas: {{ replicas }}, resources: { limits: { memory: 64M } } }
 ";

@@ -216,7 +216,8 @@ mod tests {
             let data = app.components.iter_mut().find(|component| component.name.as_str() == "data").unwrap();
             data.files = vec![file];
         });
-        config.templates.insert("templates/compose/data.yaml.j2".to_owned(), compose.to_owned());
+        let compose = compose.replace("{image:", "{logging: {driver: local}, image:");
+        config.templates.insert("templates/compose/data.yaml.j2".to_owned(), compose);
         config.templates.insert("templates/files/redis.conf.j2".to_owned(), conf.to_owned());
         let findings = resolved(&config).err().unwrap_or_default().0.into_iter();
         findings.map(|finding| format!("{} {}", finding.code, finding.message)).collect()
@@ -265,7 +266,8 @@ mod tests {
         });
         let of = |command: &str| {
             let mut config = config.clone();
-            let compose = format!("services: {{db: {{image: 'postgres:17', command: {command}}}}}\n");
+            let compose =
+                format!("services: {{db: {{image: 'postgres:17', logging: {{driver: local}}, command: {command}}}}}\n");
             config.templates.insert("templates/compose/data.yaml.j2".to_owned(), compose);
             let findings = resolved(&config).err().unwrap_or_default().0.into_iter();
             findings.map(|finding| format!("{} {}", finding.code, finding.message)).collect::<Vec<_>>()

@@ -63,6 +63,7 @@ pub(crate) fn hello(host: &HostName) -> Hello {
         fence: 0,
         boot_id: "boot".to_owned(),
         postgresql_client: holdfast_protocol::Tool::Missing,
+        logrotate: holdfast_protocol::Tool::Missing,
     }
 }
 

@@ -8,7 +8,7 @@ use super::observe::places;
 use super::place::Problem;
 use super::{Blocker, Change, HostPlan, ResourceKey};
 use crate::config::Requirement;
-use crate::desired::DesiredApp;
+use crate::desired::{DesiredApp, LOGROTATE_FOLDER};
 use crate::id::AppName;
 
 /// A part of a host that an app needs.
@@ -28,6 +28,9 @@ const COMPOSE: Part = Part { name: "docker compose", oldest: &[2, 0], remedy: "i
 const SYSTEMD: Part = Part { name: "systemd", oldest: &[236], remedy: "look at `systemctl status` there" };
 /// The oldest nginx that distributions still look after.
 const NGINX: Part = Part { name: "nginx", oldest: &[1, 18], remedy: "look at `nginx -v` there" };
+
+/// The oldest logrotate whose rules for its files are the ones that are looked at.
+const LOGROTATE: Part = Part { name: "logrotate", oldest: &[3, 8], remedy: "look at `logrotate --version` there" };
 
 /// Free bytes below which nothing is started: room for staged files, the journal and what an engine writes meanwhile.
 const DISK_FREE: u64 = 256 * 1024 * 1024;
@@ -73,6 +76,10 @@ fn tools(context: &HostContext<'_>, app: &DesiredApp) -> Vec<Problem> {
     }
     if artifacts().any(|artifacts| artifacts.files.values().any(|file| file.nginx)) {
         problems.extend(tool(&NGINX, &hello.nginx));
+    }
+    let rotates = |path: &String| path.strip_prefix(LOGROTATE_FOLDER).is_some_and(|rest| rest.starts_with('/'));
+    if artifacts().any(|artifacts| artifacts.files.keys().any(rotates)) {
+        problems.extend(tool(&LOGROTATE, &hello.logrotate));
     }
     problems.extend(super::certificates::needs(app, context.report));
     problems

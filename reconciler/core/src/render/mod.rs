@@ -26,7 +26,7 @@ mod token;
 mod writer;
 
 pub use compose::DIGEST_LABEL;
-pub(crate) use compose::{ComposeContext, ComposeService, Stated, bytes};
+pub(crate) use compose::{ComposeContext, ComposeService, Logging, Stated, bytes};
 pub use content::{Content, Part, Provenance};
 pub use encoding::{Encoding, Unwritable};
 pub(crate) use engine::Engine;

@@ -67,5 +67,6 @@ fn hello() -> Hello {
         fence: 7,
         boot_id: "boot".to_owned(),
         postgresql_client: holdfast_protocol::Tool::Missing,
+        logrotate: holdfast_protocol::Tool::Missing,
     }
 }

@@ -1,5 +1,7 @@
 //! Asks the host's own tools whether what a transaction brings would work, on copies beside the live state.
 
+mod logrotate;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -55,6 +57,7 @@ fn check(host: &Host, spec: &TransactionSpec, copies: &Copies<'_>) -> Vec<StageP
     }
     problems.extend(units(spec, copies));
     problems.extend(packet_filters(spec, copies));
+    problems.extend(logrotate::logs(spec, copies));
     problems
 }
 

@@ -180,6 +180,7 @@ impl FakeHost {
             fence: self.lock().fence,
             boot_id: "simulated".to_owned(),
             postgresql_client: holdfast_protocol::Tool::Missing,
+            logrotate: holdfast_protocol::Tool::Missing,
         }
     }
 }

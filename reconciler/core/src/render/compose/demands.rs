@@ -1,6 +1,6 @@
 //! What a service asks of other services and of its host.
 
-use super::service::{ComposeService, Published, Stated, bytes, range};
+use super::service::{ComposeService, Logging, Published, Stated, bytes, range};
 use super::yaml::Node;
 use super::{File, Kind};
 use crate::config::closest;
@@ -63,6 +63,7 @@ impl File<'_, '_, '_> {
         let shm = service.get("shm_size").and_then(|node| bytes(&self.text(node)?));
         let command = service.get("command").map(|node| self.command(node)).unwrap_or_default();
         let environment = service.get("environment").map(|node| self.settings(node)).unwrap_or_default();
+        let logging = self.logging(key, service.get("logging"));
         ComposeService {
             digest: String::new(),
             image,
@@ -73,7 +74,16 @@ impl File<'_, '_, '_> {
             command,
             published,
             environment,
+            logging,
         }
+    }
+
+    /// Returns where what a service prints goes.
+    fn logging(&self, service: &Node, node: Option<&Node>) -> Stated<Logging> {
+        let Some(node) = node else { return Stated { value: Logging::default(), at: self.at(service) } };
+        let driver = node.get("driver").and_then(|driver| self.text(driver)).filter(|driver| !driver.is_empty());
+        let options = node.get("options").map(|options| self.settings(options)).unwrap_or_default();
+        Stated { value: Logging { driver, options }, at: self.at(node) }
     }
 
     /// Returns a published port. One without an address would be open to everybody, past the host's firewall.

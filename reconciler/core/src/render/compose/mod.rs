@@ -11,7 +11,7 @@ mod yaml;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::emit::{Emitter, plain_text};
-pub(crate) use self::service::{ComposeService, Stated, bytes};
+pub(crate) use self::service::{ComposeService, Logging, Stated, bytes};
 use self::yaml::{Kind, Node};
 use super::Content;
 use super::findings::Findings;

@@ -23,6 +23,17 @@ pub(crate) struct ComposeService {
     pub(crate) published: Vec<Stated<Published>>,
     /// Its environment, without what has a secret in it.
     pub(crate) environment: Vec<Stated<(String, String)>>,
+    /// Where what it prints goes; at the service itself where nothing is said of it.
+    pub(crate) logging: Stated<Logging>,
+}
+
+/// A service's `logging`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Logging {
+    /// Its driver, where one is named.
+    pub(crate) driver: Option<String>,
+    /// Its options, without what has a secret in it.
+    pub(crate) options: Vec<Stated<(String, String)>>,
 }
 
 /// A value and where the template says it.

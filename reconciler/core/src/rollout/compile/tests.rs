@@ -238,6 +238,7 @@ fn hello() -> Hello {
         fence: 0,
         boot_id: String::new(),
         postgresql_client: holdfast_protocol::Tool::Missing,
+        logrotate: holdfast_protocol::Tool::Missing,
     }
 }
 
