@@ -329,7 +329,8 @@ fn degraded_goes_back_and_no_oracle_does_not(shipped: &Shipped, lab: &Lab) {
     shipped
         .ops
         .write("templates/files/redis_password_wrong.j2", "{{ (\"not-\" ~ secrets.redis.password) | urlencode }}");
-    shipped.edit(PROD, "files/redis_password.j2", "files/redis_password_wrong.j2");
+    // The API's alone, not the one by which its settings are said to Redis.
+    shipped.edit(PROD, "files/redis_password.j2, owner", "files/redis_password_wrong.j2, owner");
     shipped.ops.ship("a wrong password of Redis");
     assert_eq!(apply("nps-prod"), Some(4), "who says degraded gets no request");
     assert_eq!(
@@ -337,7 +338,7 @@ fn degraded_goes_back_and_no_oracle_does_not(shipped: &Shipped, lab: &Lab) {
         (before.clone(), json!("healthy"))
     );
 
-    shipped.edit(PROD, "files/redis_password_wrong.j2", "files/redis_password.j2");
+    shipped.edit(PROD, "files/redis_password_wrong.j2, owner", "files/redis_password.j2, owner");
     let template = "templates/compose/nps-api.yaml.j2";
     shipped.edit(template, "\"{{ vars.oracle_port }}\"", "\"1\"");
     shipped.ops.ship("no oracle for the API");
@@ -403,6 +404,20 @@ fn serves_what_the_definitions_say(lab: &Lab) {
         ("checkpoint_completion_target", "0.9"),
     ] {
         assert_eq!(psql(&format!("SHOW {setting}")), value, "{setting}");
+    }
+    let redis = |setting: &str| {
+        let login = format!("REDISCLI_AUTH={}", secrets("prod")["redis"]["password"].as_str().unwrap());
+        let container = "nps-prod-nps-data-redis-1";
+        let argv = ["docker", "exec", "--env", &login, container, "redis-cli", "CONFIG", "GET", setting];
+        lab.exec(&lab.hosts[0].name, &argv).lines().nth(1).unwrap_or_default().to_owned()
+    };
+    for (setting, value) in [
+        ("maxmemory", "536870912"),
+        ("maxmemory-policy", "allkeys-lru"),
+        ("save", "900 1 300 10"),
+        ("appendonly", "yes"),
+    ] {
+        assert_eq!(redis(setting), value, "{setting}");
     }
     assert_eq!(psql("SELECT count(*) FROM holdfast_migrations"), "14", "each file once, both of the number 013");
     let shm = ["docker", "exec", "nps-prod-nps-data-postgres-1", "df", "--output=size", "-BM", "/dev/shm"];
