@@ -173,14 +173,16 @@ pub(super) fn follows(repository: &Repository, new: &CommitId, old: &CommitId) -
 
 /// Returns the newest commit up to `HEAD` that has a file.
 pub(super) fn last_with(repository: &Repository, path: &str) -> Result<Option<CommitId>, git2::Error> {
-    let mut walk = repository.revwalk()?;
-    match walk.push_head() {
-        Ok(()) => {}
+    // Asked by itself: what a walk says of a branch without a commit has no code of its own.
+    match repository.head() {
+        Ok(_) => {}
         Err(error) if matches!(error.code(), git2::ErrorCode::UnbornBranch | git2::ErrorCode::NotFound) => {
             return Ok(None);
         }
         Err(error) => return Err(error),
     }
+    let mut walk = repository.revwalk()?;
+    walk.push_head()?;
     walk.set_sorting(git2::Sort::TOPOLOGICAL)?;
     for oid in walk {
         let oid = oid?;
@@ -321,5 +323,19 @@ mod tests {
         ] {
             assert_eq!(steps_back(suffix), want, "{suffix}");
         }
+    }
+
+    #[test]
+    fn before_the_first_commit_nothing_was_ever_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Repository::init(folder.path()).unwrap();
+        assert_eq!(last_with(&repository, "a").unwrap(), None);
+        let signature = git2::Signature::now("ada", "ada@example.com").unwrap();
+        let mut builder = repository.treebuilder(None).unwrap();
+        builder.insert("a", repository.blob(b"1").unwrap(), 0o100_644).unwrap();
+        let tree = repository.find_tree(builder.write().unwrap()).unwrap();
+        let oid = repository.commit(Some("HEAD"), &signature, &signature, "one", &tree, &[]).unwrap();
+        assert_eq!(last_with(&repository, "a").unwrap(), Some(objects::commit_id(oid)));
+        assert_eq!(last_with(&repository, "b").unwrap(), None);
     }
 }
