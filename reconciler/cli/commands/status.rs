@@ -79,7 +79,9 @@ pub(crate) async fn run(setup: &Setup, arguments: &StatusArgs) -> Result<Exit, E
             });
         } else {
             output.data(&format!("{name} at {}\n{}", revision.commit.short(), status_text(&rows, output.color)));
-            if let Some(waiting) = &waiting {
+            // What was agreed to and is being brought waits no more.
+            let begun = follows.and_then(|follows| follows.running.as_ref()).map(|running| &running.commit);
+            if let Some(waiting) = waiting.as_ref().filter(|waiting| begun != Some(&waiting.proposal.commit)) {
                 output.data(&waits(waiting));
             }
             if let Some(why) = suspended {

@@ -153,8 +153,18 @@ fn of_app(
         (false, 0) if blockers.is_empty() => SyncStatus::Synced,
         (false, _) => SyncStatus::OutOfSync,
     };
-    status.note = blockers.first().map_or_else(|| drift_note(&changes), |blocker| blocker.message.clone());
     let under_way = report.transactions.iter().find(|tx| tx.app == key && tx.outcome.is_none());
+    // What a transaction has written so far is in no ledger yet, and would be called somebody else's; that it runs is no trouble.
+    let in_the_way = blockers.iter().find(|blocker| match (under_way, blocker.code.as_str()) {
+        (Some(_), "foreign-resource") => false,
+        (Some(transaction), "unfinished-transaction") => !transaction.running,
+        _ => true,
+    });
+    status.note = match (in_the_way, under_way) {
+        (Some(blocker), _) => blocker.message.clone(),
+        (None, Some(transaction)) => format!("{} is under way", transaction.release),
+        (None, None) => drift_note(&changes),
+    };
     let Some(record) = ledger.and_then(|ledger| ledger.apps.get(&key)) else {
         status.health = if under_way.is_some() { Health::Progressing } else { Health::Missing };
         return status;
@@ -174,11 +184,8 @@ fn of_app(
         let health = if certificate.pending { Health::Progressing } else { wrong };
         status.health = status.health.max(health);
     }
-    if let Some(transaction) = under_way {
+    if under_way.is_some() {
         status.health = status.health.max(Health::Progressing);
-        if status.note.is_empty() {
-            status.note = format!("{} is under way", transaction.release);
-        }
     } else if status.health == Health::Healthy && blockers.iter().any(|blocker| blocker.code == "quarantined") {
         status.health = Health::Suspended;
     }

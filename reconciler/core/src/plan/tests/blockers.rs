@@ -207,6 +207,26 @@ fn a_container_of_somebody_else_under_our_name_is_not_touched() {
     let plan = plan_of(&v1, &live);
     assert_eq!(codes(&plan), ["foreign-resource web1 nps"]);
     assert!(!lines(&plan, "web1").iter().any(|line| line.contains("postgres")));
+
+    // What a transaction has made so far is in no ledger yet: it is under way, and nobody else's.
+    let row = |live: &crate::plan::LiveState| crate::plan::status(&v1, live, &plan_of(&v1, live)).remove(0);
+    assert!(row(&live).note.contains("was not made by Holdfast"), "{}", row(&live).note);
+    let running = TransactionStatus {
+        id: "t-1".to_owned().try_into().unwrap(),
+        app: "prod/nps".to_owned(),
+        release: "v1".to_owned(),
+        fence: 1,
+        phase: Phase::Prepare,
+        outcome: None,
+        running: true,
+        followed: true,
+        confirms: false,
+        manager: String::new(),
+        since_ms: 0,
+        commit: "c".to_owned(),
+    };
+    report(&mut live, "web1").transactions = vec![running];
+    assert_eq!(row(&live).note, "v1 is under way");
 }
 
 #[test]
