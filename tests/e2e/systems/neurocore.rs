@@ -141,7 +141,13 @@ impl Team<'_> {
             if output.status.code() == Some(0) {
                 return;
             }
-            assert!(Instant::now() < end, "{environment}: {}", String::from_utf8_lossy(&output.stdout));
+            if Instant::now() > end {
+                for verb in ["status", "history"] {
+                    self.0.ops.run_any(&[verb, environment]);
+                }
+                let log = fs::read_to_string(self.0.ops.work.with_file_name("daemon.log")).unwrap_or_default();
+                panic!("{environment}: {}\n{log}", String::from_utf8_lossy(&output.stdout));
+            }
             std::thread::park_timeout(Duration::from_secs(1));
         }
     }

@@ -1,10 +1,11 @@
 //! Guide 000: 1Numbers in production on three hosts, and in development on one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::net::TcpStream;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holdfast_testkit::lab::{Lab, wait_until};
 use holdfast_testkit::load::{Load, LoadReport, LoadSpec};
@@ -14,12 +15,21 @@ use super::{Counting, Shipped, address, ask, asked, assert_hidden};
 
 /// The lab's hosts, one after another.
 const HOSTS: [&str; 4] = ["prod-a", "prod-b", "prod-c", "vps"];
-const IMAGES: [&str; 5] = [
+const IMAGES: [&str; 14] = [
     "registry: lab",
     "postgres_image: lab/postgres:17",
     "redis_image: lab/redis:8",
     "weaviate_image: lab/weaviate:1",
     "adminer_image: lab/adminer:1",
+    "prometheus_image: lab/prometheus:2",
+    "alertmanager_image: lab/alertmanager:0",
+    "grafana_image: lab/grafana:1",
+    "node_exporter_image: lab/node-exporter:1",
+    "nginx_exporter_image: lab/nginx-exporter:1",
+    "postgres_exporter_image: lab/postgres-exporter:0",
+    "redis_exporter_image: lab/redis-exporter:1",
+    "scrape_interval: 5s",
+    "scrape_timeout: 5s",
 ];
 const SITE: &str = "numbers.example.com";
 const DEV_SITE: &str = "dev.numbers.example.com";
@@ -39,18 +49,38 @@ while [ ! -e /run/counted ]; do
 done
 echo "$least $rounds""#;
 
+/// Writes the secrets of an environment; the key of its tokens is one that is generated.
+fn seal(shipped: &Shipped, name: &str) {
+    let sealed = json!({
+        "database": { "password": format!("p@ss=w:/{name}") },
+        "redis": { "password": format!("r#d $-{name}") },
+        "openai": { "api_key": format!("sk-{name}") },
+        "smtp": { "password": format!("smtp \"{name}") },
+        "alerts": { "webhook_url": "http://127.0.0.1:9/nobody" },
+        "grafana": { "admin_password": format!("grafana-{name}-0123456789") },
+    });
+    let environment = format!("numbers-{name}");
+    shipped.ops.seal(&environment, &sealed.to_string());
+    let file = format!("environments/{environment}/environment.yaml");
+    let text = fs::read_to_string(shipped.ops.work.join(&file)).unwrap();
+    shipped.ops.write(&file, &format!("{text}secrets: {{ generate: {{ jwt_key: urlsafe32 }} }}\n"));
+    secrets(shipped, &["generate", &environment]);
+}
+
+/// Runs a verb about secrets in the clone.
+fn secrets(shipped: &Shipped, arguments: &[&str]) {
+    let work = shipped.ops.work.to_str().unwrap();
+    shipped.ops.run(&[&["-C", work, "secrets"], arguments].concat());
+}
+
 fn shipped(lab: &Lab) -> Shipped {
     let shipped = Shipped::new(lab, &HOSTS, &["numbers-dev", "numbers-prod"], &IMAGES);
+    shipped.ops.commit("as it is shipped");
     for name in ["dev", "prod"] {
-        let secrets = json!({
-            "database": { "password": format!("p@ss w:/{name}") },
-            "redis": { "password": format!("r#d $-{name}") },
-            "app": { "jwt_secret_key": format!("jwt-{name}-0123456789abcdef") },
-            "openai": { "api_key": format!("sk-{name}") },
-            "smtp": { "password": format!("smtp \"{name}") },
-        });
-        shipped.ops.seal(&format!("numbers-{name}"), &secrets.to_string());
+        seal(&shipped, name);
     }
+    shipped.edit("templates/files/jwt_secret_key.j2", "secrets.app.jwt_secret_key", "secrets.jwt_key");
+    shipped.edit("templates/prometheus/alerts.rules.yml.j2", "for: 1m", "for: 1s");
     // Shipped as ten minutes in production and one elsewhere.
     shipped.edit(PROD, "window: 10m", "window: 3s");
     shipped.edit(DEV, "window: 1m", "window: 3s");
@@ -87,7 +117,7 @@ fn answering(lab: &Lab) -> BTreeMap<String, Value> {
 #[test]
 #[ignore = "needs the lab"]
 fn cap_39_a_release_rolls_over_three_hosts_behind_one_site() {
-    let lab = Lab::up("numbrs", "num", 4, &["--images", "numbers"]);
+    let lab = Lab::up("numbrs", "num", 4, &["--images", "numbers,monitor"]);
     let shipped = shipped(&lab);
     let apply = |environment: &str| -> Output { shipped.ops.run_any(&["apply", environment, "--yes"]) };
 
@@ -101,6 +131,7 @@ fn cap_39_a_release_rolls_over_three_hosts_behind_one_site() {
         shipped.assert_plan_is_empty(name);
     }
     serves_what_the_definitions_say(&lab);
+    everything_is_watched(&lab);
     only_what_is_declared_is_reachable(&lab);
 
     let load = load(&lab);
@@ -139,14 +170,77 @@ fn cap_39_a_release_rolls_over_three_hosts_behind_one_site() {
     assert!(least >= 2 && rounds > 20, "backends that answered at once: {least} at the least, of {rounds} rounds");
 
     migrated_once(&lab);
+    a_new_key_is_the_backends_matter(&shipped, &lab);
     assert_nothing_lost(&load.stop(), &["v5.0", "v5.1"]);
     scales(&shipped, &lab);
+    a_database_that_is_gone_is_an_alert(&lab);
+}
+
+/// The key of the tokens is rotated, under load: every backend starts with the new one, and nothing else starts.
+fn a_new_key_is_the_backends_matter(shipped: &Shipped, lab: &Lab) {
+    let running = |backends: bool| -> BTreeSet<String> {
+        let of = |host: usize| lab.exec(&lab.hosts[host].name, &["docker", "ps", "--format", "{{.ID}} {{.Names}}"]);
+        let all = (0..3).map(of).collect::<String>();
+        let chosen = all.lines().filter(|line| line.contains("numbers-prod-numbers-backend-") == backends);
+        chosen.map(str::to_owned).collect()
+    };
+    let (backends, others) = (running(true), running(false));
+    assert!(backends.len() >= 3 && others.len() >= 5, "{backends:?} {others:?}");
+    secrets(shipped, &["rotate", "numbers-prod", "jwt_key"]);
+    shipped.edit(PROD, "release: v5.2", "release: v5.1");
+    shipped.ops.ship("another key, and the release that serves");
+    assert!(shipped.ops.run_any(&["apply", "numbers-prod", "--yes"]).status.success());
+    assert!(running(true).is_disjoint(&backends), "backends start with the new key");
+    assert_eq!(running(false), others, "and nothing else does");
+    assert_eq!(answering(lab).len(), 3);
+}
+
+/// Asks Prometheus of production; labels and value of each series, none while it does not answer.
+fn query(lab: &Lab, expression: &str) -> Vec<(Value, String)> {
+    let query = format!("query={expression}");
+    let url = "http://127.0.0.1:8531/api/v1/query";
+    let argv = ["exec", &lab.hosts[0].name, "--", "curl", "-sSm", "10", "--data-urlencode", &query, url];
+    let said: Value = serde_json::from_slice(&lab.try_run(&argv).stdout).unwrap_or_default();
+    let series = said["data"]["result"].as_array().cloned().unwrap_or_default();
+    series.iter().map(|one| (one["metric"].clone(), one["value"][1].as_str().unwrap_or_default().to_owned())).collect()
+}
+
+fn everything_is_watched(lab: &Lab) {
+    let jobs = ["alertmanager", "backend", "nginx", "node", "postgres", "prometheus", "redis"];
+    wait_until("every target answers", Duration::from_secs(90), || {
+        let up: BTreeSet<String> = query(lab, "up == 1")
+            .iter()
+            .map(|(labels, _)| labels["job"].as_str().unwrap_or_default().to_owned())
+            .collect();
+        up.iter().map(String::as_str).eq(jobs) && query(lab, r#"up{job="backend"} == 1"#).len() == 3
+    });
+    let all_are = |metric: &str| query(lab, metric).iter().map(|one| one.1.as_str()).eq(["1"]);
+    for (metric, exporter) in [("pg_up", "postgres"), ("redis_up", "redis"), ("nginx_up", "nginx")] {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !all_are(metric) {
+            let container = format!("numbers-prod-watch-exporters-{exporter}-exporter-1");
+            let log =
+                || lab.exec(&lab.hosts[0].name, &["sh", "-c", &format!("docker logs --tail 20 {container} 2>&1")]);
+            assert!(Instant::now() < end, "{metric}: {:?}: {}", query(lab, metric), log());
+            std::thread::park_timeout(Duration::from_millis(500));
+        }
+    }
+    assert!(!query(lab, r#"http_requests_total{app="numbers",component="backend",host="prod-b"}"#).is_empty());
+}
+
+fn a_database_that_is_gone_is_an_alert(lab: &Lab) {
+    let firing = || !query(lab, r#"ALERTS{alertname="DatabaseDown",alertstate="firing"}"#).is_empty();
+    assert!(!firing());
+    let docker = |verb: &str| lab.exec(&lab.hosts[0].name, &["docker", verb, "numbers-prod-numbers-data-postgres-1"]);
+    docker("stop");
+    wait_until("DatabaseDown fires", Duration::from_secs(90), firing);
+    docker("start");
+    wait_until("it is over", Duration::from_secs(90), || !firing());
 }
 
 /// Fewer backends, and more again, by one line in git. The site's nginx reads its upstream anew for that, which no client that keeps
 /// its connection survives for sure before nginx 1.27.4: those with a connection for each question must not notice.
 fn scales(shipped: &Shipped, lab: &Lab) {
-    shipped.edit(PROD, "release: v5.2", "release: v5.1");
     for (from, to, backends) in [("", "    hosts: [prod-a, prod-b]\n", 2), ("    hosts: [prod-a, prod-b]\n", "", 3)] {
         for component in ["backend", "door"] {
             shipped.edit(PROD, &format!("  {component}:\n{from}"), &format!("  {component}:\n{to}"));
