@@ -17,6 +17,9 @@ const PART: usize = 8;
 /// (`postgresql://`) must stay as they are: a difference in them would be shown that is none.
 const LONG_PART: usize = 16;
 
+/// As many bytes as a part.
+const SCHEME: &[u8; PART] = b"https://";
+
 /// The shortest value that is covered wherever it stands. A shorter one is covered as a word of its own: else every text with an `a`
 /// in it would be full of covers, and tell that the value is an `a`.
 const SHORT: usize = 4;
@@ -127,7 +130,10 @@ impl Mask {
     fn marks(&self, text: &[u8]) -> Vec<bool> {
         let mut marks = vec![false; text.len()];
         for (at, window) in text.windows(PART).enumerate() {
-            if self.is_part(window) {
+            // What a secret address begins with is what any address begins with: it tells something where more of it follows.
+            let is_scheme =
+                || window == SCHEME && !text.get(at + 1..at + 1 + PART).is_some_and(|next| self.is_part(next));
+            if self.is_part(window) && !is_scheme() {
                 marks[at..at + PART].fill(true);
             }
         }
@@ -178,6 +184,14 @@ mod tests {
 
     fn covered(values: &[&str], text: &str) -> String {
         Mask::of(values.iter().map(|value| value.as_bytes())).cover(text.to_owned())
+    }
+
+    #[test]
+    fn an_address_of_somebody_else_is_not_covered_for_its_scheme() {
+        let hook = ["https://hooks.example.net/T0/B0"];
+        assert_eq!(covered(&hook, "Get https://images.test/v2/"), "Get https://images.test/v2/");
+        assert_eq!(covered(&hook, "Post \"https://hooks.example.net/T0\""), "Post \"‹secret›\"");
+        assert_eq!(covered(&hook, "at https://hooks.example.org"), "at ‹secret›org");
     }
 
     #[test]
