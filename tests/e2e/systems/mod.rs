@@ -4,6 +4,7 @@
 
 mod databases;
 mod disaster;
+mod five;
 mod foreign;
 mod frontend;
 mod grafana;
