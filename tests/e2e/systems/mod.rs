@@ -16,6 +16,7 @@ mod neurocore;
 mod nps;
 mod numbers;
 mod shia;
+mod socket;
 mod stores;
 mod telegram;
 mod tls;

@@ -8,6 +8,7 @@ use holdfast_testkit::lab::{Lab, wait_until};
 use holdfast_testkit::load::{Load, LoadSpec};
 use serde_json::{Value, json};
 
+use super::socket::Socket;
 use super::{Shipped, assert_hidden};
 
 pub(super) const IMAGES: [&str; 6] = [
@@ -143,4 +144,45 @@ fn cap_31_three_environments_on_one_vps_share_nothing() {
     for (name, site, wanted) in [("dev", TABLE[0].1, "v1.0.0"), ("stage", TABLE[1].1, "v1.1.0")] {
         assert_eq!(ask(&lab, site, "/version", None)["release"], json!(wanted), "{name} did not move");
     }
+}
+
+/// Releases to and fro in development, under load, each with somebody connected, who stays with the release that took them for as long as
+/// they want.
+#[test]
+#[ignore = "needs the lab"]
+fn cap_35_ten_releases_cut_no_websocket() {
+    let lab = Lab::up("shiaws", "ws", 1, &["--images", "shia"]);
+    let shipped = shipped_in(&lab, &["dev"]);
+    shipped.ops.run(&["apply", "shia-dev", "--yes"]);
+    let site = TABLE[0].1;
+    let path = "environments/shia-dev/shia.yaml";
+    let address: SocketAddr = format!("{}:8100", lab.hosts[0].address).parse().unwrap();
+    let (pause, limit) = (Duration::from_millis(60), Duration::from_secs(1200));
+    let load = Load::start(&LoadSpec::chatbot(vec![address], site, pause, limit));
+    for round in 0..10 {
+        let [from, to] = if round % 2 == 0 { ["v1.0.0", "v1.1.0"] } else { ["v1.1.0", "v1.0.0"] };
+        let mut socket = Socket::open(address, site);
+        let greeting = socket.hear().unwrap();
+        assert!(greeting.contains(from), "{greeting}");
+        shipped.edit(path, &format!("release: {from}"), &format!("release: {to}"));
+        shipped.ops.ship(&format!("development {to}"));
+        std::thread::scope(|scope| {
+            let applying = scope.spawn(|| shipped.ops.run_any(&["apply", "shia-dev", "--yes"]).status.code());
+            wait_until("the other release serves", Duration::from_secs(240), || {
+                assert!(!applying.is_finished(), "a release waits for who is connected");
+                let echo = socket.say("still here").expect("a switch cuts no websocket");
+                assert!(echo.contains("still here") && echo.contains(from), "{echo}");
+                ask(&lab, site, "/version", None)["release"] == json!(to)
+            });
+            let echo = socket.say("and after it").expect("a switch cuts no websocket");
+            assert!(echo.contains("and after it") && echo.contains(from), "{echo}");
+            drop(socket);
+            assert_eq!(applying.join().unwrap(), Some(0), "round {round}");
+        });
+    }
+    let report = load.stop();
+    eprintln!("ten releases: {} requests, {} lost, {:?}", report.requests, report.failures, report.releases);
+    lab.assert_none_lost(&report);
+    assert!(report.requests > 1000, "the load was real: {} requests", report.requests);
+    shipped.assert_plan_is_empty("shia-dev");
 }

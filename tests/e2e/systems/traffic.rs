@@ -1,6 +1,5 @@
 //! Replicas behind one upstream, a look at the next release, and websockets over a switch: one app of containers on one host.
 
-use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,6 +7,8 @@ use std::time::{Duration, Instant};
 use holdfast_testkit::lab::{Lab, LabHost, wait_until};
 use holdfast_testkit::load::{Load, LoadSpec, release_at};
 use holdfast_testkit::ops::Ops;
+
+use super::socket::Socket;
 
 use crate::crew::Running;
 
@@ -199,42 +200,6 @@ components:
     }
 }
 
-/// A websocket through the site.
-struct Socket(TcpStream);
-
-impl Socket {
-    fn open(address: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(address).expect("a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        let request = format!(
-            "GET /ws HTTP/1.1\r\nHost: {SITE}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).expect("a request");
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).expect("an answer");
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8_lossy(&head);
-        assert!(head.starts_with("HTTP/1.1 101") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
-        Self(stream)
-    }
-
-    /// Says a word, and returns what comes back: the word and the release that has it; `None` when the socket was closed.
-    fn say(&mut self, word: &str) -> Option<String> {
-        let mut frame = vec![0x81, 0x80 | word.len() as u8, 0, 0, 0, 0];
-        frame.extend(word.as_bytes());
-        self.0.write_all(&frame).ok()?;
-        let mut head = [0; 2];
-        self.0.read_exact(&mut head).ok()?;
-        let mut text = vec![0; usize::from(head[1])];
-        self.0.read_exact(&mut text).ok()?;
-        String::from_utf8(text).ok()
-    }
-}
-
 #[test]
 #[ignore = "needs the lab"]
 fn cap_22_replicas_come_and_go_under_load_while_websockets_stay_and_the_next_release_is_looked_at() {
@@ -263,7 +228,7 @@ fn cap_22_replicas_come_and_go_under_load_while_websockets_stay_and_the_next_rel
     // Fewer again; whoever still holds a connection then has the declared grace, and no more.
     story.ship("v3", 1, "timeout: 4s");
     story.migrate("v3");
-    let mut socket = Socket::open(story.address());
+    let mut socket = Socket::open(story.address(), SITE);
     let applying = Running::start(&story.ops, &["apply", "prod", "--yes"]);
     wait_until("v3 serves", PATIENCE, || story.serves() == "v3");
     let switched = Instant::now();
@@ -290,7 +255,7 @@ fn cap_22_replicas_come_and_go_under_load_while_websockets_stay_and_the_next_rel
 /// Brings v2 with three replicas. While its migration waits, its slot is up and shown to those who may see it. A websocket of v1 is
 /// waited for until its client closes it.
 fn previewed_with_a_websocket(story: &Story<'_>) {
-    let mut socket = Socket::open(story.address());
+    let mut socket = Socket::open(story.address(), SITE);
     assert_eq!(socket.say("before").as_deref(), Some("before v1"));
     story.ship("v2", 3, "timeout: 2s, websockets: until_closed, max: 10m");
     let applying = Running::start(&story.ops, &["apply", "prod", "--yes"]);
