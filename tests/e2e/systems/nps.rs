@@ -69,7 +69,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What the guide's steps of a host without Docker make there before any unit: an account, PostgreSQL with its role and database,
+/// What the guide's steps of a host without Docker make there before any unit: PostgreSQL with its role and database,
 /// Redis, and the releases with their programs below `/opt/nps`.
 pub(super) fn prepare_manual(lab: &Lab, host: usize) {
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/images");
@@ -98,7 +98,6 @@ pub(super) fn prepare_manual(lab: &Lab, host: usize) {
     }
     let script = r#"set -eu
 systemctl disable -q --now docker.service docker.socket containerd.service 2> /dev/null || true
-useradd --system nps
 systemctl start postgresql redis-server
 until runuser -u postgres -- psql -qc "CREATE ROLE nps LOGIN PASSWORD 'p@ss w:/manual'"; do sleep 0.2; done
 runuser -u postgres -- psql -qc "CREATE DATABASE nps OWNER nps"
@@ -368,8 +367,12 @@ fn comes_back_as_it_was_counted(shipped: &Shipped, lab: &Lab) {
     let tables: u64 = facts["rows"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
     assert_eq!(restored["rows"], json!(tables), "what was counted in the backup: {restored} {facts}");
     assert_eq!(facts["rows"]["public.oracle_readings"].to_string(), counted, "{facts}");
+    // It was stopped for the exchange, and starts again.
     wait_until("the API has its database again", PATIENCE, || {
-        asked(lab, 0, SITE, "/api/health/ready")["status"] == json!("healthy")
+        let url = format!("http://{}/api/health/ready", lab.hosts[0].address);
+        let output = Command::new("curl").args(["-sSfm", "5", "-H", &format!("Host: {SITE}"), &url]).output().unwrap();
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        said["status"] == json!("healthy")
     });
     assert_eq!(reading(lab, 0, SITE), "v4.1.0");
 }
