@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use holdfast_testkit::lab::Lab;
@@ -11,7 +11,7 @@ use holdfast_testkit::load::{Load, LoadSpec};
 use serde_json::{Value, json};
 
 use super::foreign::{self, Foreign};
-use super::{Shipped, address, asked, nps};
+use super::{Daemon, Shipped, address, asked, nps};
 
 /// The lab's hosts, one after another: all of the inventory.
 const HOSTS: [&str; 7] = ["prod-a", "prod-b", "prod-c", "stage", "vps", "bare", "vault"];
@@ -197,23 +197,6 @@ fn secrets(environment: &str) -> Value {
         "slack": { "webhook": format!("https://hooks.example.net/{environment}/{MARK}") },
         "alerts": { "webhook_url": format!("https://hooks.example.net/{environment}/{MARK}") },
     })
-}
-
-/// The daemon, for as long as this lives.
-struct Daemon(Child);
-
-impl Daemon {
-    fn start(shipped: &Shipped) -> Self {
-        let log = fs::File::create(shipped.ops.work.with_file_name("daemon.log")).unwrap();
-        Self(shipped.ops.holdfast(&["daemon"]).stdout(Stdio::null()).stderr(log).spawn().unwrap())
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// Past syncs, the newest first.

@@ -25,7 +25,7 @@ mod traffic;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use holdfast_testkit::lab::Lab;
 use holdfast_testkit::ops::Ops;
@@ -94,6 +94,23 @@ impl Shipped {
     fn assert_plan_is_empty(&self, environment: &str) {
         let plan = self.ops.run_any(&["plan", environment, "--detailed-exitcode"]);
         assert_eq!(plan.status.code(), Some(0), "a second plan of {environment} is empty");
+    }
+}
+
+/// The daemon, for as long as this lives; what it logs is in `daemon.log` beside the clone.
+struct Daemon(Child);
+
+impl Daemon {
+    fn start(shipped: &Shipped) -> Self {
+        let log = fs::File::create(shipped.ops.work.with_file_name("daemon.log")).unwrap();
+        Self(shipped.ops.holdfast(&["daemon"]).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

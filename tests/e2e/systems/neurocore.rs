@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use holdfast_testkit::lab::{Lab, wait_until};
@@ -11,7 +10,7 @@ use holdfast_testkit::sink::{Sink, Taken};
 use serde_json::{Value, json};
 
 use super::foreign::{self, Foreign};
-use super::{Counting, Shipped, address, ask, asked};
+use super::{Counting, Daemon, Shipped, address, ask, asked};
 
 /// The lab's hosts, one after another.
 const HOSTS: [&str; 4] = ["prod-a", "prod-b", "prod-c", "stage"];
@@ -91,23 +90,6 @@ fn shipped(lab: &Lab, slack: &Sink) -> Shipped {
         + "approvers:\n  dev: [dev@example.net]\n  bob: [bob@example.net]\npoll_interval: 1s\n";
     fs::write(&shipped.ops.config, policy).unwrap();
     shipped
-}
-
-/// The daemon, for as long as this lives.
-struct Daemon(Child);
-
-impl Daemon {
-    fn start(shipped: &Shipped) -> Self {
-        let log = fs::File::create(shipped.ops.work.with_file_name("daemon.log")).unwrap();
-        Self(shipped.ops.holdfast(&["daemon"]).stdout(Stdio::null()).stderr(log).spawn().unwrap())
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// The team: who pushes, tags and agrees.
