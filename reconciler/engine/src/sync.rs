@@ -251,16 +251,18 @@ async fn look_and_apply(
     if stale.is_some() || !secrets.is_empty() || !red.is_empty() {
         return Passed::Stopped;
     }
-    if !cleared(ports, asked, &plan, !apps.is_empty()) {
-        return Passed::Awaits;
-    }
-    let begins = |(app, rollout): &(AppName, Option<AppRollout>)| rollout.is_some() && !operator.leaves_out(app);
-    if rollouts.iter().any(begins)
-        && let Err(most) = operator.begins()
-    {
+    let Some(cleared) = cleared(ports, request, &plan, !apps.is_empty()) else { return Passed::Awaits };
+    let begins = rollouts.iter().any(|(app, rollout)| rollout.is_some() && !operator.leaves_out(app));
+    if begins && let Err(most) = operator.begins() {
         ports.tell(SyncEventKind::WaitsForTurn { most });
         operator.wait_for_turn().await;
         return Passed::Waited;
+    }
+    // A commit is released by what begins. Where something stands in the way of all, the word is good for this plan alone.
+    if begins && let (Cleared::Approved(by), Some(approving)) = (cleared, &mut asked.approving) {
+        ports.tell(SyncEventKind::Approved { seal: plan.seal.to_string(), by });
+        // What is left to do after another look is a part of what was agreed to.
+        approving.released = Some(plan.commit.clone());
     }
     if let Some(word) = gate.word.take() {
         ports.tell(word);
@@ -295,9 +297,17 @@ fn migrated(desired: &DesiredState, live: &LiveState) -> Vec<String> {
     wanted.into_iter().filter(|id| ran.contains(id)).cloned().collect()
 }
 
-/// Returns whether the plan that was made just now may be applied, and tells whom it waits for, or who agreed.
-fn cleared(ports: &Ports, request: &mut SyncRequest, plan: &Plan, changes: bool) -> bool {
-    let Some(approving) = &mut request.approving else { return true };
+/// Why a plan may be applied.
+enum Cleared {
+    /// Nobody's word is needed.
+    Free,
+    /// These people agreed to it.
+    Approved(Vec<String>),
+}
+
+/// Returns why the plan that was made just now may be applied; `None` where it waits for people, and tells for whom.
+fn cleared(ports: &Ports, request: &SyncRequest, plan: &Plan, changes: bool) -> Option<Cleared> {
+    let Some(approving) = &request.approving else { return Some(Cleared::Free) };
     let (environment, commit) = (plan.environment.clone(), plan.commit.clone());
     let proposal = Proposal { environment: environment.clone(), commit, seal: plan.seal };
     let case = Case {
@@ -307,20 +317,15 @@ fn cleared(ports: &Ports, request: &mut SyncRequest, plan: &Plan, changes: bool)
         given: &approving.given,
         released: approving.released.as_ref(),
     };
-    let seal = plan.seal.to_string();
     match clearance(Some(&approving.rule), &case) {
-        Clearance::Free => true,
-        Clearance::Approved(by) => {
-            ports.tell(SyncEventKind::Approved { seal, by: by.into_iter().collect() });
-            // What is left to do after another look is a part of what was agreed to.
-            approving.released = Some(proposal.commit);
-            true
-        }
+        Clearance::Free => Some(Cleared::Free),
+        Clearance::Approved(by) => Some(Cleared::Approved(by.into_iter().collect())),
         Clearance::Awaits { given, required } => {
             let approvers = approving.rule.approvers.keys().cloned().collect();
             let given = given.into_iter().collect();
+            let seal = plan.seal.to_string();
             ports.tell(SyncEventKind::AwaitsApproval { environment, seal, given, required, approvers });
-            false
+            None
         }
     }
 }

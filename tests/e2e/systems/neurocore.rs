@@ -272,8 +272,8 @@ fn grows_the_api_alone(lab: &Lab, team: &Team) {
     }
 }
 
-/// A host loses its power. The load balancer goes on without it, and a release begins nowhere until it is back, rather than leave one host
-/// behind.
+/// A host loses its power. The load balancer goes on without it, Slack is told, and a release begins nowhere, rather than leave one host
+/// behind, until it is back and somebody has seen what it brings.
 fn a_host_that_is_off_holds_a_release(lab: &Lab, team: &Team<'_>, slack: &Sink) {
     let started = |host: usize| {
         let api = "docker ps -q --filter name=neurocore-prod-neurocore-api | xargs docker inspect -f '{{.Id}} {{.State.StartedAt}}'";
@@ -286,8 +286,8 @@ fn a_host_that_is_off_holds_a_release(lab: &Lab, team: &Team<'_>, slack: &Sink) 
         let says = |one: &Taken| words.iter().all(|word| one.body.to_string().contains(word));
         taken.iter().filter(|one| says(one)).count()
     };
-    let firing = ["FIRING", "InstanceDown"];
-    let fired = told(firing);
+    let (firing, over) = (["FIRING", "InstanceDown"], ["RESOLVED", "InstanceDown"]);
+    let (fired, ended) = (told(firing), told(over));
     let before = [0, 2].map(started);
     lab.run(&["kill", &lab.hosts[1].name]);
     for _ in 0..20 {
@@ -321,8 +321,16 @@ fn a_host_that_is_off_holds_a_release(lab: &Lab, team: &Team<'_>, slack: &Sink) 
     assert_eq!([0, 2].map(started), before, "no host begins while one is off");
     wait_until("Slack is told of the host", PATIENCE, || told(firing) > fired);
 
+    // Back it brings changes that nobody saw: what was agreed to was another plan.
     lab.run(&["start", &lab.hosts[1].name]);
-    team.synced("neurocore-prod");
+    let mut whole = partial.clone();
+    wait_until("the whole plan waits for a word", PATIENCE, || {
+        whole = team.waiting("v1.1.9");
+        whole != partial
+    });
+    assert_eq!([0, 2].map(started), before, "nothing begins before it");
+    wait_until("Slack is told that it is over", PATIENCE, || told(over) > ended);
+    team.release(&whole);
     assert_eq!(asked(lab, 0, SITE, "/api/version")["log_level"], json!("warning"));
     let now = [0, 2].map(started);
     assert!(now.iter().zip(&before).all(|(now, before)| now != before), "all have what was pushed: {now:?}");

@@ -65,7 +65,8 @@ fn take(stream: TcpStream) -> Option<Taken> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    // Slack's own answer: Alertmanager takes a notice for delivered by this word alone.
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
     reader.get_mut().write_all(answer).ok()?;
     Some(Taken { path: path?, body: serde_json::from_slice(&body).unwrap_or_default() })
 }

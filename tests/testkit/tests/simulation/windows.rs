@@ -13,8 +13,12 @@ use super::*;
 
 /// A sync to a release while everything is closed.
 fn closed(hosts: usize, release: &Release, manual: bool, windows: WindowConsent) -> SyncRequest {
-    let mut desired = shop(hosts, Some(release), &policy());
-    desired.sync.windows.push(Window {
+    closed_by(manual, SyncRequest { windows, ..request(shop(hosts, Some(release), &policy())) })
+}
+
+/// The same sync where a window closes everything, by hand too unless `manual`.
+pub(super) fn closed_by(manual: bool, mut request: SyncRequest) -> SyncRequest {
+    request.desired.sync.windows.push(Window {
         kind: WindowKind::Deny,
         schedule: Schedule::Hours("daily".parse().unwrap()),
         zone: Zone::default(),
@@ -22,7 +26,7 @@ fn closed(hosts: usize, release: &Release, manual: bool, windows: WindowConsent)
         manual,
         origin: Origin { file: "environments/prod/environment.yaml".to_owned(), line: 3, column: 5 },
     });
-    SyncRequest { windows, ..request(desired) }
+    request
 }
 
 #[tokio::test(start_paused = true)]
