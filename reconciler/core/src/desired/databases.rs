@@ -50,8 +50,7 @@ pub(super) fn databases(
     for password in declared.roles.values().filter_map(|role| role.password.as_ref()) {
         if !sources.environment.secrets.contains_key(&password.value) {
             let file = format!("environments/{}/secrets.sops.yaml", sources.environment.name);
-            let hint =
-                format!("there is no {file} yet, or it is empty: `holdfast secrets encrypt` makes it from plain YAML");
+            let hint = format!("{file} does not have it: add it there with `sops edit {file}`");
             let message = format!("there is no secret `{}`", password.value);
             findings.extend(finding("unknown-secret", &password.origin, message, hint));
         }

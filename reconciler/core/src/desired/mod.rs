@@ -20,6 +20,7 @@ mod statics;
 mod targets;
 mod traffic;
 mod tuning;
+mod unsealed;
 mod values;
 
 pub use archive::{ArchiveContent, DesiredArchive, Held};

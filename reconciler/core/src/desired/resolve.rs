@@ -10,6 +10,7 @@ use super::logrotate::doubled;
 use super::path::Place;
 use super::proof::unproven;
 use super::redis::redis;
+use super::unsealed::unsealed;
 use super::values::Sources;
 use super::{ArchiveContent, DesiredApp, DesiredArchive, DesiredComponent, DesiredHost, DesiredState};
 use crate::config::{App, ArchiveSpec, Component, ComponentKind, Config, Environment, Strategy};
@@ -107,6 +108,7 @@ pub fn resolve(config: &Config, environment: &EnvironmentName, commit: &CommitId
         findings.extend(over_limit(app, &hosts));
     }
     if findings.has_errors() {
+        let mut findings = unsealed(config, environment, findings);
         findings.sort();
         return Err(findings);
     }

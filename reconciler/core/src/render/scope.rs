@@ -158,13 +158,7 @@ impl Scope {
         match self.tree.get("env") {
             Some(Node::Leaf(environment)) if name.starts_with("secrets.") => {
                 let file = format!("environments/{environment}/secrets.sops.yaml");
-                if matches!(self.tree.get("secrets"), Some(Node::Map(secrets)) if !secrets.is_empty()) {
-                    format!("{file} does not have it: add it there with `sops edit {file}`")
-                } else {
-                    format!(
-                        "there is no {file} yet, or it is empty: `holdfast secrets encrypt` makes it from plain YAML"
-                    )
-                }
+                format!("{file} does not have it: add it there with `sops edit {file}`")
             }
             _ if name.starts_with("targets_of.") => self.untold(name),
             _ => "set it, or print it with `|default(…)` where it may be missing".to_owned(),

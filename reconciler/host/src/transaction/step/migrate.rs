@@ -75,6 +75,8 @@ enum Run {
     Ended(i32),
     /// It did not end by itself, so nobody can tell how far it came.
     Cut(String),
+    /// One of both: Docker has the same word for it.
+    Unclear,
 }
 
 impl Act for Migrate<'_> {
@@ -106,11 +108,11 @@ impl Act for Migrate<'_> {
                 }
             }
             Run::Created => drop(work.run("docker", &["start", "--", &self.name()])?),
-            Run::Running | Run::Ended(_) | Run::Cut(_) => {}
+            Run::Running | Run::Ended(_) | Run::Cut(_) | Run::Unclear => {}
         }
         let mut again = self.idempotent;
         loop {
-            match self.look(work) {
+            match self.seen(work) {
                 Ok(Run::Cut(how)) => {
                     let text = format!("migration {} {how}; its log ends: {}", self.id, self.log());
                     self.remove(work)?;
@@ -142,7 +144,7 @@ impl Act for Migrate<'_> {
                         self.what_to_do(work)
                     )));
                 }
-                Ok(Run::Created | Run::Running) => {}
+                Ok(Run::Created | Run::Running | Run::Unclear) => {}
                 // The engine may be restarting; the migration's own end counts.
                 Err(error) => (work.tell)(&format!("migration cannot be looked at: {error}")),
             }
@@ -462,6 +464,19 @@ impl Migrate<'_> {
         }
     }
 
+    /// Looks, and judges what Docker leaves open: a program that ended with 255 by itself, as alembic does when it refuses, has left the
+    /// schema where it was; else it counts as cut down. After a boot nothing but the latter is believed.
+    fn seen(&self, work: &Work<'_>) -> Result<Run, StepError> {
+        let run = self.look(work)?;
+        if run != Run::Unclear {
+            return Ok(run);
+        }
+        let started = self.started(work)?.filter(|started| started.boot == boot_id(work));
+        let before = started.and_then(|started| started.before);
+        let stands = before.is_some() && self.ask_revision(work).is_ok_and(|after| after == before);
+        Ok(if stands { Run::Ended(255) } else { Run::Cut("was cut down (exit status 255)".to_owned()) })
+    }
+
     fn log(&self) -> String {
         match self.runner {
             MigrationRunner::Service { .. } => compose::log_tail(&self.name()),
@@ -550,10 +565,11 @@ fn shown(revision: Option<&str>) -> &str {
 
 /// # Source
 /// Docker says 255 of a container that it finds dead when it starts after a crash, and 128 plus the signal's number of one that was
-/// killed: neither is the program's own word.
+/// killed: neither need be the program's own word.
 fn container_run(text: &str) -> Result<Run, StepError> {
     let mut words = text.split_whitespace();
     match (words.next(), words.next().and_then(|code| code.parse().ok())) {
+        (Some("exited" | "dead"), Some(255)) => Ok(Run::Unclear),
         (Some("exited" | "dead"), Some(code)) if code > 128 => {
             Ok(Run::Cut(format!("was cut down (exit status {code})")))
         }
@@ -622,7 +638,7 @@ mod tests {
         assert_eq!(container_run("exited 0\n").unwrap(), Run::Ended(0));
         assert_eq!(container_run("exited 3").unwrap(), Run::Ended(3));
         assert!(matches!(container_run("exited 137").unwrap(), Run::Cut(_)));
-        assert!(matches!(container_run("exited 255").unwrap(), Run::Cut(_)));
+        assert_eq!(container_run("exited 255").unwrap(), Run::Unclear);
         assert_eq!(container_run("created 0").unwrap(), Run::Created);
         assert_eq!(container_run("running 0").unwrap(), Run::Running);
         assert!(container_run("").is_err());
