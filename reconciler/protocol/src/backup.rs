@@ -64,15 +64,15 @@ pub struct OffsiteSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum BackupSource {
-    /// A database, by the tools in its own container.
+    /// A database, by the tools in its own container, or by those of the host.
     Postgres {
-        /// The compose project.
+        /// The compose project; empty for the host's own server.
         project: String,
-        /// The service in it.
+        /// The service in it; empty for the host's own server.
         service: String,
         /// The database.
         database: String,
-        /// The role.
+        /// The role; for the host's own server also the account that asks it over its socket.
         user: String,
     },
     /// A Redis, by the tools in its own container.

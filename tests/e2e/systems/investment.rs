@@ -34,18 +34,22 @@ while [ ! -e /run/counted ]; do
 done
 echo "$most $rounds""#;
 
+/// The secrets of one of its environments.
+fn sealed(name: &str) -> Value {
+    json!({
+        "database": { "password": format!("p@ss=w:/{name}"), "app_password": format!("4pp=w:/{name}") },
+        "redis": { "password": format!("r#d $-{name}") },
+        "app": {
+            "jwt_key": format!("jwt-{name}-0123456789abcdef"),
+            "gdpr_encryption_key": format!("gdpr-{name}-0123456789abcdef="),
+        },
+    })
+}
+
 fn shipped(lab: &Lab) -> Shipped {
     let shipped = Shipped::new(lab, &HOSTS, &["investment-dev", "investment-prod"], &IMAGES);
     for name in ["dev", "prod"] {
-        let secrets = json!({
-            "database": { "password": format!("p@ss=w:/{name}"), "app_password": format!("4pp=w:/{name}") },
-            "redis": { "password": format!("r#d $-{name}") },
-            "app": {
-                "jwt_key": format!("jwt-{name}-0123456789abcdef"),
-                "gdpr_encryption_key": format!("gdpr-{name}-0123456789abcdef="),
-            },
-        });
-        shipped.ops.seal(&format!("investment-{name}"), &secrets.to_string());
+        shipped.ops.seal(&format!("investment-{name}"), &sealed(name).to_string());
     }
     // What watches it has a test of its own.
     std::fs::remove_file(shipped.ops.work.join("environments/investment-prod/monitoring.yaml")).unwrap();
@@ -127,6 +131,35 @@ fn cap_23_one_clock_and_a_queue_that_forgets_nothing_beside_a_release() {
     let psql = ["psql", "-XAtq", "-U", "postgres", "-d", "investment_db", "-c", sql];
     assert_eq!(inside(&lab, "data", "postgres", &psql), "0001 1\n0002 1");
     its_names_get_a_certificate(&lab, &shipped);
+    the_key_of_its_data_never_changes_by_accident(&lab, &shipped);
+}
+
+/// Pinned in git, the key that encrypts people's data is refused with another value, and nothing moves.
+fn the_key_of_its_data_never_changes_by_accident(lab: &Lab, shipped: &Shipped) {
+    let work = shipped.ops.work.to_str().unwrap();
+    let listed = text(&shipped.ops.run(&["-C", work, "secrets", "list", "investment-prod", "--json"]));
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let secrets = listed["secrets"].as_array().unwrap();
+    let key = secrets.iter().find(|secret| secret["name"] == "app.gdpr_encryption_key").unwrap();
+    let pin = key["fingerprint"].as_str().unwrap();
+    let values = "environments/investment-prod/environment.yaml";
+    let kept = std::fs::read_to_string(shipped.ops.work.join(values)).unwrap();
+    let pinned = format!("{kept}secrets: {{ protected: {{ app.gdpr_encryption_key: \"{pin}\" }} }}\n");
+    shipped.ops.write(values, &pinned);
+    shipped.ops.ship("the key of the data is pinned");
+    shipped.assert_plan_is_empty("investment-prod");
+
+    let running = || lab.exec(&lab.hosts[0].name, &["docker", "ps", "-q", "--no-trunc"]);
+    let before = running();
+    let mut other = sealed("prod");
+    other["app"]["gdpr_encryption_key"] = json!("another-0123456789abcdef=");
+    shipped.ops.seal("investment-prod", &other.to_string());
+    shipped.ops.ship("another key of the data");
+    let refused = shipped.ops.run_any(&["apply", "investment-prod", "--yes"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned() + &text(&refused);
+    assert!(!refused.status.success() && said.contains("protected-secret"), "{said}");
+    assert!(said.contains("app.gdpr_encryption_key") && !said.contains("another-0123456789"), "{said}");
+    assert_eq!(running(), before, "nothing was touched");
 }
 
 /// Its health says that all is well, and every second POST of a user is answered with 500: only its own counts tell.

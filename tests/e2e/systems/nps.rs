@@ -200,8 +200,11 @@ fn reading(lab: &Lab, host: usize, site: &str) -> String {
 /// What `psql` prints in an environment's database.
 fn psql(lab: &Lab, host: usize, environment: &str, sql: &str) -> String {
     let container = format!("{environment}-nps-data-postgres-1");
-    let argv = ["docker", "exec", &container, "psql", "-XAtq", "-U", "nps", "-c", sql];
-    lab.exec(&lab.hosts[host].name, &argv).trim().to_owned()
+    let server = match environment {
+        "nps-manual" => &["runuser", "--user=postgres", "--", "psql", "--dbname=nps"][..],
+        _ => &["docker", "exec", &container, "psql", "--username=nps"],
+    };
+    lab.exec(&lab.hosts[host].name, &[server, &["-XAtq", "-c", sql]].concat()).trim().to_owned()
 }
 
 /// Capabilities 17, 23, 24, 25, 28, 33, 34, 35, 36, 54, 62 and 66 on real hosts.
@@ -242,7 +245,8 @@ fn cap_25_the_same_release_comes_up_in_containers_and_as_units() {
         assert!(report.requests > 300, "the load was real: {} requests", report.requests);
         assert_eq!(report.releases.keys().collect::<Vec<_>>(), ["v4.0.0", "v4.1.0"]);
     }
-    comes_back_as_it_was_counted(&shipped, &lab);
+    comes_back_as_it_was_counted(&shipped, &lab, 0, "nps-prod", SITE);
+    comes_back_as_it_was_counted(&shipped, &lab, 1, "nps-manual", MANUAL_SITE);
     for name in ["nps-prod", "nps-manual", "nps-dev"] {
         shipped.assert_plan_is_empty(name);
     }
@@ -351,17 +355,22 @@ fn degraded_goes_back_and_no_oracle_does_not(shipped: &Shipped, lab: &Lab) {
     assert_eq!(reading(lab, 0, SITE), "v4.1.0");
 }
 
-/// A backup has its facts beside it, and a restore counts.
-fn comes_back_as_it_was_counted(shipped: &Shipped, lab: &Lab) {
-    let readings = || psql(lab, 0, "nps-prod", "SELECT count(*) FROM oracle_readings");
-    let on = |argv: &[&str]| lab.exec(&lab.hosts[0].name, argv);
-    on(&["systemctl", "start", "holdfast-backup-nps-prod-nps-daily.service"]);
+/// A backup has its facts beside it, and a restore counts: of a database in a container, and of the host's own. Before its release there was
+/// one already.
+fn comes_back_as_it_was_counted(shipped: &Shipped, lab: &Lab, host: usize, environment: &str, site: &str) {
+    let readings = || psql(lab, host, environment, "SELECT count(*) FROM oracle_readings");
+    let on = |argv: &[&str]| lab.exec(&lab.hosts[host].name, argv);
+    let folder = format!("/var/lib/holdfast/backups/{environment}/nps/daily");
+    let releases = on(&["sh", "-c", &format!("cat {folder}/*.meta.json")]);
+    assert!(releases.contains("v4.0.0"), "{releases}");
+    on(&["systemctl", "start", &format!("holdfast-backup-{environment}-nps-daily.service")]);
     let counted = readings();
-    let newest = "cat $(ls -t /var/lib/holdfast/backups/nps-prod/nps/daily/*.meta.json | head -n 1)";
-    let facts: Value = serde_json::from_str(&on(&["sh", "-c", newest])).unwrap();
-    assert_eq!(reading(lab, 0, SITE), "v4.1.0", "one that the backup does not have");
+    let newest = format!("cat $(ls -t {folder}/*.meta.json | head -n 1)");
+    let facts: Value = serde_json::from_str(&on(&["sh", "-c", &newest])).unwrap();
+    assert_eq!(reading(lab, host, site), "v4.1.0", "one that the backup does not have");
     assert_ne!(readings(), counted);
-    let output = shipped.ops.run(&["restore", "nps-prod", "nps", "daily", "--yes", "--json"]);
+    on(&["systemctl", "start", &format!("holdfast-drill-{environment}-nps-daily.service")]);
+    let output = shipped.ops.run(&["restore", environment, "nps", "daily", "--yes", "--json"]);
     let restored: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(readings(), counted, "as it was when it was saved: {restored}");
     let tables: u64 = facts["rows"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
@@ -369,12 +378,13 @@ fn comes_back_as_it_was_counted(shipped: &Shipped, lab: &Lab) {
     assert_eq!(facts["rows"]["public.oracle_readings"].to_string(), counted, "{facts}");
     // It was stopped for the exchange, and starts again.
     wait_until("the API has its database again", PATIENCE, || {
-        let url = format!("http://{}/api/health/ready", lab.hosts[0].address);
-        let output = Command::new("curl").args(["-sSfm", "5", "-H", &format!("Host: {SITE}"), &url]).output().unwrap();
-        let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let url = format!("http://{}/api/health/ready", lab.hosts[host].address);
+        let mut curl = Command::new("curl");
+        curl.args(over_tls(lab, host, site)).args(["-sSfm", "5", "-H", &format!("Host: {site}"), &url]);
+        let said: Value = serde_json::from_slice(&curl.output().unwrap().stdout).unwrap_or_default();
         said["status"] == json!("healthy")
     });
-    assert_eq!(reading(lab, 0, SITE), "v4.1.0");
+    assert_eq!(reading(lab, host, site), "v4.1.0");
 }
 
 fn serves_what_the_definitions_say(lab: &Lab) {

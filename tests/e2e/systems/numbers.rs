@@ -265,6 +265,70 @@ fn scales(shipped: &Shipped, lab: &Lab) {
     }
 }
 
+/// The guide's `--scale backend=5` on one host, and back. As it stands there the database would run out of connections, which is refused.
+#[test]
+#[ignore = "needs the lab"]
+fn cap_22_five_backends_on_one_host_and_back() {
+    const VALUES: &str = "environments/numbers-dev/environment.yaml";
+    let lab = &Lab::up("numone", "one", 1, &["--images", "numbers"]);
+    let shipped = Shipped::new(lab, &["vps"], &["numbers-dev"], &IMAGES);
+    shipped.ops.commit("as it is shipped");
+    seal(&shipped, "dev");
+    shipped.edit("templates/files/jwt_secret_key.j2", "secrets.app.jwt_secret_key", "secrets.jwt_key");
+    shipped.edit(DEV, "window: 1m", "window: 3s");
+    shipped.ops.ship("1Numbers, v5.0");
+    let apply = || shipped.ops.run_any(&["apply", "numbers-dev", "--yes"]);
+    assert!(apply().status.success(), "one backend");
+    let backends = || -> BTreeSet<String> {
+        (0..40).map(|_| asked(lab, 0, DEV_SITE, "/api/version")["hostname"].to_string()).collect()
+    };
+    let kept = [DEV, VALUES].map(|path| fs::read_to_string(shipped.ops.work.join(path)).unwrap());
+    assert_eq!(backends().len(), 1);
+    let load = Load::start(&LoadSpec {
+        targets: vec![address(lab, 0, 80)],
+        host: DEV_SITE.to_owned(),
+        get: "/api/version".to_owned(),
+        post: "/api/analyses".to_owned(),
+        body: r#"{"message":"1, 2, 3"}"#.to_owned(),
+        connections: 4,
+        pause: Duration::from_millis(25),
+        limit: Duration::from_secs(900),
+    });
+
+    shipped.edit(
+        DEV,
+        "    strategy: blue_green\n    # 4 workers",
+        "    strategy: blue_green\n    replicas: 5\n    # 4 workers",
+    );
+    shipped.ops.ship("five backends");
+    let refused = apply();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && said.contains("too-many-connections"), "{said}");
+
+    shipped.edit(DEV, "pool: 45", "pool: 9");
+    for (from, to) in [("workers: 4", "workers: 1"), ("pool_size: 5", "pool_size: 2"), ("overflow: 5", "overflow: 2")] {
+        shipped.edit(VALUES, from, to);
+    }
+    shipped.edit(
+        VALUES,
+        "backend_memory: 1G\n  backend_reservation: 512M",
+        "backend_memory: 256M\n  backend_reservation: 128M",
+    );
+    shipped.ops.ship("five backends of one worker each");
+    assert!(apply().status.success(), "five backends");
+    assert_eq!(backends().len(), 5);
+    for (path, text) in [DEV, VALUES].into_iter().zip(&kept) {
+        shipped.ops.write(path, text);
+    }
+    shipped.ops.ship("one backend");
+    assert!(apply().status.success(), "one backend");
+    assert_eq!(backends().len(), 1);
+    shipped.assert_plan_is_empty("numbers-dev");
+    let report = load.stop();
+    eprintln!("five backends and back: {} requests, {} lost", report.requests, report.failures);
+    assert_nothing_lost(&report, &["v5.0"]);
+}
+
 fn serves_what_the_definitions_say(lab: &Lab) {
     for (host, site, environment, debug, level) in
         [(0, SITE, "production", false, "info"), (3, DEV_SITE, "development", true, "debug")]
@@ -294,7 +358,7 @@ fn serves_what_the_definitions_say(lab: &Lab) {
 }
 
 fn only_what_is_declared_is_reachable(lab: &Lab) {
-    let inside = [5432, 6379, 5000, 8000, 8080, 8411, 8412, 8413, 8462, 8463, 8511, 8512, 8561, 8562];
+    let inside = [5432, 6379, 5000, 8000, 8080, 8411, 8413, 8415, 8463, 8465, 8511, 8512, 8561, 8562];
     let reachable = |host: usize, port: u16| {
         TcpStream::connect_timeout(&address(lab, host, port), Duration::from_millis(500)).is_ok()
     };

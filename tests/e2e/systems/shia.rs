@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holdfast_testkit::lab::{Lab, wait_until};
 use holdfast_testkit::load::{Load, LoadSpec};
@@ -185,4 +185,86 @@ fn cap_35_ten_releases_cut_no_websocket() {
     lab.assert_none_lost(&report);
     assert!(report.requests > 1000, "the load was real: {} requests", report.requests);
     shipped.assert_plan_is_empty("shia-dev");
+}
+
+/// What goes wrong with v1.1.0 in development: the stage, a file and what is other in it, and what the report says of it.
+const FAILURES: [(&str, &str, [&str; 2], &str); 8] = [
+    ("migration", DEV, ["[alembic, upgrade, head]", "[alembic, upgrade, nowhere]"], "nowhere"),
+    ("image", WEB, ["shia-chatbot:{{ release }}", "shia-chatbot:v9.9.9"], "v9.9.9"),
+    ("start", WEB, [DEBUG, "FIXTURE_CRASH_AFTER: \"0.2\"\n      DEBUG: \""], "app"),
+    ("health", WEB, [DEBUG, "FIXTURE_SICK: no model\n      DEBUG: \""], "no model"),
+    ("nginx", "templates/nginx/shia.conf.j2", ["client_max_body_size 10m;", "client_max_body_sizes 10m;"], "sizes"),
+    ("proof", DEV, ["json: release, expect: release", "json: slot, expect: release"], "v1.1.0"),
+    ("smoke", DEV, [KEEP, "    keep_previous: 24h\n    smoke: [{ path: /version, json: { debug: 1 } }]\n"], "debug"),
+    ("window", WEB, [DEBUG, "FIXTURE_SICK_AFTER: \"25\"\n      DEBUG: \""], "sick since"),
+];
+const DEV: &str = "environments/shia-dev/shia.yaml";
+const WEB: &str = "templates/compose/shia-web.yaml.j2";
+const DEBUG: &str = "DEBUG: \"";
+const KEEP: &str = "    keep_previous: 24h\n";
+
+/// The old release serves on whatever goes wrong with the new one, and whenever somebody takes it back: nobody sees it.
+#[test]
+#[ignore = "needs the lab"]
+fn cap_36_whatever_goes_wrong_the_old_release_serves() {
+    let lab = Lab::up("shiabad", "bad", 1, &["--images", "shia"]);
+    let shipped = shipped_in(&lab, &["dev"]);
+    let ops = &shipped.ops;
+    ops.run(&["apply", "shia-dev", "--yes"]);
+    let site = TABLE[0].1;
+    let address: SocketAddr = format!("{}:8100", lab.hosts[0].address).parse().unwrap();
+    let (pause, limit) = (Duration::from_millis(60), Duration::from_secs(1800));
+    let load = Load::start(&LoadSpec::chatbot(vec![address], site, pause, limit));
+    let before = ask(&lab, site, "/version", None);
+    assert_eq!(before["release"], json!("v1.0.0"));
+    let release = |from: &str, to: &str| shipped.edit(DEV, &format!("release: {from}"), &format!("release: {to}"));
+    for (stage, path, [good, bad], said) in FAILURES {
+        let kept = std::fs::read_to_string(ops.work.join(path)).unwrap();
+        if stage == "window" {
+            shipped.edit(DEV, "window: 3s", "window: 60s");
+        }
+        release("v1.0.0", "v1.1.0");
+        shipped.edit(path, good, bad);
+        ops.ship(&format!("v1.1.0 with a wrong {stage}"));
+        let output = ops.run_any(&["apply", "shia-dev", "--yes"]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        // nginx's own test comes before anything is touched.
+        let code = if stage == "nginx" { 3 } else { 4 };
+        assert_eq!(output.status.code(), Some(code), "{stage}");
+        assert!(text.contains(said), "{stage}: the report says {said}:\n{text}");
+        let now = ask(&lab, site, "/version", None);
+        assert_eq!((&now["release"], &now["slot"]), (&before["release"], &before["slot"]), "{stage}");
+        if path == DEV {
+            shipped.edit(DEV, bad, good);
+        } else {
+            ops.write(path, &kept);
+        }
+        release("v1.1.0", "v1.0.0");
+        if stage == "window" {
+            shipped.edit(DEV, "window: 60s", "window: 3s");
+        }
+        ops.ship(&format!("v1.0.0 again, after a wrong {stage}"));
+        ops.run(&["apply", "shia-dev", "--yes"]);
+    }
+
+    // Nothing is wrong with it, and in its window somebody takes it back all the same.
+    shipped.edit(DEV, "window: 3s", "window: 10m");
+    release("v1.0.0", "v1.1.0");
+    ops.ship("v1.1.0");
+    let back = std::thread::scope(|scope| {
+        let applying = scope.spawn(|| ops.run_any(&["apply", "shia-dev", "--yes"]).status.code());
+        let serves = |release: &str| ask(&lab, site, "/version", None)["release"] == json!(release);
+        wait_until("v1.1.0 serves", Duration::from_secs(240), || serves("v1.1.0"));
+        let since = Instant::now();
+        ops.run(&["abort", "shia-dev", "shia"]);
+        wait_until("v1.0.0 serves again", Duration::from_secs(60), || serves("v1.0.0"));
+        let back = since.elapsed();
+        assert_eq!(applying.join().unwrap(), Some(4), "it was taken back");
+        back
+    });
+    eprintln!("FIGURE abort in the window: the old release served after {} ms", back.as_millis());
+    let report = load.stop();
+    eprintln!("{} requests, {} lost, {:?}", report.requests, report.failures, report.releases);
+    lab.assert_none_lost(&report);
+    assert!(report.requests > 1000, "the load was real: {} requests", report.requests);
 }

@@ -261,7 +261,15 @@ fn source(
         return None;
     }
     let in_container = raw.before.as_ref().is_some_and(|before| !before.service.is_empty());
-    if (raw.files.is_none() || in_container) && component.compose.is_none() && !component.wrong.any(&["compose"]) {
+    let is_native = raw.postgres.as_ref().is_some_and(|postgres| postgres.service.is_none());
+    let is_outside = raw.files.is_some() || is_native;
+    if is_native && component.compose.is_some() {
+        let message = "it does not say in which compose service the database runs";
+        let hint = "add `service`; the host's own PostgreSQL is backed up by a component without `compose`";
+        findings.error_at("bad-backup", name, message, hint);
+        return None;
+    }
+    if (!is_outside || in_container) && component.compose.is_none() && !component.wrong.any(&["compose"]) {
         let message = "it names a compose service or volume, and the component has no `compose`";
         findings.error_at("bad-backup", name, message, "give the backup to the component with the data");
         return None;
@@ -285,7 +293,7 @@ fn source(
     if let Some(postgres) = &raw.postgres {
         let user = postgres.user.as_ref().map_or_else(|| "postgres".to_owned(), |user| user.0.clone());
         return Some(BackupFrom::Postgres {
-            service: postgres.service.0.clone(),
+            service: postgres.service.as_ref().map(|service| service.0.clone()).unwrap_or_default(),
             database: postgres.database.0.clone(),
             user,
         });

@@ -793,7 +793,7 @@ pub struct OffsitePlan {
 pub enum BackupFrom {
     /// A database in a compose service.
     Postgres {
-        /// The service.
+        /// The service; empty for the host's own server.
         service: String,
         /// The database.
         database: String,

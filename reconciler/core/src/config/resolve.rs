@@ -313,7 +313,8 @@ fn kind(
             || raw.groups.is_some()
             || raw.accounts.is_some()
             || raw.folders.is_some()
-            || raw.packages.is_some() =>
+            || raw.packages.is_some()
+            || raw.backups.is_some() =>
         {
             Some(ComponentKind::Files)
         }

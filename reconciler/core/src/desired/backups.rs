@@ -94,7 +94,7 @@ pub(super) fn backups(
         }
         for (what, verb, when, timeout) in timers {
             let unit = format!("holdfast-{what}-{of}");
-            let mut text = service(&format!("{what} {about}"), verb, &path, timeout);
+            let mut text = service(&format!("{what} {about}"), verb, &path, after(plan), timeout);
             if what == "backup" && pauses {
                 // However the backup ends, also by a kill, nothing is left standing still.
                 text = text + "ExecStopPost=" + PROGRAM + " backup resume " + &path + "\n";
@@ -208,7 +208,7 @@ fn source(plan: &BackupPlan, made: &DesiredComponent, place: Place<'_>) -> Resul
         }
         BackupFrom::Files { paths } => Ok(BackupSource::Files { paths: paths.clone() }),
         BackupFrom::Postgres { service, database, user } => Ok(BackupSource::Postgres {
-            project: project(service)?,
+            project: if service.is_empty() { String::new() } else { project(service)? },
             service: service.clone(),
             database: database.clone(),
             user: user.clone(),
@@ -216,15 +216,23 @@ fn source(plan: &BackupPlan, made: &DesiredComponent, place: Place<'_>) -> Resul
     }
 }
 
+/// Returns the unit that has what is saved.
+fn after(plan: &BackupPlan) -> &'static str {
+    match &plan.from {
+        BackupFrom::Postgres { service, .. } if service.is_empty() => "postgresql.service",
+        _ => "docker.service",
+    }
+}
+
 /// # Source
 /// systemd.service(5), systemd.exec(5).
-fn service(about: &str, verb: &str, declaration: &str, timeout: Millis) -> String {
+fn service(about: &str, verb: &str, declaration: &str, after: &str, timeout: Millis) -> String {
     format!(
         "# Written by Holdfast.\n\
          [Unit]\n\
          Description=Holdfast: {about}\n\
          RequiresMountsFor=/var/lib/holdfast\n\
-         After=docker.service\n\
+         After={after}\n\
          \n\
          [Service]\n\
          Type=oneshot\n\

@@ -1,4 +1,4 @@
-//! A PostgreSQL database in a container, by the tools in that container.
+//! A PostgreSQL database in a container, by the tools in that container, or one of the host's own server, by those of the host.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,27 +20,43 @@ const RESTORE_TIMES: u32 = 4;
 /// A database and how to get at it.
 pub(super) struct Server<'a> {
     class: &'a Class,
-    container: String,
+    /// `None` for the host's own.
+    container: Option<String>,
     pub(super) database: &'a str,
     user: &'a str,
 }
 
 impl<'a> Server<'a> {
-    /// Finds the container that runs.
+    /// Finds the container that runs, where it is in one.
     pub(super) fn find(class: &'a Class) -> Result<Self, BackupError> {
         let BackupSource::Postgres { project, service, database, user } = &class.spec.source else {
             return fail("this class saves no database");
         };
-        Ok(Self { class, container: containers::one(class, project, service)?, database, user })
+        let container = match service.as_str() {
+            "" => None,
+            service => Some(containers::one(class, project, service)?),
+        };
+        Ok(Self { class, container, database, user })
     }
 
-    /// Returns a call of a program in the container.
+    /// Returns a call of a program in the container, or on the host as the account of the role's name, which is who the server sees at
+    /// the other end of its socket.
+    ///
+    /// # Source
+    /// PostgreSQL 17, 20.9 "Peer Authentication"; runuser(1): with `--user` and `--` no shell comes between.
     fn call(&self, program: &str, args: &[&str], reads: bool) -> Result<Call, BackupError> {
-        let mut words = vec!["exec"];
-        words.extend(reads.then_some("--interactive"));
-        words.extend([self.container.as_str(), program]);
-        words.extend(args);
-        Ok(Call::new(self.class.program("docker")?, words).deadline(self.class.timeout()).keep_tail())
+        let call = if let Some(container) = &self.container {
+            let mut words = vec!["exec"];
+            words.extend(reads.then_some("--interactive"));
+            words.extend([container.as_str(), program]);
+            words.extend(args);
+            Call::new(self.class.program("docker")?, words)
+        } else {
+            let (account, program) = (format!("--user={}", self.user), self.class.program(program)?);
+            let words = [account.as_str(), "--", program.to_str().unwrap_or_default()];
+            Call::new(self.class.program("runuser")?, words.iter().chain(args).copied())
+        };
+        Ok(call.deadline(self.class.timeout()).keep_tail())
     }
 
     /// Says statements to a database, and returns what they answer, a line each.

@@ -53,8 +53,11 @@ impl Bench {
              *) echo \"not told what to do: $*\" >&2; exit 9;;\nesac\n",
             folder.path().display()
         );
-        fs::write(at("bin/docker"), script).unwrap();
-        fs::set_permissions(at("bin/docker"), fs::Permissions::from_mode(0o755)).unwrap();
+        // The host's own tools are called by way of `runuser`, and do the same.
+        for (name, text) in [("docker", script.as_str()), ("runuser", &script), ("pg_dump", ""), ("pg_restore", "")] {
+            fs::write(at("bin").join(name), text).unwrap();
+            fs::set_permissions(at("bin").join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
         let programs = std::iter::once(at("bin")).chain(System::real().programs).collect();
         let bench =
             Self { root: Root::new(folder.path().join("lib")), system: System { programs, ..System::real() }, folder };
@@ -147,6 +150,25 @@ fn cap_62_a_good_dump_counts_with_its_sidecar() {
     for name in names(&class) {
         assert_eq!(mode(class.folder.join(name)), 0o600);
     }
+}
+
+#[test]
+fn cap_62_the_hosts_own_server_is_dumped_by_the_hosts_own_tools_as_its_account() {
+    let bench = Bench::new();
+    let source = BackupSource::Postgres {
+        project: String::new(),
+        service: String::new(),
+        database: "shop".to_owned(),
+        user: "keeper".to_owned(),
+    };
+    let record = run::run(&bench.class(source)).unwrap();
+    assert_eq!(record.rows, [("public.users".to_owned(), 2)].into());
+    let bin = bench.at("bin").display().to_string();
+    let tools = [
+        format!("--user=keeper -- {bin}/pg_dump --format=custom --no-password --username=keeper --dbname=shop"),
+        format!("--user=keeper -- {bin}/pg_restore --data-only --file=-"),
+    ];
+    assert_eq!(bench.calls(), tools, "and docker is asked nothing");
 }
 
 #[test]

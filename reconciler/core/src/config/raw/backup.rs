@@ -12,7 +12,7 @@ use crate::time::Millis;
 record!(
     /// One class of backups: one of `postgres`, `redis`, `files` or `volumes`, and one of `every` or `at`.
     Backup, "a backup", {
-    /// A database, dumped by the `pg_dump` of its own container.
+    /// A database, dumped by the `pg_dump` of its own container, or of the host.
     postgres: Option<Postgres>,
     /// A Redis, which saves itself.
     redis: Option<Redis>,
@@ -50,11 +50,12 @@ record!(
 record!(
     /// A database.
     Postgres, "`postgres`", {
-    /// The compose service it runs in.
-    service: ServiceName,
+    /// The compose service it runs in. In a component without `compose` it is left out: the server is the host's own.
+    service: Option<ServiceName>,
     /// The database.
     database: DatabaseName,
-    /// The role that may read all of it and create databases. Default: `postgres`.
+    /// The role that may read all of it and create databases; of the host's own server also the account that it is asked as, over its
+    /// socket. Default: `postgres`.
     user: Option<DatabaseName>,
 });
 

@@ -362,6 +362,8 @@ fn backup(app: &DesiredApp, wanted: &DesiredMigration, former: Option<&AppRecord
     let spec = &backups.find(|backup| backup.spec.class == wanted.spec.backup)?.spec;
     let former = former?;
     let is_there = match &spec.source {
+        // The host's own server was there before us.
+        BackupSource::Postgres { project, .. } if project.is_empty() => true,
         BackupSource::Postgres { project, .. }
         | BackupSource::Redis { project, .. }
         | BackupSource::Volumes { project, .. } => {
