@@ -146,19 +146,9 @@ pub(super) fn postgres(
         };
         databases.insert(entry.name.value.0.clone(), plan);
     }
-    let mut settings = BTreeMap::new();
-    for entry in written.settings.iter().flat_map(|named| &named.entries) {
-        let Some(value) = &entry.value else { continue };
-        let name = &entry.name.value.0;
-        if let Some((why, hint)) = settings::refused(name) {
-            findings.error_at("bad-postgres", &entry.name, format!("`{name}` {why}"), hint);
-        }
-        if value.value.0.chars().any(char::is_control) {
-            let message = format!("the value of `{name}` is one line");
-            findings.error_at("bad-postgres", value, message, "take the line's end out");
-        }
-        settings.insert(name.clone(), value.value.0.clone());
-    }
+    let set = written.settings.iter().flat_map(|named| &named.entries);
+    let set = set.filter_map(|entry| Some((&entry.name, entry.value.as_ref()?)));
+    let settings = settings::settings(set, |name| &name.0, ("bad-postgres", settings::refused), findings);
     (findings.len() == before).then(|| PostgresSpec {
         service: written.service.0.clone(),
         superuser: superuser.to_owned(),

@@ -38,23 +38,13 @@ pub(super) fn redis(
         let message = "the Redis of a component with slots would be two";
         findings.error_at("bad-redis", at, message, "give the component with the Redis the strategy `stateful`");
     }
-    let mut all = BTreeMap::new();
-    for entry in written.settings.iter().flat_map(|named| &named.entries) {
-        let Some(value) = &entry.value else { continue };
-        let name = &entry.name.value.0;
-        if let Some((why, hint)) = settings::refused_by_redis(name) {
-            findings.error_at("bad-redis", &entry.name, format!("`{name}` {why}"), hint);
-        }
-        if value.value.0.chars().any(char::is_control) {
-            let message = format!("the value of `{name}` is one line");
-            findings.error_at("bad-redis", value, message, "take the line's end out");
-        }
-        all.insert(name.clone(), value.value.0.clone());
-    }
+    let set = written.settings.iter().flat_map(|named| &named.entries);
+    let set = set.filter_map(|entry| Some((&entry.name, entry.value.as_ref()?)));
+    let settings = settings::settings(set, |name| &name.0, ("bad-redis", settings::refused_by_redis), findings);
     (findings.len() == before).then(|| RedisPlan {
         service: written.service.0.clone(),
         password_file: written.password_file.as_ref().map(|at| at.value.0.clone()),
-        settings: all,
+        settings,
         origin: at.origin(),
     })
 }

@@ -1,5 +1,35 @@
 //! Which settings of PostgreSQL a reload does for, and which of Redis can be set while it runs.
 
+use std::collections::BTreeMap;
+
+use super::findings::Findings;
+use super::place::At;
+use super::raw;
+
+/// Why a setting is not taken, and what to do.
+type Refusal = (&'static str, &'static str);
+
+/// Returns settings by name; those that are refused, or have no value of one line, are findings of this code.
+pub(super) fn settings<'a, K: 'a>(
+    written: impl Iterator<Item = (&'a At<K>, &'a At<raw::Scalar>)>,
+    name_of: impl Fn(&K) -> &String,
+    (code, refused): (&str, fn(&str) -> Option<Refusal>),
+    findings: &mut Findings<'_>,
+) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for (at, value) in written {
+        let name = name_of(&at.value);
+        if let Some((why, hint)) = refused(name) {
+            findings.error_at(code, at, format!("`{name}` {why}"), hint);
+        }
+        if value.value.0.chars().any(char::is_control) {
+            findings.error_at(code, value, format!("the value of `{name}` is one line"), "take the line's end out");
+        }
+        all.insert(name.clone(), value.value.0.clone());
+    }
+    all
+}
+
 /// Settings that take a new start of the server.
 ///
 /// # Source
@@ -75,7 +105,7 @@ const STARTS: [&str; 64] = [
 const LISTS: [&str; 4] = ["local_preload_libraries", "search_path", "session_preload_libraries", "temp_tablespaces"];
 
 /// Returns why a setting is not changed by a reload, and what to do.
-pub(super) fn refused(name: &str) -> Option<(&'static str, &'static str)> {
+pub(super) fn refused(name: &str) -> Option<Refusal> {
     let in_command = "say it in the service's `command`, as `-c name=value`: the plan shows the new start";
     if STARTS.contains(&name) {
         return Some(("takes a new start of the server", in_command));
@@ -134,7 +164,7 @@ const PASSWORDS_OF_REDIS: [&str; 5] =
     ["masterauth", "masteruser", "requirepass", "tls-client-key-file-pass", "tls-key-file-pass"];
 
 /// Returns why a setting of Redis is not set while it runs, and what to do.
-pub(super) fn refused_by_redis(name: &str) -> Option<(&'static str, &'static str)> {
+pub(super) fn refused_by_redis(name: &str) -> Option<Refusal> {
     if STARTS_OF_REDIS.contains(&name) {
         let hint = "say it in its `redis.conf` or its `command`: the plan shows the new start";
         return Some(("is not set while Redis runs", hint));
