@@ -11,7 +11,7 @@ use holdfast_testkit::lab::{Lab, wait_until};
 use holdfast_testkit::load::{Load, LoadReport, LoadSpec};
 use serde_json::{Value, json};
 
-use super::{Counting, Shipped, address, ask, asked, assert_hidden};
+use super::{CERTIFICATE, Counting, Shipped, address, ask, asked, assert_hidden};
 
 /// The lab's hosts, one after another.
 const HOSTS: [&str; 4] = ["prod-a", "prod-b", "prod-c", "vps"];
@@ -276,6 +276,8 @@ fn cap_22_five_backends_on_one_host_and_back() {
     seal(&shipped, "dev");
     shipped.edit("templates/files/jwt_secret_key.j2", "secrets.app.jwt_secret_key", "secrets.jwt_key");
     shipped.edit(DEV, "window: 1m", "window: 3s");
+    // The load speaks no TLS.
+    shipped.edit(DEV, CERTIFICATE, "");
     shipped.ops.ship("1Numbers, v5.0");
     let apply = || shipped.ops.run_any(&["apply", "numbers-dev", "--yes"]);
     assert!(apply().status.success(), "one backend");

@@ -32,6 +32,7 @@ impl Act for Watch<'_> {
         let mut metrics: Vec<Metrics<'_>> = self.0.metrics.iter().map(Metrics::new).collect();
         let between = (window / LOOKS).clamp(LEAST_BETWEEN, MOST_BETWEEN);
         let mut told = started;
+        let mut bad = String::new();
         while started.elapsed() < window
             || is_unclear(&judges)
             || (started.elapsed() < window + PATIENCE && (is_pace_unclear(&pace) || is_count_unclear(&metrics)))
@@ -45,6 +46,9 @@ impl Act for Watch<'_> {
                 let look = health::look(work, check, &mut engine);
                 if let Verdict::Unhealthy(why) = judge.take(started.elapsed(), &look) {
                     return fail(format!("unhealthy after the switch: {why}{}", health::logs(check, &mut engine)));
+                }
+                if let Err(why) = &look.probe {
+                    why.clone_into(&mut bad);
                 }
                 // After a loss of power everything is slow for a while, which is no fault of the release.
                 if look.probe.is_ok() && crate::serve::since_boot() >= BOOTING {
@@ -62,7 +66,7 @@ impl Act for Watch<'_> {
             }
             let (asked, failed) = counts(&judges);
             if self.is_over_the_limit(asked, failed) {
-                return fail(self.ratio_text(asked, failed));
+                return fail(format!("{}; the last one: {bad}", self.ratio_text(asked, failed)));
             }
             if told.elapsed() >= TELL {
                 told = Instant::now();
