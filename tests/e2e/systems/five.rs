@@ -6,7 +6,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use holdfast_testkit::lab::Lab;
+use holdfast_testkit::lab::{Lab, wait_until};
 use holdfast_testkit::load::{Load, LoadSpec};
 use serde_json::{Value, json};
 
@@ -234,13 +234,16 @@ fn all_synced(shipped: &Shipped, commit: &str, end: Instant) {
     }
 }
 
+/// What happened in a sync, as text.
+fn events(shipped: &Shipped, sync: &Value) -> String {
+    let output = shipped.ops.holdfast(&["history", "--json", "--sync", &sync["id"].to_string()]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// The environments that waited for others in their syncs to a commit.
 fn waited(shipped: &Shipped, commit: &str) -> BTreeSet<String> {
     let of = history(shipped).into_iter().filter(|sync| sync["commit"] == commit);
-    let waited = of.filter(|sync| {
-        let output = shipped.ops.holdfast(&["history", "--json", "--sync", &sync["id"].to_string()]).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).contains("waits_for_turn")
-    });
+    let waited = of.filter(|sync| events(shipped, sync).contains("waits_for_turn"));
     waited.map(|sync| sync["environment"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -295,6 +298,13 @@ fn cap_16_twelve_environments_of_five_systems_from_one_commit() {
     shipped.edit("environments/shia-stage/shia.yaml", "release: v1.0.0", "release: v1.1.0");
     nps::next_release(&shipped);
     let second = shipped.ops.ship("a release of each");
+    // Its daemon is killed in the middle of one, and the next one goes on.
+    wait_until("a host has begun", LIMIT, || {
+        let is_under_way = |sync: &Value| sync["commit"] == *second && !sync["result"].is_string();
+        history(&shipped).iter().filter(|sync| is_under_way(sync)).any(|sync| events(&shipped, sync).contains("staged"))
+    });
+    drop(daemon);
+    let daemon = Daemon::start(&shipped);
     all_synced(&shipped, &second, end);
     for (site, load) in SITES.iter().zip(loads) {
         assert_eq!(site.release(&lab), json!(site.after), "{}", site.name);

@@ -102,7 +102,8 @@ struct Daemon(Child);
 
 impl Daemon {
     fn start(shipped: &Shipped) -> Self {
-        let log = fs::File::create(shipped.ops.work.with_file_name("daemon.log")).unwrap();
+        let path = shipped.ops.work.with_file_name("daemon.log");
+        let log = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
         Self(shipped.ops.holdfast(&["daemon"]).stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }
 }
