@@ -88,10 +88,11 @@ fn shipped(lab: &Lab) -> Shipped {
     shipped
 }
 
-fn load(lab: &Lab) -> Load {
+/// Asks a site of the first host.
+fn load(lab: &Lab, site: &str) -> Load {
     Load::start(&LoadSpec {
         targets: vec![address(lab, 0, 80)],
-        host: SITE.to_owned(),
+        host: site.to_owned(),
         get: "/api/version".to_owned(),
         post: "/api/analyses".to_owned(),
         body: r#"{"message":"1, 2, 3"}"#.to_owned(),
@@ -134,7 +135,7 @@ fn cap_39_a_release_rolls_over_three_hosts_behind_one_site() {
     everything_is_watched(&lab);
     only_what_is_declared_is_reachable(&lab);
 
-    let load = load(&lab);
+    let load = load(&lab, SITE);
     let apply = &apply;
     let host = lab.hosts[0].name.as_str();
     let [least, rounds] = std::thread::scope(|scope| {
@@ -286,16 +287,7 @@ fn cap_22_five_backends_on_one_host_and_back() {
     };
     let kept = [DEV, VALUES].map(|path| fs::read_to_string(shipped.ops.work.join(path)).unwrap());
     assert_eq!(backends().len(), 1);
-    let load = Load::start(&LoadSpec {
-        targets: vec![address(lab, 0, 80)],
-        host: DEV_SITE.to_owned(),
-        get: "/api/version".to_owned(),
-        post: "/api/analyses".to_owned(),
-        body: r#"{"message":"1, 2, 3"}"#.to_owned(),
-        connections: 4,
-        pause: Duration::from_millis(25),
-        limit: Duration::from_secs(900),
-    });
+    let load = load(lab, DEV_SITE);
 
     shipped.edit(
         DEV,

@@ -191,10 +191,15 @@ fn cap_35_ten_releases_cut_no_websocket() {
 const FAILURES: [(&str, &str, [&str; 2], &str); 7] = [
     ("migration", DEV, ["[alembic, upgrade, head]", "[alembic, upgrade, nowhere]"], "nowhere"),
     ("image", WEB, ["shia-chatbot:{{ release }}", "shia-chatbot:v9.9.9"], "v9.9.9"),
-    ("start", WEB, [DEBUG, "FIXTURE_CRASH_AFTER: \"0.2\"\n      DEBUG: \""], "app"),
+    ("start", WEB, [DEBUG, "FIXTURE_CRASH_AFTER: \"0.2\"\n      DEBUG: \""], "restart"),
     ("health", WEB, [DEBUG, "FIXTURE_SICK: no model\n      DEBUG: \""], "no model"),
     ("nginx", "templates/nginx/shia.conf.j2", ["client_max_body_size 10m;", "client_max_body_sizes 10m;"], "sizes"),
-    ("proof", DEV, ["json: release, expect: release", "json: slot, expect: release"], "v1.1.0"),
+    (
+        "proof",
+        DEV,
+        ["json: release, expect: release", "json: slot, expect: release"],
+        "answers through nginx, expected",
+    ),
     ("smoke", DEV, [KEEP, "    keep_previous: 24h\n    smoke: [{ path: /version, json: { debug: 1 } }]\n"], "debug"),
 ];
 /// What only shows in the window: the release has served by then.

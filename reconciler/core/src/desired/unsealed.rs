@@ -17,18 +17,18 @@ pub(super) fn unsealed(config: &Config, environment: &Environment, findings: Dia
     let is_about = |finding: &Diagnostic| {
         ABOUT.iter().any(|(code, start)| finding.code == *code && finding.message.starts_with(start))
     };
-    if !environment.secrets.is_empty() || !findings.0.iter().any(is_about) {
-        return findings;
-    }
-    let (about, mut rest): (Vec<Diagnostic>, Vec<Diagnostic>) = findings.0.into_iter().partition(is_about);
     let mut wanted = BTreeSet::new();
-    for finding in &about {
+    for finding in findings.0.iter().filter(|finding| is_about(finding)) {
         let text = config.templates.get(&finding.origin.file);
         wanted.extend(text.into_iter().flat_map(|text| names(text)).filter(|name| !name.is_empty()));
-        let named = finding.message.strip_prefix(ABOUT[2].1).and_then(|rest| rest.strip_suffix('`'));
-        wanted.extend(named);
+        wanted.extend(finding.message.strip_prefix(ABOUT[2].1).and_then(|rest| rest.strip_suffix('`')));
+    }
+    // A login that is misspelt names no secret: it is said as it was found.
+    if !environment.secrets.is_empty() || wanted.is_empty() {
+        return findings;
     }
     let (name, wanted) = (&environment.name, wanted.into_iter().collect::<Vec<_>>().join(", "));
+    let mut rest: Vec<Diagnostic> = findings.0.iter().filter(|finding| !is_about(finding)).cloned().collect();
     rest.push(Diagnostic {
         severity: Severity::Error,
         code: "no-secrets".to_owned(),
