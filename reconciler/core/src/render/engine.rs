@@ -1,6 +1,6 @@
 //! Renders templates: strict, bounded, with every printed value as a token.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
@@ -121,10 +121,38 @@ impl<'a> Engine<'a> {
     pub(crate) fn depends_on_host(&mut self, file: &str) -> bool {
         // One that cannot be read is reported when it is rendered.
         let _ = self.add(file, &Origin::default());
+        let used = self.used(file, &Origin::default());
         let session = lock(&self.shared);
-        let Some(scanned) = session.scanned.get(file) else { return true };
-        let elsewhere = ["host", "hosts", "targets_of", "scrape_targets", "include", "import", "from", "extends"];
-        elsewhere.iter().any(|word| scanned.words.contains(*word))
+        used.iter().any(|file| {
+            let Some(scanned) = session.scanned.get(file) else { return true };
+            let elsewhere = ["host", "hosts", "targets_of", "scrape_targets"];
+            scanned.uses_any || elsewhere.iter().any(|word| scanned.words.contains(*word))
+        })
+    }
+
+    /// Makes ready what a template includes, imports or extends, and what that does. Returns their paths, and its own. What is broken is
+    /// reported when it is used; here it is only not there.
+    pub(super) fn used(&mut self, file: &str, used_at: &Origin) -> BTreeSet<String> {
+        let mut used = BTreeSet::from([file.to_owned()]);
+        let mut next = vec![file.to_owned()];
+        while let Some(file) = next.pop() {
+            let session = lock(&self.shared);
+            let Some(scanned) = session.scanned.get(&file) else { continue };
+            let named: Vec<String> = if scanned.uses_any {
+                self.templates.keys().filter(|other| other.starts_with(FOLDER)).cloned().collect()
+            } else {
+                scanned.uses.iter().map(|name| format!("{FOLDER}{name}")).collect()
+            };
+            drop(session);
+            for name in named {
+                if !used.contains(&name) {
+                    let _ = self.add(&name, used_at);
+                    used.insert(name.clone());
+                    next.push(name);
+                }
+            }
+        }
+        used
     }
 
     /// Renders a template. `used_at` is where it is named.
@@ -138,17 +166,7 @@ impl<'a> Engine<'a> {
             return Err(findings.finish());
         }
         self.add(file, used_at)?;
-        // Templates that are included are found by their names, which can be expressions: all of them are made ready when one
-        // is used that names any other.
-        let text = self.templates.get(file).map_or("", String::as_str);
-        if ["include", "import", "extends"].iter().any(|word| text.contains(word)) {
-            let others: Vec<String> =
-                self.templates.keys().filter(|other| other.starts_with(FOLDER)).cloned().collect();
-            for other in others {
-                // One that is broken is reported when it is used; here it is only not there.
-                let _ = self.add(&other, used_at);
-            }
-        }
+        self.used(file, used_at);
         lock(&self.shared).begin(scope);
         let name = file.strip_prefix(FOLDER).unwrap_or(file);
         let result = self.environment.get_template(name).and_then(|template| template.render(scope.value()));

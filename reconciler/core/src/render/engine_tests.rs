@@ -240,3 +240,39 @@ fn reserved_characters_are_refused() {
     assert_eq!(problem("{{ '\\uDBFF\\uDF01' }}", json!({})).0, "damaged-value");
     assert_eq!(problem("{{ 1|hf_at(0) }}", json!({})).0, "template-name");
 }
+
+#[test]
+fn what_a_template_names_is_read_and_nothing_else_is() {
+    let templates = |first: &str| -> BTreeMap<String, String> {
+        let others = [
+            ("a", "a {% include 'b.j2' %}"),
+            ("b", "b {{ host.name }}"),
+            ("c", "c"),
+            ("m", "{% macro m() %}m{% endmacro %}"),
+        ];
+        let file = |(name, text): (&str, &str)| (format!("templates/{name}.j2"), text.to_owned());
+        others.into_iter().chain([("t", first)]).map(file).collect()
+    };
+    let cases: [(&str, &str, &[&str], bool); 6] = [
+        ("include c.j2;", "include c.j2;", &["t"], false),
+        ("{% include 'c.j2' %}", "c", &["c", "t"], false),
+        ("{% include 'a.j2' ignore missing %}", "a b h", &["a", "b", "t"], true),
+        ("{% import 'm.j2' as m %}{{ m.m() }}", "m", &["m", "t"], false),
+        ("{% from \"m.j2\" import m %}{{ m() }}", "m", &["m", "t"], false),
+        ("{% include vars.which ~ '.j2' %}", "c", &["a", "b", "c", "m", "t"], true),
+    ];
+    for (template, expected, read, elsewhere) in cases {
+        let templates = templates(template);
+        let mut engine = Engine::new(&templates);
+        assert_eq!(engine.depends_on_host("templates/t.j2"), elsewhere, "{template}");
+        let mut scope = Scope::new();
+        scope.map(&["host"]);
+        scope.text(&["host", "name"], "h", &origin(2));
+        scope.map(&["vars"]);
+        scope.variable("which", &Variable { value: json!("c"), origin: origin(3), inner: BTreeMap::new() });
+        let content = engine.file("templates/t.j2", &origin(1), &Arc::new(scope), FileFormat::Plain).unwrap();
+        assert_eq!(content.shown(), expected, "{template}");
+        let used: Vec<String> = engine.used("templates/t.j2", &origin(1)).into_iter().collect();
+        assert_eq!(used, read.iter().map(|name| format!("templates/{name}.j2")).collect::<Vec<_>>(), "{template}");
+    }
+}

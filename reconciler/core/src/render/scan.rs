@@ -56,6 +56,10 @@ pub(super) struct Scanned {
     pub(super) aliases: BTreeMap<String, Vec<String>>,
     /// All names in tags and prints, attributes and keywords too.
     pub(super) words: BTreeSet<String>,
+    /// Templates that it includes, imports or extends by a name that stands there.
+    pub(super) uses: BTreeSet<String>,
+    /// Whether it names others by expressions: any template may be one.
+    pub(super) uses_any: bool,
     /// What is wrong.
     pub(super) problems: Vec<ScanProblem>,
 }
@@ -269,6 +273,10 @@ impl<'a> Scanner<'a, '_> {
                 }
                 self.caps(&words);
             }
+            "include" | "import" | "from" | "extends" => {
+                self.uses(&words);
+                self.caps(&words);
+            }
             "autoescape" => self.problem(
                 opening,
                 "template-tag",
@@ -276,6 +284,27 @@ impl<'a> Scanner<'a, '_> {
                 "take it out",
             ),
             _ => self.caps(&words),
+        }
+    }
+
+    /// Notes which other template a tag names.
+    fn uses(&mut self, words: &[Lexed<'_>]) {
+        let plain = match words {
+            [_, Lexed { word: Word::Text, start, end }]
+            | [
+                _,
+                Lexed { word: Word::Text, start, end },
+                Lexed { word: Word::Name("ignore" | "import" | "as"), .. },
+                ..,
+            ] => Some((*start, *end)),
+            _ => None,
+        };
+        match plain.and_then(|(start, end)| self.source.get(start + 1..end - 1)) {
+            // An escape is the engine's to read.
+            Some(name) if !name.contains('\\') => {
+                self.out.uses.insert(name.to_owned());
+            }
+            _ => self.out.uses_any = true,
         }
     }
 
