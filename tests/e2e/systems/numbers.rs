@@ -97,7 +97,7 @@ fn load(lab: &Lab, site: &str) -> Load {
         post: "/api/analyses".to_owned(),
         body: r#"{"message":"1, 2, 3"}"#.to_owned(),
         connections: 4,
-        pause: Duration::from_millis(25),
+        pause: Duration::from_millis(80),
         limit: Duration::from_secs(900),
     })
 }
@@ -174,6 +174,7 @@ fn cap_39_a_release_rolls_over_three_hosts_behind_one_site() {
     a_new_key_is_the_backends_matter(&shipped, &lab);
     assert_nothing_lost(&load.stop(), &["v5.0", "v5.1"]);
     scales(&shipped, &lab);
+    a_backup_that_is_none_does_not_count(&lab);
     a_database_that_is_gone_is_an_alert(&lab);
 }
 
@@ -234,9 +235,30 @@ fn a_database_that_is_gone_is_an_alert(lab: &Lab) {
     assert!(!firing());
     let docker = |verb: &str| lab.exec(&lab.hosts[0].name, &["docker", verb, "numbers-prod-numbers-data-postgres-1"]);
     docker("stop");
+    assert!(!run(lab, "backup"), "there is nothing to save");
     wait_until("DatabaseDown fires", Duration::from_secs(90), firing);
     docker("start");
     wait_until("it is over", Duration::from_secs(90), || !firing());
+}
+
+/// Starts the backup or the drill of production's database; whether it ended well.
+fn run(lab: &Lab, what: &str) -> bool {
+    let unit = format!("holdfast-{what}-numbers-prod-numbers-database.service");
+    lab.try_run(&["exec", &lab.hosts[0].name, "--", "systemctl", "start", &unit]).status.success()
+}
+
+/// A good one is drilled. One with another byte, or none at all, is no backup: the drill says so, or takes the one before.
+fn a_backup_that_is_none_does_not_count(lab: &Lab) {
+    let on = |script: &str| lab.exec(&lab.hosts[0].name, &["bash", "-c", script]).trim().to_owned();
+    let newest = "cd /var/lib/holdfast/backups/numbers-prod/numbers/database; file=$(ls -t *.dump | head -n 1)";
+    assert!(run(lab, "backup") && run(lab, "drill") && run(lab, "backup"));
+    let bad = on(&format!("{newest}; echo $file"));
+    on(&format!("{newest}; printf x | dd of=$file bs=1 seek=40 conv=notrunc status=none"));
+    assert!(!run(lab, "drill"), "a byte of it is another one");
+    on(&format!("{newest}; : > $file"));
+    assert!(run(lab, "drill"), "an empty one does not count, and the one before it does");
+    let said = on("cat /var/lib/holdfast/backups/numbers-prod/numbers/database/drilled.json");
+    assert!(said.contains(".dump") && !said.contains(&bad), "{said}, not {bad}");
 }
 
 /// Fewer backends, and more again, by one line in git. The site's nginx reads its upstream anew for that, which no client that keeps
