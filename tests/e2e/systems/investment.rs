@@ -227,7 +227,7 @@ fn load(lab: &Lab) -> Load {
         post: "/api/portfolio/transaction".to_owned(),
         body: r#"{"message":"buy"}"#.to_owned(),
         connections: 4,
-        pause: Duration::from_millis(25),
+        pause: Duration::from_millis(80),
         limit: Duration::from_secs(900),
     })
 }

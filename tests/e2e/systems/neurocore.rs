@@ -206,7 +206,7 @@ fn cap_02_staging_follows_a_branch_and_production_a_tag_and_a_word() {
         body: r#"{"message":"a finding"}"#.to_owned(),
         connections: 4,
         // Within the rate that one address may ask at.
-        pause: Duration::from_millis(60),
+        pause: Duration::from_millis(120),
         limit: Duration::from_secs(1800),
     });
     let host = lab.hosts[0].name.as_str();

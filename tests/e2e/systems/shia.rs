@@ -128,7 +128,7 @@ fn cap_31_three_environments_on_one_vps_share_nothing() {
 
     // A release of production under load, once staging has it.
     let targets = vec![format!("{}:8100", lab.hosts[0].address).parse().unwrap()];
-    let (pause, limit) = (Duration::from_millis(60), Duration::from_secs(600));
+    let (pause, limit) = (Duration::from_millis(120), Duration::from_secs(600));
     let load = Load::start(&LoadSpec::chatbot(targets, "chat.example.net", pause, limit));
     assert_eq!(release("prod", "v1.0.0", "v1.1.0"), Some(0));
     shipped.assert_plan_is_empty("shia-prod");
@@ -157,7 +157,7 @@ fn cap_35_ten_releases_cut_no_websocket() {
     let site = TABLE[0].1;
     let path = "environments/shia-dev/shia.yaml";
     let address: SocketAddr = format!("{}:8100", lab.hosts[0].address).parse().unwrap();
-    let (pause, limit) = (Duration::from_millis(60), Duration::from_secs(1200));
+    let (pause, limit) = (Duration::from_millis(120), Duration::from_secs(1200));
     let load = Load::start(&LoadSpec::chatbot(vec![address], site, pause, limit));
     for round in 0..10 {
         let [from, to] = if round % 2 == 0 { ["v1.0.0", "v1.1.0"] } else { ["v1.1.0", "v1.0.0"] };
@@ -220,7 +220,7 @@ fn cap_36_whatever_goes_wrong_the_old_release_serves() {
     ops.run(&["apply", "shia-dev", "--yes"]);
     let site = TABLE[0].1;
     let address: SocketAddr = format!("{}:8100", lab.hosts[0].address).parse().unwrap();
-    let (pause, limit) = (Duration::from_millis(60), Duration::from_secs(1800));
+    let (pause, limit) = (Duration::from_millis(120), Duration::from_secs(1800));
     let load = Load::start(&LoadSpec::chatbot(vec![address], site, pause, limit));
     let before = ask(&lab, site, "/version", None);
     assert_eq!(before["release"], json!("v1.0.0"));

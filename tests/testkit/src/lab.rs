@@ -163,14 +163,19 @@ impl Drop for Lab {
     }
 }
 
-/// Waits until a condition holds, looking again every few milliseconds.
+/// Waits until a condition holds, looking again every few milliseconds, or after twice as long as looking takes: what is waited for
+/// needs the processors too.
 ///
 /// # Panics
 /// When it does not hold by the deadline; `what` says what was waited for.
 pub fn wait_until(what: &str, deadline: Duration, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + deadline;
-    while !holds() {
+    loop {
+        let began = Instant::now();
+        if holds() {
+            return;
+        }
         assert!(Instant::now() < end, "waited {deadline:?} for: {what}");
-        std::thread::park_timeout(Duration::from_millis(20));
+        std::thread::park_timeout((2 * began.elapsed()).clamp(Duration::from_millis(20), Duration::from_secs(2)));
     }
 }
