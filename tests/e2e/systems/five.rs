@@ -206,11 +206,11 @@ fn history(shipped: &Shipped) -> Vec<Value> {
     all["syncs"].as_array().cloned().unwrap_or_default()
 }
 
-/// Waits until the last sync of each environment is of this commit and found, or left, nothing to do; says how long each took. A release
-/// that went back ends it: none of these is bad.
-fn all_synced(shipped: &Shipped, commit: &str, end: Instant) {
+/// Waits until the last sync of each of these environments is of this commit and found, or left, nothing to do; says how long each took. A
+/// release that went back ends it: none of these is bad.
+fn synced(shipped: &Shipped, names: &[&'static str], commit: &str, end: Instant) {
     let began = Instant::now();
-    let mut left: BTreeSet<&str> = ENVIRONMENTS.iter().map(|(name, _)| *name).collect();
+    let mut left: BTreeSet<&str> = names.iter().copied().collect();
     while !left.is_empty() {
         let syncs = history(shipped);
         left.retain(|name| {
@@ -254,7 +254,7 @@ fn cap_16_twelve_environments_of_five_systems_from_one_commit() {
     let end = Instant::now() + LIMIT;
     let sets = "numbers,nps,neurocore,shia,investment,monitor";
     let lab = Lab::up("five", "fiv", HOSTS.len(), &["--tree", "systems", "--images", sets]);
-    let names: Vec<&str> = ENVIRONMENTS.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&'static str> = ENVIRONMENTS.iter().map(|(name, _)| *name).collect();
     let shipped = Shipped::new(&lab, &HOSTS, &names, &IMAGES);
     let inventory = fs::read_to_string(shipped.ops.work.join("inventory/hosts.yaml")).unwrap();
     let (before, vps) = inventory.split_once("  vps:\n").unwrap();
@@ -278,7 +278,7 @@ fn cap_16_twelve_environments_of_five_systems_from_one_commit() {
     // One commit, on hosts that have nothing. A second plan of each is empty.
     let first = shipped.ops.ship("all five systems");
     let daemon = Daemon::start(&shipped);
-    all_synced(&shipped, &first, end);
+    synced(&shipped, &names, &first, end);
     for site in &SITES {
         assert_eq!(site.release(&lab), json!(site.before), "{}", site.name);
     }
@@ -305,7 +305,7 @@ fn cap_16_twelve_environments_of_five_systems_from_one_commit() {
     });
     drop(daemon);
     let daemon = Daemon::start(&shipped);
-    all_synced(&shipped, &second, end);
+    synced(&shipped, &names, &second, end);
     for (site, load) in SITES.iter().zip(loads) {
         assert_eq!(site.release(&lab), json!(site.after), "{}", site.name);
         let report = load.stop();
@@ -314,6 +314,7 @@ fn cap_16_twelve_environments_of_five_systems_from_one_commit() {
         assert!(report.requests > 100, "{}: the load was real: {} requests", site.name, report.requests);
         assert_eq!(report.releases.keys().collect::<Vec<_>>(), [site.before, site.after], "{}", site.name);
     }
+    hosts_lose_their_power(&lab, &shipped, &names, end);
     drop(daemon);
     for name in &names {
         shipped.assert_plan_is_empty(name);
@@ -321,6 +322,43 @@ fn cap_16_twelve_environments_of_five_systems_from_one_commit() {
     no_secret_is_where_it_need_not_be(&lab, &shipped);
     what_git_has_no_more_goes_and_its_data_stays(&lab, &shipped);
     foreign.assert_untouched();
+}
+
+/// Two hosts lose their power, and a commit for everybody comes meanwhile. What has no part on them gets it, sites on other hosts go on, and
+/// the rest has it when they are back.
+fn hosts_lose_their_power(lab: &Lab, shipped: &Shipped, names: &[&'static str], end: Instant) {
+    let off = 1..3;
+    let held = ["investment-prod", "neurocore-prod", "nps-prod", "numbers-prod"];
+    let serve = |sites: &dyn Fn(&Site) -> bool| {
+        for site in SITES.iter().filter(|site| sites(site)) {
+            for _ in 0..10 {
+                assert_eq!(site.release(lab), json!(site.after), "{}", site.name);
+            }
+        }
+    };
+    for host in &lab.hosts[off.clone()] {
+        lab.run(&["kill", &host.name]);
+    }
+    for system in ["investment", "neurocore", "nps", "numbers", "shia"] {
+        let path = format!("templates/nginx/{system}.conf.j2");
+        let text = fs::read_to_string(shipped.ops.work.join(&path)).unwrap();
+        shipped.ops.write(&path, &format!("{text}# For every site.\n"));
+    }
+    let commit = shipped.ops.ship("a word in every site");
+    let elsewhere: Vec<&'static str> = names.iter().copied().filter(|name| !held.contains(name)).collect();
+    synced(shipped, &elsewhere, &commit, end);
+    serve(&|site| !off.contains(&site.host));
+    let has_it = |name: &str| {
+        let syncs = history(shipped);
+        syncs.iter().any(|sync| sync["environment"] == name && sync["commit"] == commit && sync["result"] == "synced")
+    };
+    assert!(!held.iter().any(|name| has_it(name)), "none begins while a host of it is off");
+    for host in &lab.hosts[off.clone()] {
+        lab.run(&["start", &host.name]);
+    }
+    synced(shipped, names, &commit, end);
+    assert!(held.iter().all(|name| has_it(name)), "each has it from the daemon");
+    serve(&|_| true);
 }
 
 /// Every secret has [`MARK`] in it, as it is and percent-encoded.

@@ -92,7 +92,7 @@ fn cap_23_one_clock_and_a_queue_that_forgets_nothing_beside_a_release() {
         let counted = scope.spawn(|| Counting::run(&lab, host, COUNT));
         let counting = Counting { lab: &lab, host };
         // Under way when its worker is told to stop.
-        enqueue(&lab, "long", 75);
+        enqueue(&lab, "long", 120);
         wait_until("the long task runs", Duration::from_secs(60), || runs(&lab, "long").contains("started_at"));
         shipped.edit(PROD, "release: 1.0.0", "release: 1.1.0");
         shipped.ops.ship("1.1.0");
@@ -130,8 +130,28 @@ fn cap_23_one_clock_and_a_queue_that_forgets_nothing_beside_a_release() {
     let sql = "SELECT revision || ' ' || count(*) FROM migration_runs GROUP BY revision ORDER BY revision";
     let psql = ["psql", "-XAtq", "-U", "postgres", "-d", "investment_db", "-c", sql];
     assert_eq!(inside(&lab, "data", "postgres", &psql), "0001 1\n0002 1");
+    its_backup_is_as_young_as_promised(&lab, &shipped);
     its_names_get_a_certificate(&lab, &shipped);
     the_key_of_its_data_never_changes_by_accident(&lab, &shipped);
+}
+
+/// How old the newest backup is, and how old it may get, are figures that a rule compares.
+fn its_backup_is_as_young_as_promised(lab: &Lab, shipped: &Shipped) {
+    let unit = "holdfast-backup-investment-prod-investment-database.service";
+    lab.exec(&lab.hosts[0].name, &["systemctl", "start", unit]);
+    let metrics = text(&shipped.ops.run(&["metrics"]));
+    let of = |metric: &str| -> &str {
+        let is_its = |line: &&str| {
+            line.starts_with(&format!("{metric}{{"))
+                && line.contains("environment=\"investment-prod\"")
+                && line.contains("class=\"database\"")
+        };
+        let line = metrics.lines().find(is_its).unwrap_or_else(|| panic!("{metric}: {metrics}"));
+        line.rsplit(' ').next().unwrap()
+    };
+    assert_eq!(of("holdfast_backup_age_limit_seconds"), "86400", "the day that git promises");
+    assert_eq!(of("holdfast_backup_problem"), "0");
+    assert!(of("holdfast_backup_age_seconds").parse::<f64>().unwrap() < 300.0, "{metrics}");
 }
 
 /// Pinned in git, the key that encrypts people's data is refused with another value, and nothing moves.
