@@ -1,10 +1,12 @@
 //! `holdfast daemon`: watches the repository and keeps the hosts as it says.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use holdfast_core::config::Config;
 use holdfast_core::desired::resolve;
+use holdfast_core::diag::Diagnostics;
 use holdfast_core::event::{AppResult, SyncResult};
 use holdfast_core::id::{CommitId, EnvironmentName};
 use holdfast_core::notice::Told;
@@ -82,7 +84,7 @@ pub(crate) async fn run(setup: Setup) -> Result<Exit, Error> {
     let (store, links, clock) = (wire.store.clone(), Arc::clone(&wire.links), Arc::clone(&wire.clock));
     let (herald, courier_clock) = (wire.herald.clone(), Arc::clone(&wire.clock));
     let scratch = setup.manager.state_dir.join("notices");
-    let box_ = Arc::new(ManagementBox { setup, wire });
+    let box_ = Arc::new(ManagementBox { setup, wire, looks: Mutex::default() });
     let shown = Arc::clone(&box_);
     let parts =
         Parts { store, repository: Arc::clone(&box_) as Arc<dyn Repository>, syncer: box_, connector: links, clock };
@@ -109,7 +111,12 @@ pub(crate) async fn run(setup: Setup) -> Result<Exit, Error> {
 struct ManagementBox {
     setup: Setup,
     wire: Wire,
+    /// What was found last of each environment. A commit never changes: it is read when it is new, not at each poll.
+    looks: Mutex<BTreeMap<EnvironmentName, Look>>,
 }
+
+/// Commits as they were read in one look, which many environments may follow.
+type Read = BTreeMap<CommitId, (Option<Config>, Diagnostics)>;
 
 impl ManagementParts for ManagementBox {
     fn setup(&self) -> &Setup {
@@ -122,7 +129,12 @@ impl ManagementParts for ManagementBox {
 }
 
 impl ManagementBox {
-    async fn look_at(&self, environment: &EnvironmentName, last: Option<&CommitId>) -> Result<Look, LookError> {
+    async fn look_at(
+        &self,
+        environment: &EnvironmentName,
+        last: Option<&CommitId>,
+        read: &mut Read,
+    ) -> Result<Look, LookError> {
         let manager = &self.setup.manager;
         let nothing = |reason: String| LookError { commit: None, reason };
         let track = manager
@@ -133,14 +145,22 @@ impl ManagementBox {
         let commit = advanced.map_err(|error| nothing(error.to_string()))?;
         let bad = |reason: String| LookError { commit: Some(commit.clone()), reason };
         self.setup.verify(last, &commit).await.map_err(|error| bad(error.message))?;
-        let (_, config, findings) = self.setup.read(&commit).await.map_err(|error| bad(error.message))?;
+        let known = self.looks.lock().unwrap_or_else(PoisonError::into_inner).get(environment).cloned();
+        if let Some(look) = known.filter(|look| look.commit == commit) {
+            return Ok(look);
+        }
+        if !read.contains_key(&commit) {
+            let (_, config, findings) = self.setup.read(&commit).await.map_err(|error| bad(error.message))?;
+            read.insert(commit.clone(), (config, findings));
+        }
+        let (config, findings) = &read[&commit];
         let plain = DiagnosticStyle { color: false, width: 120 };
-        let config = config.ok_or_else(|| bad(diagnostics_text(&findings, plain)))?;
+        let config = config.as_ref().ok_or_else(|| bad(diagnostics_text(findings, plain)))?;
         if !config.environments.contains_key(environment) {
             return Err(bad(format!("commit {} has no environment `{environment}`", commit.short())));
         }
         let desired =
-            resolve(&config, environment, &commit).map_err(|findings| bad(diagnostics_text(&findings, plain)))?;
+            resolve(config, environment, &commit).map_err(|findings| bad(diagnostics_text(&findings, plain)))?;
         let watched: Vec<Watched> = desired
             .hosts
             .values()
@@ -153,7 +173,9 @@ impl ManagementBox {
             .iter()
             .any(|watched| !(watched.request.backups.is_empty() && watched.request.certificates.is_empty()));
         let (keeps, after) = (keeps_previous(&desired), desired.migrates_after());
-        Ok(Look { commit, keeps, policy: desired.sync, approval, apps, watched, backups, after })
+        let look = Look { commit, keeps, policy: desired.sync, approval, apps, watched, backups, after };
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner).insert(environment.clone(), look.clone());
+        Ok(look)
     }
 
     async fn work(
@@ -185,9 +207,9 @@ impl Repository for ManagementBox {
     fn look(&self, last: BTreeMap<EnvironmentName, Option<CommitId>>) -> BoxFuture<'_, Looks> {
         Box::pin(async move {
             let fetched = self.setup.repository.fetch().await.map_err(|error| error.to_string());
-            let mut environments = BTreeMap::new();
+            let (mut environments, mut read) = (BTreeMap::new(), Read::new());
             for (environment, last) in last {
-                let look = match (self.look_at(&environment, last.as_ref()).await, &fetched) {
+                let look = match (self.look_at(&environment, last.as_ref(), &mut read).await, &fetched) {
                     // What was never fetched is not there for a reason that is known.
                     (Err(LookError { commit: None, .. }), Err(reason)) => {
                         Err(LookError { commit: None, reason: reason.clone() })
