@@ -164,6 +164,14 @@ impl Site {
         })
     }
 
+    /// Whether a request is answered.
+    fn answers(&self, lab: &Lab) -> bool {
+        let url = format!("http://{}{}", address(lab, self.host, self.port), self.get);
+        let header = format!("Host: {}", self.name);
+        let argv = ["-sfm", "20", "-o", "/dev/null", "-H", &header, &url];
+        Command::new("curl").args(argv).status().is_ok_and(|status| status.success())
+    }
+
     /// The release that says it answers.
     fn release(&self, lab: &Lab) -> Value {
         if self.port == 80 {
@@ -358,6 +366,10 @@ fn hosts_lose_their_power(lab: &Lab, shipped: &Shipped, names: &[&'static str], 
     }
     synced(shipped, names, &commit, end);
     assert!(held.iter().all(|name| has_it(name)), "each has it from the daemon");
+    // A host's own nginx answers before what is behind it has started.
+    wait_until("each site answers as often as it is asked", Duration::from_secs(180), || {
+        SITES.iter().all(|site| (0..10).all(|_| site.answers(lab)))
+    });
     serve(&|_| true);
 }
 
