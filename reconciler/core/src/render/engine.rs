@@ -145,9 +145,8 @@ impl<'a> Engine<'a> {
             };
             drop(session);
             for name in named {
-                if !used.contains(&name) {
+                if used.insert(name.clone()) {
                     let _ = self.add(&name, used_at);
-                    used.insert(name.clone());
                     next.push(name);
                 }
             }
