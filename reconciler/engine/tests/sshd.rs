@@ -5,7 +5,8 @@
 mod sshd;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -106,6 +107,48 @@ async fn the_program_is_delivered_once_and_again_when_it_was_changed() {
     drop(dialer);
     let left: Vec<_> = fs::read_dir(sshd.path("c")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["turn"], "nothing but the lock file is left of the control folder");
+}
+
+/// Of two managers that deliver at the same time, `install` of one finds that the file exists, and what the other is still writing
+/// cannot be run (`ETXTBSY`). Both find it whole a moment later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_another_manager_is_delivering_is_waited_for() {
+    need_sshd!("a_program_that_another_manager_is_delivering_is_waited_for");
+    let sshd = Sshd::start("", None);
+    let dialer = Arc::new(dialer_with(&sshd, "user").await);
+    let program = programs().first().clone();
+    let folder = sshd.inside(&format!("/var/lib/holdfast/host/{}", program.digest));
+    let file = folder.join("holdfast-host");
+    let commands = || sshd.log().matches("Starting session: command").count();
+    let dial = || {
+        let (dialer, host) = (Arc::clone(&dialer), host(&sshd, "web-1", "root"));
+        tokio::spawn(async move { works(&dialer.dial(&host).await.unwrap()).await })
+    };
+
+    // As the other one does, which still has it open.
+    let delivers = || {
+        fs::create_dir(&folder).unwrap();
+        let mut writer = fs::OpenOptions::new().create_new(true).write(true).mode(0o755).open(&file).unwrap();
+        writer.write_all(&program.bytes().unwrap()).unwrap();
+        writer
+    };
+
+    fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    fs::write(&folder, "in its way").unwrap();
+    let late = dial();
+    sshd.until("it looks again after its own delivery failed", || commands() > 2);
+    fs::remove_file(&folder).unwrap();
+    drop(delivers());
+    assert!(late.await.unwrap());
+
+    fs::remove_dir_all(&folder).unwrap();
+    let writer = delivers();
+    let before = commands();
+    let early = dial();
+    sshd.until("it looks again at what could not be run", || commands() > before + 1);
+    drop(writer);
+    assert!(early.await.unwrap());
+    assert_eq!(fs::read(&file).unwrap(), program.bytes().unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

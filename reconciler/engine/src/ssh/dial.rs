@@ -63,10 +63,12 @@ enum Attempt {
 }
 
 /// Why a program did not start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Why {
     Absent,
     Different,
+    /// It is there and as it should be, and could not be run. While another manager still writes it, that is `Text file busy`.
+    Refused(LinkError),
 }
 
 impl SshDialer {
@@ -101,7 +103,8 @@ impl SshDialer {
         let login = Login::of(&host.user);
         let mut program = self.programs.first();
         let mut chosen = !self.programs.are_several();
-        let mut delivered = false;
+        // What to say when it is not there in the end, once it was delivered.
+        let mut in_vain = None;
         let mut pauses = RECHECK_PAUSES.iter();
         loop {
             let (held, why) = match self.attempt(host, master, program, login).await? {
@@ -109,15 +112,21 @@ impl SshDialer {
                 Attempt::NotThere(master, why) => (master, why),
             };
             master = held;
-            if delivered {
-                // Another manager may be delivering the same file at this moment: it is whole again soon.
-                let Some(pause) = pauses.next() else {
-                    return Err(self.delivery(host, unverifiable(program, login)));
-                };
+            let different = matches!(why, Why::Different);
+            if let Why::Refused(error) = why {
+                in_vain = Some(error);
+            }
+            // Another manager may be delivering the same file at this moment: it is whole again soon.
+            if in_vain.is_some()
+                && let Some(pause) = pauses.next()
+            {
                 tokio::time::sleep(*pause).await;
                 continue;
             }
-            if why == Why::Different {
+            if let Some(error) = in_vain {
+                return Err(error);
+            }
+            if different {
                 tracing::warn!(host = %host.name, digest = %program.digest, "the host program there is not what was delivered; it is replaced");
             }
             let session = session::on(&master);
@@ -132,9 +141,15 @@ impl SshDialer {
                     continue;
                 }
             }
-            session::deliver(host, &session, program, login).await?;
-            tracing::info!(host = %host.name, digest = %program.digest, "the host program was delivered");
-            delivered = true;
+            in_vain = Some(match session::deliver(host, &session, program, login).await {
+                Ok(()) => {
+                    tracing::info!(host = %host.name, digest = %program.digest, "the host program was delivered");
+                    self.delivery(host, unverifiable(program, login))
+                }
+                // Of two `install` at the same time one finds that the file exists.
+                Err(error @ LinkError::Delivery { .. }) => error,
+                Err(error) => return Err(error),
+            });
         }
     }
 
@@ -166,9 +181,9 @@ impl SshDialer {
             (GreetError::Ended, Some(ABSENT)) => Ok(Attempt::NotThere(master, Why::Absent)),
             (GreetError::Ended, Some(DIFFERENT)) => Ok(Attempt::NotThere(master, Why::Different)),
             (GreetError::Ended, _) if raw.contains("sudo:") => Err(session::sudo_refused(host, &text)),
-            (GreetError::Ended, Some(126)) => {
-                let reason = format!("{path} cannot be run there: {text}", path = program.path.display());
-                Err(self.delivery(host, reason))
+            (GreetError::Ended, Some(126 | 127)) => {
+                let reason = format!("{path} cannot be run there: {text}", path = remote::path(&program.digest));
+                Ok(Attempt::NotThere(master, Why::Refused(self.delivery(host, reason))))
             }
             (GreetError::Ended, None) => {
                 let words = master.last_words(Duration::from_millis(500)).await;
