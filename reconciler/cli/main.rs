@@ -3,6 +3,7 @@
 mod approval;
 mod args;
 mod commands;
+mod commits;
 mod control;
 mod error;
 mod exit;

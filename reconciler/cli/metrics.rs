@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::commands::history::entry;
 use crate::commands::plan::{Consent, Seen, look};
+use crate::commits::ReadCommit;
 use crate::error::{Error, OrHint};
 use crate::follower::{Follower, followed};
 use crate::runner::closed_now;
@@ -41,7 +42,7 @@ pub(crate) struct Observation {
 pub(crate) async fn observe(setup: &Setup, wire: &Wire, name: &EnvironmentName) -> Result<Observation, Error> {
     let commit = setup.known_commit(Some(name)).await?;
     // Findings are for whoever validates or applies.
-    let (tree, config, _) = setup.read(&commit).await?;
+    let ReadCommit { tree, config, .. } = setup.read(&commit).await?;
     let config = config.ok_or_else(|| Error::user(format!("commit {} is not valid", commit.short()), ""))?;
     let revision = Revision { commit: commit.clone(), tree, config };
     let at = Wire::now();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::config::{Config, ROLLOUTS, SourceTree, load};
@@ -14,6 +15,7 @@ use holdfast_engine::manager::{DEFAULT_PATH, HttpsOptions, ManagerConfig, SshOpt
 use holdfast_engine::store::RetentionPolicy;
 
 use crate::args::Common;
+use crate::commits::{Commits, ReadCommit};
 use crate::error::{Error, OrHint};
 use crate::exit::Exit;
 use crate::output::Output;
@@ -26,6 +28,7 @@ pub(crate) struct Setup {
     pub(crate) manager: ManagerConfig,
     /// The repository.
     pub(crate) repository: GitRepository,
+    commits: Commits,
 }
 
 /// One commit, validated.
@@ -33,9 +36,9 @@ pub(crate) struct Revision {
     /// The commit.
     pub(crate) commit: CommitId,
     /// Its files.
-    pub(crate) tree: SourceTree,
+    pub(crate) tree: Arc<SourceTree>,
     /// Its model.
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
 }
 
 impl Setup {
@@ -55,7 +58,7 @@ impl Setup {
         }
         let program = std::env::current_exe().or_hint("is /proc mounted?")?;
         let repository = manager.git(&program);
-        Ok(Self { output, manager, repository })
+        Ok(Self { output, manager, repository, commits: Commits::default() })
     }
 
     fn without_file(common: &Common) -> Result<ManagerConfig, Error> {
@@ -132,17 +135,22 @@ impl Setup {
 
     /// Reads and validates a commit; findings are printed.
     pub(crate) async fn revision(&self, commit: CommitId) -> Result<Revision, Error> {
-        let (tree, config, findings) = self.read(&commit).await?;
+        let ReadCommit { tree, config, findings } = self.read(&commit).await?;
         show(self.output, &findings);
         let config = config.ok_or_else(|| Error::printed(Exit::Failed))?;
         Ok(Revision { commit, tree, config })
     }
 
     /// Reads a commit and returns what was found, unprinted.
-    pub(crate) async fn read(&self, commit: &CommitId) -> Result<(SourceTree, Option<Config>, Diagnostics), Error> {
+    pub(crate) async fn read(&self, commit: &CommitId) -> Result<ReadCommit, Error> {
+        if let Some(read) = self.commits.get(commit) {
+            return Ok(read);
+        }
         let tree = self.repository.read(commit).await.or_hint("")?;
         let (config, findings) = load(&tree);
-        Ok((tree, config, findings))
+        let read = ReadCommit { tree: Arc::new(tree), config: config.map(Arc::new), findings: Arc::new(findings) };
+        self.commits.keep(commit.clone(), read.clone());
+        Ok(read)
     }
 
     /// Returns what an environment should be at a commit; findings are printed.

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use holdfast_core::config::Config;
 use holdfast_core::desired::resolve;
-use holdfast_core::diag::Diagnostics;
 use holdfast_core::event::{AppResult, SyncResult};
 use holdfast_core::id::{CommitId, EnvironmentName};
 use holdfast_core::notice::Told;
@@ -30,6 +28,7 @@ use super::notices::mail_date;
 use super::offsite::look_after;
 use super::plan::{Consent, look};
 use crate::approval::approve;
+use crate::commits::ReadCommit;
 use crate::error::{Error, OrHint};
 use crate::exit::Exit;
 use crate::metrics::{Exposure, ManagementParts};
@@ -111,12 +110,9 @@ pub(crate) async fn run(setup: Setup) -> Result<Exit, Error> {
 struct ManagementBox {
     setup: Setup,
     wire: Wire,
-    /// What was found last of each environment. A commit never changes: it is read when it is new, not at each poll.
+    /// What was found last of each environment: a commit is resolved when it is new, not at each poll.
     looks: Mutex<BTreeMap<EnvironmentName, Look>>,
 }
-
-/// Commits as they were read in one look, which many environments may follow.
-type Read = BTreeMap<CommitId, (Option<Config>, Diagnostics)>;
 
 impl ManagementParts for ManagementBox {
     fn setup(&self) -> &Setup {
@@ -129,12 +125,7 @@ impl ManagementParts for ManagementBox {
 }
 
 impl ManagementBox {
-    async fn look_at(
-        &self,
-        environment: &EnvironmentName,
-        last: Option<&CommitId>,
-        read: &mut Read,
-    ) -> Result<Look, LookError> {
+    async fn look_at(&self, environment: &EnvironmentName, last: Option<&CommitId>) -> Result<Look, LookError> {
         let manager = &self.setup.manager;
         let nothing = |reason: String| LookError { commit: None, reason };
         let track = manager
@@ -149,18 +140,14 @@ impl ManagementBox {
         if let Some(look) = known.filter(|look| look.commit == commit) {
             return Ok(look);
         }
-        if !read.contains_key(&commit) {
-            let (_, config, findings) = self.setup.read(&commit).await.map_err(|error| bad(error.message))?;
-            read.insert(commit.clone(), (config, findings));
-        }
-        let (config, findings) = &read[&commit];
+        let ReadCommit { config, findings, .. } = self.setup.read(&commit).await.map_err(|error| bad(error.message))?;
         let plain = DiagnosticStyle { color: false, width: 120 };
-        let config = config.as_ref().ok_or_else(|| bad(diagnostics_text(findings, plain)))?;
+        let config = config.ok_or_else(|| bad(diagnostics_text(&findings, plain)))?;
         if !config.environments.contains_key(environment) {
             return Err(bad(format!("commit {} has no environment `{environment}`", commit.short())));
         }
         let desired =
-            resolve(config, environment, &commit).map_err(|findings| bad(diagnostics_text(&findings, plain)))?;
+            resolve(&config, environment, &commit).map_err(|findings| bad(diagnostics_text(&findings, plain)))?;
         let watched: Vec<Watched> = desired
             .hosts
             .values()
@@ -207,9 +194,9 @@ impl Repository for ManagementBox {
     fn look(&self, last: BTreeMap<EnvironmentName, Option<CommitId>>) -> BoxFuture<'_, Looks> {
         Box::pin(async move {
             let fetched = self.setup.repository.fetch().await.map_err(|error| error.to_string());
-            let (mut environments, mut read) = (BTreeMap::new(), Read::new());
+            let mut environments = BTreeMap::new();
             for (environment, last) in last {
-                let look = match (self.look_at(&environment, last.as_ref(), &mut read).await, &fetched) {
+                let look = match (self.look_at(&environment, last.as_ref()).await, &fetched) {
                     // What was never fetched is not there for a reason that is known.
                     (Err(LookError { commit: None, .. }), Err(reason)) => {
                         Err(LookError { commit: None, reason: reason.clone() })

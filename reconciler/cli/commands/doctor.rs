@@ -18,6 +18,7 @@ use holdfast_engine::store::Store;
 use holdfast_protocol::{ObserveRequest, Observed, Tool};
 
 use crate::args::DoctorArgs;
+use crate::commits::ReadCommit;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::setup::{Revision, Setup};
@@ -94,13 +95,13 @@ async fn management_box(setup: &Setup) -> Vec<Finding> {
     }
     findings.push(match setup.commit(None, None).await {
         Ok(commit) => match setup.read(&commit).await {
-            Ok((_, Some(_), findings)) if findings.is_empty() => {
+            Ok(ReadCommit { config: Some(_), findings, .. }) if findings.is_empty() => {
                 ok("box", "repository", format!("{} at {} is valid", setup.repository.location(), commit.short()))
             }
-            Ok((_, Some(_), _)) => {
+            Ok(ReadCommit { config: Some(_), .. }) => {
                 warning("box", "repository", format!("{} has warnings", commit.short()), "holdfast validate".to_owned())
             }
-            Ok((_, None, _)) => {
+            Ok(ReadCommit { config: None, .. }) => {
                 failed("box", "repository", format!("{} is not valid", commit.short()), "holdfast validate".to_owned())
             }
             Err(error) => failed("box", "repository", error.message, error.hint),

@@ -1,9 +1,11 @@
 //! `holdfast validate`: every file of a commit, all errors at once.
 
 use holdfast_core::desired::resolve;
+use holdfast_core::diag::Diagnostics;
 use holdfast_core::view::ValidateDocument;
 
 use crate::args::ValidateArgs;
+use crate::commits::ReadCommit;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::setup::{Setup, show};
@@ -11,7 +13,8 @@ use crate::setup::{Setup, show};
 /// Loads a commit and renders every environment of it; nothing is decrypted and no host is asked.
 pub(crate) async fn run(setup: &Setup, arguments: &ValidateArgs) -> Result<Exit, Error> {
     let commit = setup.commit(None, arguments.revision.revision.as_deref()).await?;
-    let (tree, config, mut findings) = setup.read(&commit).await?;
+    let ReadCommit { tree, config, findings } = setup.read(&commit).await?;
+    let mut findings = Diagnostics::clone(&findings);
     let mut rendered = 0;
     if let Some(config) = &config {
         for environment in config.environments.keys() {
