@@ -196,6 +196,10 @@ fn cap_66_a_backup_is_proven_drilled_and_restored_beside_what_is_live() {
         let part = shop.names("database").into_iter().find(|name| name.contains(".part"));
         part.is_some_and(|part| std::fs::metadata(folder.join(part)).is_ok_and(|meta| meta.len() > 100_000))
     };
+    // So much that a dump takes seconds: what is meant to end it is not too late.
+    let heavy = "CREATE TABLE heavy AS SELECT (SELECT string_agg(md5(random()::text || m), '') FROM generate_series(1, 100) m) \
+                 FROM generate_series(1, 15000) n";
+    shop.sql("shop", heavy);
     shop.on(&["systemctl", "start", "--no-block", BACKUP]);
     wait_until("the dump is under way", SOON, is_dumping);
     shop.on(&["docker", "kill", CONTAINER]);
@@ -216,6 +220,7 @@ fn cap_66_a_backup_is_proven_drilled_and_restored_beside_what_is_live() {
     wait_until("the dump is under way", SOON, is_dumping);
     shop.on(&["systemctl", "kill", "--signal=KILL", BACKUP]);
     wait_until("the unit failed", SOON, || shop.succeeds(&["systemctl", "is-failed", "--quiet", BACKUP]));
+    shop.sql("shop", "DROP TABLE heavy");
     assert_eq!(shop.good("database"), std::slice::from_ref(&first));
     assert!(shop.names("database").iter().any(|name| name.contains(".part")));
     assert!(shop.start(BACKUP));
